@@ -1,0 +1,1 @@
+"""Datasets: readers, sensors and simulators, registered by decorator."""

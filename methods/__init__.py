@@ -1,0 +1,1 @@
+"""Methods: one file or folder each, registered by decorator."""

@@ -1,0 +1,1 @@
+"""Metrics: one file each, registered by decorator. Every metric takes (N, C, H, W) DN and gives (N,) float64."""

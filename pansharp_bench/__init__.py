@@ -1,0 +1,69 @@
+"""A pansharpening benchmark suite: metrics equal to the field's toolbox, methods, datasets, tables.
+
+Everything public is loaded on first use, so importing the package costs nothing.
+
+>>> import pansharp_bench as pb
+>>> "ergas" in pb.list_metrics()
+True
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pansharp_bench.registry import (
+    DATASETS,
+    METHODS,
+    METRICS,
+    register_dataset,
+    register_method,
+    register_metric,
+)
+
+if TYPE_CHECKING:
+    from pansharp_bench.experiment import load_dataset
+    from pansharp_bench.method import fuse
+    from pansharp_bench.scene import Dataset, Scene, Sensor, Split
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Dataset": ("scene", "Dataset"),
+    "Scene": ("scene", "Scene"),
+    "Sensor": ("scene", "Sensor"),
+    "Split": ("scene", "Split"),
+    "fuse": ("method", "fuse"),
+    "load_dataset": ("experiment", "load_dataset"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        module, attribute = _LAZY[name]
+        return getattr(import_module(f"pansharp_bench.{module}"), attribute)
+    raise AttributeError(f"module 'pansharp_bench' has no attribute {name!r}")
+
+
+def list_methods(pattern: str = "*", **where: Any) -> list[str]:
+    """Names of registered methods, e.g. ``list_methods("mtf-*", kind="classical")``."""
+    return METHODS.names(pattern, **where)
+
+
+def list_metrics(pattern: str = "*", **where: Any) -> list[str]:
+    """Names of registered metrics, e.g. ``list_metrics(protocol="full")``."""
+    return METRICS.names(pattern, **where)
+
+
+def list_datasets(pattern: str = "*", **where: Any) -> list[str]:
+    """Names of registered datasets, e.g. ``list_datasets("*-sim")``."""
+    return DATASETS.names(pattern, **where)
+
+
+def get_method(name: str) -> Any:
+    """The registered function or class of that name; raises UnknownName with the nearest names."""
+    return METHODS.get(name).obj
+
+
+__all__ = [
+    "Dataset", "Scene", "Sensor", "Split", "fuse", "get_method", "list_datasets", "list_methods", "list_metrics",
+    "load_dataset", "register_dataset", "register_method", "register_metric",
+]  # fmt: skip

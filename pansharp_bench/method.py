@@ -1,0 +1,185 @@
+"""What a method is, and how the engine calls one.
+
+A simple method is a function ``(pan, ms, *, sensor) -> fused``; it may also ask for ``lms`` or ``reference``
+by naming them. A trained method is a class derived from :class:`TrainedMethod`. Both are called through
+:func:`build`, which gives an object with ``fuse(scene)``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+
+from pansharp_bench.errors import BenchError
+from pansharp_bench.registry import METHODS, Entry, MethodCard
+from pansharp_bench.scene import Scene, Sensor, as_sensor
+
+
+class Method(Protocol):
+    """What the protocols drive."""
+
+    card: MethodCard
+
+    def fuse(self, scene: Scene) -> Tensor:
+        """(N, C, H, W) DN on the scene's device."""
+        ...
+
+
+@dataclass(frozen=True)
+class FunctionMethod:
+    """A registered function in the shape of a Method."""
+
+    card: MethodCard
+    function: Callable[..., Tensor]
+
+    def fuse(self, scene: Scene) -> Tensor:
+        offered = {
+            "pan": scene.pan, "ms": scene.ms, "lms": scene.lms, "reference": scene.gt, "sensor": scene.sensor,
+        }  # fmt: skip
+        wanted = inspect.signature(self.function).parameters
+        if unknown := [n for n, p in wanted.items() if n not in offered and p.default is p.empty]:
+            raise BenchError(
+                f"method {self.card.name!r} asks for {', '.join(unknown)}; "
+                f"a function method may ask for {', '.join(offered)}"
+            )
+        return self.function(**{n: offered[n] for n in wanted if n in offered})
+
+
+class TrainedMethod(nn.Module):
+    """Base of methods that learn. Subclasses give ``Config``, ``presets``, ``fit`` and ``fuse``.
+
+    ``Config`` is a frozen dataclass of every option, the training length among them; ``presets`` maps a
+    preset's name to the options it changes. ``state_dict`` must hold all that ``fuse`` needs. The method owns
+    its normalisation: DN in, DN out.
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        steps: int = 0
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"quick": {}, "standard": {}, "paper": {}}
+    card: MethodCard
+
+    def __init__(self, sensor: Sensor, config: Config | None = None) -> None:
+        super().__init__()
+        self.sensor = sensor
+        self.config = config or self.Config()
+
+    @abstractmethod
+    def fit(self, data: Any, trainer: Any) -> dict[str, Any] | None:
+        """Learn from ``data`` (:class:`PairedData` or :class:`UnpairedData`, as the card's ``training``
+        says) with ``trainer`` (:class:`Trainer`). What is returned is recorded."""
+
+    @abstractmethod
+    def fuse(self, scene: Scene) -> Tensor:
+        """(N, C, H, W) DN, from what the card's ``sees`` allows."""
+
+    @classmethod
+    def configure(cls, preset: str, options: Mapping[str, Any] | None = None) -> Config:
+        """The Config of a preset with options changed; strings are read as the option's type.
+
+        Raises BenchError on an unknown preset or option, or a value of another type.
+        """
+        if preset not in cls.presets:
+            raise BenchError(f"unknown preset {preset!r}; known are: {', '.join(cls.presets)}")
+        config = replace(cls.Config(), **cls.presets[preset])
+        known = {f.name for f in fields(config)}
+        changes = {}
+        for name, value in (options or {}).items():
+            if name not in known:
+                raise BenchError(f"unknown option {name!r}; known are: {', '.join(sorted(known))}")
+            changes[name] = _read(name, value, getattr(config, name), cls.Config)
+        try:
+            return replace(config, **changes)
+        except (TypeError, ValueError) as error:
+            raise BenchError(f"these options do not fit together: {error}") from error
+
+
+def _read(name: str, value: Any, current: Any, config: type) -> Any:
+    """A command-line string as the type the option has now."""
+    if not isinstance(value, str) or isinstance(current, str):
+        return value
+    if current is None:
+        current = next(
+            (f.default for f in fields(config) if f.name == name and f.default is not MISSING), None
+        )
+    try:
+        if isinstance(current, bool):
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
+                value.lower()
+            ]
+        if isinstance(current, tuple):
+            kind = type(current[0]) if current else float
+            return tuple(kind(v) for v in value.split(",") if v)
+        if current is None:
+            return None if value.lower() == "none" else float(value) if "." in value else int(value)
+        return type(current)(value)
+    except (KeyError, ValueError):
+        wanted = type(current).__name__
+        raise BenchError(f"option {name}={value!r} is not of type {wanted}") from None
+
+
+def is_trained(entry: Entry[MethodCard]) -> bool:
+    return isinstance(entry.obj, type) and issubclass(entry.obj, TrainedMethod)
+
+
+def build(
+    name: str, sensor: Sensor, preset: str = "quick", options: Mapping[str, Any] | None = None
+) -> FunctionMethod | TrainedMethod:
+    """The method of that name for a sensor. Raises UnknownName or BenchError."""
+    entry = METHODS.get(name)
+    if is_trained(entry):
+        method = entry.obj(sensor, entry.obj.configure(preset, options))
+        method.card = entry.card
+        return method
+    if options:
+        raise BenchError(f"method {name!r} has no options (given: {', '.join(options)})")
+    return FunctionMethod(entry.card, entry.obj)
+
+
+def config_dict(method: FunctionMethod | TrainedMethod) -> dict[str, Any]:
+    """Every option with its value, JSON-able; empty for a function."""
+    return asdict(method.config) if isinstance(method, TrainedMethod) else {}
+
+
+def fuse(name: str, pan: Tensor, ms: Tensor, sensor: str | Sensor) -> Tensor:
+    """Fuse with an untrained method.
+
+    Args:
+        name: a registered method that needs no training, e.g. ``"gsa"``.
+        pan: (N, 1, H, W) DN.
+        ms: (N, C, H/4, W/4) DN.
+        sensor: registered name, e.g. ``"qb"``, or a Sensor.
+
+    Returns:
+        (N, C, H, W) DN.
+
+    Raises:
+        UnknownName: no such method or sensor.
+        BenchError: the method needs training, or the shapes do not belong together.
+
+    >>> import torch
+    >>> pan, ms = torch.rand(1, 1, 64, 64) * 2047, torch.rand(1, 4, 16, 16) * 2047
+    >>> fuse("exp", pan, ms, sensor="qb").shape
+    torch.Size([1, 4, 64, 64])
+    """
+    from pansharp_bench.imaging import interp23
+
+    sensor = as_sensor(sensor)
+    entry = METHODS.get(name)
+    if is_trained(entry):
+        raise BenchError(f"method {name!r} must be trained first: `bench run --method {name}`")
+    n, c, h, w = ms.shape
+    r = sensor.ratio
+    if c != sensor.channels or pan.shape != (n, 1, r * h, r * w):
+        raise BenchError(
+            f"sensor {sensor.name!r} has {sensor.channels} bands and ratio {r}: with ms {tuple(ms.shape)} "
+            f"expected ms (N, {sensor.channels}, h, w) and pan (N, 1, {r}h, {r}w), found pan {tuple(pan.shape)}"
+        )
+    scene = Scene(sensor, pan=pan, ms=ms, lms=interp23(ms, r))
+    return FunctionMethod(entry.card, entry.obj).fuse(scene.seen_by(entry.card))

@@ -1,0 +1,245 @@
+"""One typed registry for everything that plugs in: methods, metrics, datasets, sensors, tracks.
+
+Registering is one decorator; discovery imports the plug-in folders, installed entry points and ``--plugin``
+files on first use. A plug-in that fails to import is kept in ``broken`` with its error and harms nothing else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from pansharp_bench.errors import BenchError, UnknownName
+
+Sees = Literal["pan", "pan+bag", "pan+ms", "reference"]
+Training = Literal["none", "unpaired", "paired"]
+C = TypeVar("C", bound="Card")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Card:
+    """What stands beside a registered thing: how it is called, where it comes from."""
+
+    name: str
+    title: str = ""
+    summary: str = ""
+    tracks: tuple[str, ...] = ("pansharpening",)
+
+    @property
+    def label(self) -> str:
+        return self.title or self.name
+
+
+@dataclass(frozen=True)
+class MethodCard(Card):
+    """A method's card.
+
+    ``kind`` is its family (classical, deep, unpaired, baseline, oracle). ``sees`` is what it gets at
+    inference: ``pan`` (PAN only), ``pan+bag`` (PAN and the scene's MS pixels without their positions),
+    ``pan+ms`` (PAN and registered MS), ``reference`` (an oracle that looks at the answer; shown, never
+    ranked). ``training`` is what it learnt from: none, unpaired or paired samples.
+    """
+
+    kind: str = "classical"
+    sees: Sees = "pan+ms"
+    training: Training = "none"
+    paper: str = ""
+    doi: str = ""
+    year: int | None = None
+    licence: str = ""
+    published: str = ""  # its name in published.csv, where that differs from the title
+
+
+@dataclass(frozen=True)
+class MetricCard(Card):
+    """A metric's card.
+
+    ``protocol``: where it is computed (``reduced`` against a reference, ``full`` without one, or a track's
+    own). ``columns``: the quantities it yields, in the order of the returned tuple; ``better`` says for all
+    of them (or per column) whether high or low is good; ``order`` is its place in tables. A metric with
+    ``default=False`` is not part of the protocol's table.
+    """
+
+    protocol: str = "reduced"
+    columns: tuple[str, ...] = ()
+    better: tuple[Literal["high", "low"], ...] = ("high",)
+    unit: str = ""
+    order: int = 100
+    default: bool = True
+
+
+@dataclass(frozen=True)
+class DatasetCard(Card):
+    """A dataset's card. ``stand_in`` names the simulated dataset used when no data root is configured;
+    ``published`` the dataset's name in published.csv."""
+
+    sensor: str = ""
+    stand_in: str = ""
+    published: str = ""
+
+
+@dataclass(frozen=True)
+class TrackCard(Card):
+    """A track's card: its protocols, in the order its tables show them."""
+
+    protocols: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry(Generic[C]):
+    card: C
+    obj: Any
+    origin: str  # module it came from
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+
+@dataclass
+class Registry(Generic[C]):
+    """Named entries of one kind. ``packages`` are imported on first use; ``entry_points`` is a group name."""
+
+    kind: str
+    card_type: type[C]
+    packages: tuple[str, ...] = ()
+    entry_points: str = ""
+    _entries: dict[str, Entry[C]] = field(default_factory=dict)
+    _discovered: bool = False
+
+    def register(self, name: str, **card: Any) -> Callable[[F], F]:
+        """Decorator. Refuses a name that is taken, naming who took it. A missing summary is the docstring's
+        first line."""
+
+        def decorate(obj: F) -> F:
+            self.add(obj, name=name, **card)
+            return obj
+
+        return decorate
+
+    def add(self, obj: Any, **card: Any) -> None:
+        origin = getattr(obj, "__module__", None) or type(obj).__module__
+        made = self.card_type(**card)
+        if taken := self._entries.get(made.name):
+            raise ValueError(
+                f"{self.kind} {made.name!r} from {origin} is already registered by {taken.origin}; "
+                "give one of them another name"
+            )
+        if not made.summary and (doc := getattr(obj, "__doc__", None)):
+            made = self.card_type(**{**card, "summary": doc.strip().splitlines()[0]})
+        self._entries[made.name] = Entry(made, obj, origin)
+
+    def get(self, name: str) -> Entry[C]:
+        """The entry of that name; raises UnknownName with the nearest names."""
+        self.discover()
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownName(self._unknown(name)) from None
+
+    def entries(self, pattern: str = "*", **where: Any) -> list[Entry[C]]:
+        """Entries whose name matches the pattern and whose card has these values, sorted by name."""
+        self.discover()
+        found = (e for n, e in sorted(self._entries.items()) if fnmatch.fnmatch(n, pattern))
+        return [e for e in found if all(getattr(e.card, k) == v for k, v in where.items())]
+
+    def names(self, pattern: str = "*", **where: Any) -> list[str]:
+        return [e.name for e in self.entries(pattern, **where)]
+
+    def __iter__(self) -> Iterator[Entry[C]]:
+        return iter(self.entries())
+
+    def __contains__(self, name: str) -> bool:
+        self.discover()
+        return name in self._entries
+
+    def discover(self) -> None:
+        """Import every plug-in of this kind once; failures go to ``broken``."""
+        if self._discovered:
+            return
+        self._discovered = True
+        for package in self.packages:
+            _import_tree(package)
+        if self.entry_points:
+            for point in importlib.metadata.entry_points(group=self.entry_points):
+                _guarded(f"{point.name} = {point.value}", point.load)
+
+    def _unknown(self, name: str) -> str:
+        known = sorted(self._entries)
+        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+        text = f"unknown {self.kind} {name!r}"
+        text += (
+            f"; did you mean {' or '.join(near)}?" if near else f"; known are: {', '.join(known) or 'none'}"
+        )
+        if broken:
+            text += f" (plug-ins that failed to import: {', '.join(sorted(broken))}; see `bench list`)"
+        return text
+
+
+broken: dict[str, str] = {}
+"""Plug-ins that failed to import: where from -> its traceback."""
+
+
+def _guarded(origin: str, load: Callable[[], Any]) -> None:
+    try:
+        load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a plug-in may even call sys.exit; nothing it does may stop the others
+        broken[origin] = traceback.format_exc(limit=-4)
+
+
+def _import_tree(package: str) -> None:
+    """Import every module of a package and of its subpackages; a name starting with _ is a private helper."""
+    root = importlib.import_module(package)
+    for info in pkgutil.iter_modules(root.__path__, package + "."):
+        if not info.name.rpartition(".")[2].startswith("_"):
+            _guarded(info.name, lambda name=info.name: importlib.import_module(name))
+
+
+def load_plugin(path: str | Path) -> None:
+    """Import a plug-in file given by the user; what it registers becomes available. A failure is kept in
+    ``broken``. Raises BenchError when the file does not exist."""
+    path = Path(path)
+    if not path.is_file():
+        raise BenchError(f"plug-in file {path} does not exist")
+    name = "pansharp_bench_plugin_" + "".join(c if c.isalnum() else "_" for c in str(path.resolve()))
+    if name in sys.modules:
+        return
+
+    def load() -> None:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{path} is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+
+    _guarded(str(path), load)
+
+
+_PACKAGE = "pansharp_bench"
+METHODS = Registry("method", MethodCard, (f"{_PACKAGE}.methods",), f"{_PACKAGE}.methods")
+METRICS = Registry("metric", MetricCard, (f"{_PACKAGE}.metrics",), f"{_PACKAGE}.metrics")
+DATASETS = Registry("dataset", DatasetCard, (f"{_PACKAGE}.datasets",), f"{_PACKAGE}.datasets")
+SENSORS = Registry("sensor", Card, (f"{_PACKAGE}.datasets",), "")
+TRACKS = Registry("track", TrackCard, (f"{_PACKAGE}.protocols",), "")
+
+register_method = METHODS.register
+register_metric = METRICS.register
+register_dataset = DATASETS.register

@@ -1,0 +1,163 @@
+"""What flows between the rooms: a Sensor, a Scene (always a batch), a Split of scenes and a Dataset of splits.
+
+One unit everywhere: digital numbers (DN), float32, axes N,C,H,W. With ratio r, PAN size (H, W) and
+MS size (h, w) = (H/r, W/r):
+
+=========  ==============  =====================================================================
+``pan``    (N, 1, H, W)    panchromatic image
+``ms``     (N, C, h, w)    multispectral image on its own grid
+``lms``    (N, C, H, W)    ``ms`` expanded to the PAN grid by the 23-tap polynomial kernel
+``gt``     (N, C, H, W)    reference, where one exists (reduced resolution, or simulated truth)
+=========  ==============  =====================================================================
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pansharp_bench.registry import SENSORS, MethodCard
+
+SPLITS = ("train", "valid", "reduced", "full")
+SplitName = Literal["train", "valid", "reduced", "full"]
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """A PAN + MS camera: everything a metric or method may need to know about where DN come from.
+
+    ``peak`` is the largest DN (2047 for 11 bits, 1023 for 10); ``mtf`` the gain of each band's modulation
+    transfer function at the Nyquist frequency of the MS grid, in band order; ``mtf_pan`` that of PAN;
+    ``rgb`` the 0-based bands of a true-colour picture.
+    """
+
+    name: str
+    title: str
+    bands: tuple[str, ...]
+    peak: float
+    mtf: tuple[float, ...]
+    mtf_pan: float
+    rgb: tuple[int, int, int]
+    ratio: int = 4
+
+    def __post_init__(self) -> None:
+        if len(self.mtf) != len(self.bands):
+            raise ValueError(f"sensor {self.name}: {len(self.bands)} bands but {len(self.mtf)} MTF gains")
+
+    @property
+    def channels(self) -> int:
+        return len(self.bands)
+
+
+def as_sensor(sensor: str | Sensor) -> Sensor:
+    """A Sensor from its registered name, or the Sensor itself."""
+    return sensor if isinstance(sensor, Sensor) else SENSORS.get(sensor).obj
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A batch of co-located images of one sensor (see the module's table). Slicing gives a smaller batch."""
+
+    sensor: Sensor
+    pan: Tensor
+    ms: Tensor | None = None
+    lms: Tensor | None = None
+    gt: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.pan.shape[0]
+
+    def __getitem__(self, index: int | slice) -> Scene:
+        part = slice(index, index + 1 or None) if isinstance(index, int) else index
+        return self._map(lambda x: x[part])
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Scene:
+        return self._map(lambda x: x.to(device=device, dtype=dtype))
+
+    def _map(self, fn) -> Scene:
+        arrays = {k: getattr(self, k) for k in ("pan", "ms", "lms", "gt")}
+        return replace(self, **{k: None if v is None else fn(v) for k, v in arrays.items()})
+
+    def seen_by(self, card: MethodCard, seed: int = 0) -> Scene:
+        """The scene as a method of this card may see it at inference. Honesty is enforced here, not promised:
+
+        a PAN-only method gets no MS at all; one that declares unregistered MS gets the MS pixels of each
+        image in a random order; the reference is given only to the oracle rows that declare it.
+        """
+        if card.sees == "pan":
+            return replace(self, ms=None, lms=None, gt=None)
+        if card.sees == "pan+bag":
+            if self.ms is None:
+                raise ValueError("this scene has no ms to shuffle")
+            generator = torch.Generator().manual_seed(seed)
+            n, c, h, w = self.ms.shape
+            order = torch.stack([torch.randperm(h * w, generator=generator) for _ in range(n)])
+            bag = self.ms.flatten(2).gather(2, order.to(self.ms.device)[:, None].expand(n, c, h * w))
+            return replace(self, ms=bag.view(n, c, h, w), lms=None, gt=None)
+        return self if card.sees == "reference" else replace(self, gt=None)
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """What a data file is: its content's SHA-256, and whether that is a known original's.
+
+    ``verified``: True (a known original), False (a checksum is known and this is another file), None (no
+    checksum of the original is known).
+    """
+
+    split: str
+    path: Path
+    size: int
+    sha256: str
+    verified: bool | None
+
+
+class Split(ABC):
+    """An ordered set of equally sized scenes, opened lazily and safe to use from worker processes."""
+
+    name: str
+    sensor: Sensor
+    keys: tuple[str, ...]  # which of pan, ms, lms, gt are stored
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int | slice) -> Scene:
+        """Scenes as float32 DN on the CPU; an int gives a batch of one."""
+
+    def __iter__(self) -> Iterator[Scene]:
+        return (self[i] for i in range(len(self)))
+
+
+class Dataset(ABC):
+    """Named splits of one sensor. ``name`` is what tables show: ``qb``, ``qb-mini``, ``qb-sim``."""
+
+    name: str
+    sensor: Sensor
+
+    @abstractmethod
+    def available(self) -> tuple[SplitName, ...]:
+        """The splits that can be opened."""
+
+    @abstractmethod
+    def split(self, name: SplitName) -> Split:
+        """Raises DataError, naming file, key, what was found and what was expected."""
+
+    @abstractmethod
+    def files(self, *splits: SplitName) -> tuple[FileIdentity, ...]:
+        """Identity of the files behind these splits (all available ones by default)."""
+
+    def provenance(self) -> dict:
+        """JSON-able extra identity, e.g. a simulator's seed and version."""
+        return {}
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Findings of a closer look at the files, as (level, text) with level ok, note, warning or error."""
+        return iter(())

@@ -1,0 +1,10 @@
+"""Training: one loop for every learner, data that lives on the device, and what a trained method is."""
+
+from pansharp_bench.method import TrainedMethod
+from pansharp_bench.training.loop import Backward, Interrupted, Learner, Trainer, TrainingSummary
+from pansharp_bench.training.samplers import PairedData, UnpairedData, augment_batch
+
+__all__ = [
+    "Backward", "Interrupted", "Learner", "PairedData", "TrainedMethod", "Trainer", "TrainingSummary",
+    "UnpairedData", "augment_batch",
+]  # fmt: skip

@@ -1,0 +1,312 @@
+"""The training loop: one Trainer drives any Learner, on CPU or GPU, and can be stopped and resumed exactly.
+
+The Learner owns the mathematics (networks, optimisers, one step); the Trainer owns device, precision,
+randomness, progress, the log, checkpoints and selection on validation.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from tqdm import tqdm
+
+from pansharp_bench.errors import BenchError
+
+Backward = Callable[[Tensor], None]
+CHECKPOINT = "checkpoint.pt"
+LOG = "losses.jsonl"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by the user; the state is saved and can be resumed."""
+
+
+class Learner(ABC):
+    """Networks, their optimisers and one training step.
+
+    ``networks`` and ``optimizers`` share keys where one belongs to the other; the Trainer replaces both by
+    their prepared forms, so a step must reach them through these dicts. ``schedulers`` are stepped once per
+    training step.
+    """
+
+    networks: dict[str, nn.Module]
+    optimizers: dict[str, Optimizer]
+    schedulers: dict[str, LRScheduler]
+
+    def __init__(self) -> None:
+        self.networks, self.optimizers, self.schedulers = {}, {}, {}
+
+    @abstractmethod
+    def step(self, backward: Backward) -> dict[str, Tensor]:
+        """Sample, differentiate with ``backward(loss)``, update; returns detached scalar losses.
+
+        Must not wait for the device: no ``.item()``, no branching on tensor values.
+        """
+
+    def validate(self) -> float | None:
+        """A score on validation data, lower is better; None keeps the last state instead of the best."""
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """Further state an exact resume needs, as tensors, numbers, strings, lists and dicts."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what ``state`` gave."""
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What a run of the loop did."""
+
+    steps: int
+    seconds: float
+    steps_per_second: float
+    best_step: int
+    best_score: float  # infinity where nothing was validated
+    losses: dict[str, float]
+
+
+def save_atomically(state: Any, path: Path) -> None:
+    """torch.save that never leaves a torn file: temporary file, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+class Trainer:
+    """Runs learners. One Trainer belongs to one run and one folder.
+
+    Args:
+        folder: where ``checkpoint.pt`` and ``losses.jsonl`` go; None writes nothing.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        precision: ``auto`` is bf16 autocast with fp32 weights on CUDA and fp32 on CPU; or a Fabric precision.
+        seed: of the weights' initialisation and of every draw.
+        resume: continue from the folder's checkpoint, exactly where it stopped.
+        progress: show the bar.
+        identity: a string that a checkpoint must carry to be resumed (the run's specification hash).
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        seed: int = 0,
+        resume: bool = False,
+        progress: bool = True,
+        identity: str = "",
+    ) -> None:
+        kind = device.partition(":")[0]
+        if kind == "auto":
+            kind = "cuda" if torch.cuda.is_available() else "cpu"
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise BenchError(
+                f"device {device!r} was asked for, but no CUDA device is present; use --device cpu"
+            )
+        if kind not in ("cpu", "cuda"):
+            raise BenchError(f"unknown device {device!r}; known are: auto, cpu, cuda, cuda:N")
+        index = int(device.partition(":")[2] or 0)
+        self.precision = ("bf16-mixed" if kind == "cuda" else "32-true") if precision == "auto" else precision
+        self.fabric = Fabric(
+            accelerator=kind,
+            devices=[index] if kind == "cuda" else 1,
+            precision=self.precision,  # type: ignore
+        )
+        self.device = self.fabric.device
+        self.folder, self.seed, self.resume, self.progress = folder, seed, resume, progress
+        self.identity = identity
+        torch.manual_seed(seed)
+        self.generator = torch.Generator(device=self.device).manual_seed(seed)
+        """Draws on the device (samples, noise)."""
+        self.host_generator = torch.Generator().manual_seed(seed)
+        """Draws on the CPU, for choices the step must know without waiting for the device."""
+
+    def run(
+        self, learner: Learner, steps: int, validate_every: int = 0, checkpoint_every: int = 1000,
+        log_every: int = 50,
+    ) -> TrainingSummary:  # fmt: skip
+        """Train for ``steps`` steps; afterwards the learner's networks hold the selected state.
+
+        With ``validate_every`` the state of best validation score is kept (validation at every so many steps
+        and at the end); otherwise the last. Ctrl-C saves a checkpoint and raises :class:`Interrupted`.
+        """
+        learner.networks = {k: self.fabric.setup_module(n) for k, n in learner.networks.items()}
+        learner.optimizers = {k: self.fabric.setup_optimizers(o) for k, o in learner.optimizers.items()}
+        at = self._load(learner) if self.resume else _Progress()
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _truncate_log(self.folder / LOG, at.step)
+        clock = time.perf_counter() - at.seconds
+        bar = tqdm(
+            total=steps, initial=at.step, disable=not self.progress, unit="step", dynamic_ncols=True,
+            desc="training",
+        )  # fmt: skip
+        try:
+            while at.step < steps:
+                losses = learner.step(self.fabric.backward)
+                for scheduler in learner.schedulers.values():
+                    scheduler.step()
+                at.step += 1
+                at.counted += 1
+                for key, value in losses.items():
+                    at.sums[key] = at.sums[key] + value if key in at.sums else value.detach().clone()
+                bar.update()
+                last = at.step == steps
+                if at.step % log_every == 0 or last:
+                    at.seconds = time.perf_counter() - clock
+                    self._log(at)
+                    bar.set_postfix({k: f"{v:.3f}" for k, v in at.losses.items()})
+                if validate_every and (at.step % validate_every == 0 or last):
+                    self._validate(learner, at)
+                if at.step % checkpoint_every == 0 and not last:
+                    at.seconds = time.perf_counter() - clock
+                    self._save(learner, at)
+        except KeyboardInterrupt:
+            at.seconds = time.perf_counter() - clock
+            self._save(learner, at)
+            raise Interrupted(f"stopped after step {at.step} of {steps}") from None
+        finally:
+            bar.close()
+        at.seconds = time.perf_counter() - clock
+        if at.best:
+            _load_networks(learner, at.best)
+        self._save(learner, at)
+        return TrainingSummary(
+            steps, at.seconds, steps / max(at.seconds, 1e-9), at.best_step or steps, at.best_score, at.losses
+        )
+
+    def _log(self, at: _Progress) -> None:
+        at.losses = {k: float(v) / at.counted for k, v in at.sums.items()}
+        at.sums, at.counted = {}, 0
+        self._write({"step": at.step, "seconds": round(at.seconds, 3), **at.losses})
+        if not all(map(math.isfinite, at.losses.values())):
+            raise BenchError(
+                f"training diverged at step {at.step}: losses {at.losses}; "
+                "lower the learning rate or use full precision (--precision 32-true)"
+            )
+
+    def _validate(self, learner: Learner, at: _Progress) -> None:
+        # validation must not disturb the training's draws, or its frequency would change the result
+        rng = self._rng_state()
+        with torch.no_grad():
+            score = learner.validate()
+        self._set_rng_state(rng)
+        if score is None:
+            return
+        self._write({"step": at.step, "validation": score})
+        if not at.best or score < at.best_score:
+            at.best_step, at.best_score = at.step, score
+            at.best = {k: _to_cpu(n.state_dict()) for k, n in learner.networks.items()}
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self.folder:
+            with open(self.folder / LOG, "a") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def _rng_state(self) -> dict[str, Tensor]:
+        state = {
+            "torch": torch.get_rng_state(),
+            "device": self.generator.get_state(),
+            "host": self.host_generator.get_state(),
+        }
+        if self.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def _set_rng_state(self, state: dict[str, Tensor]) -> None:
+        torch.set_rng_state(state["torch"])
+        self.generator.set_state(state["device"])
+        self.host_generator.set_state(state["host"])
+        if "cuda" in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"], self.device)
+
+    def _save(self, learner: Learner, at: _Progress) -> None:
+        if self.folder is None:
+            return
+        state = {
+            "identity": self.identity,
+            "progress": {f.name: getattr(at, f.name) for f in fields(at)},
+            "networks": {k: n.state_dict() for k, n in learner.networks.items()},
+            "optimizers": {k: o.state_dict() for k, o in learner.optimizers.items()},
+            "schedulers": {k: s.state_dict() for k, s in learner.schedulers.items()},
+            "learner": learner.state(),
+            "rng": self._rng_state(),
+        }
+        save_atomically(state, self.folder / CHECKPOINT)
+
+    def _load(self, learner: Learner) -> _Progress:
+        path = self.folder and self.folder / CHECKPOINT
+        if path is None or not path.exists():
+            raise BenchError(f"nothing to resume: {path} does not exist; run without --resume")
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if state["identity"] != self.identity:
+                raise BenchError(
+                    f"{path} belongs to a run with other settings ({state['identity']}, not {self.identity})"
+                )
+            _load_networks(learner, state["networks"])
+            for kind in ("optimizers", "schedulers"):
+                for key, item in getattr(learner, kind).items():
+                    item.load_state_dict(state[kind][key])
+            learner.load_state(state["learner"])
+            at = _Progress(**state["progress"])
+            at.sums = {k: v.to(self.device) for k, v in at.sums.items()}
+            self._set_rng_state(state["rng"])
+            return at
+        except BenchError:
+            raise
+        except Exception as error:
+            raise BenchError(f"{path} cannot be resumed: {error}") from error
+
+
+@dataclass
+class _Progress:
+    """Where a run stands; all of it is in the checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_step: int = 0
+    best_score: float = math.inf
+    best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    counted: int = 0
+
+
+def _load_networks(learner: Learner, states: dict[str, dict[str, Tensor]]) -> None:
+    for key, network in learner.networks.items():
+        network.load_state_dict(states[key])
+
+
+def _to_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v.detach().to("cpu", copy=True) for k, v in state.items()}
+
+
+def _truncate_log(path: Path, step: int) -> None:
+    """Keep the lines up to this step: an interrupted run may have logged more than its checkpoint knows."""
+    kept = []
+    if step and path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, KeyError):  # a line torn by a kill
+                continue
+    path.write_text("".join(line + "\n" for line in kept))

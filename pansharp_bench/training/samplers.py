@@ -1,0 +1,188 @@
+"""Training data that lives on the device: sampled, flipped and cropped there, never copied in the step.
+
+:class:`PairedData` serves registered samples; :class:`UnpairedData` serves PAN and MS images that are
+unpaired by construction. A method gets the one its card declares, so it cannot see more than it says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pansharp_bench.errors import BenchError
+from pansharp_bench.scene import Scene, Sensor, Split
+
+Augment = Literal["none", "flips", "dihedral"]
+Pairing = Literal["disjoint", "independent"]
+
+
+class Resident:
+    """One array of a split on the device: uint16 where that is lossless, else float32 (or float16 on request).
+
+    ``index`` is (N,) on the device; ``take`` gives float32 DN.
+    """
+
+    def __init__(self, images: Tensor, device: torch.device, half: bool = False) -> None:
+        lossless = bool((images >= 0).all() and (images <= 65535).all() and (images == images.round()).all())
+        dtype = torch.uint16 if lossless else torch.float16 if half else torch.float32
+        self.images = images.to(dtype).to(device)
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def take(self, index: Tensor) -> Tensor:
+        # uint16 has no indexing kernel on every device; int16 has the same bits
+        if self.images.dtype == torch.uint16:
+            return (self.images.view(torch.int16)[index].to(torch.int32) & 0xFFFF).float()
+        return self.images[index].float()
+
+
+def load_resident(
+    split: Split, keys: tuple[str, ...], device: torch.device, half: bool = False
+) -> dict[str, Resident]:
+    """These arrays of a whole split, on the device; read in slices so that the peak stays near one copy."""
+    parts: dict[str, list[Tensor]] = {k: [] for k in keys}
+    for start in range(0, len(split), 512):
+        scene = split[start : start + 512]
+        for key in keys:
+            parts[key].append(getattr(scene, key))
+    return {k: Resident(torch.cat(v), device, half) for k, v in parts.items()}
+
+
+def _draw(n: int, high: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    return torch.randint(high, (n,), generator=generator, device=device)
+
+
+def augment_batch(arrays: dict[str, Tensor], kind: Augment, generator: torch.Generator) -> dict[str, Tensor]:
+    """The same random symmetry for all arrays of a batch; per sample, without a loop over samples.
+
+    ``flips``: horizontal and vertical; ``dihedral``: those and 90-degree turns (nadir imagery has no up).
+    """
+    if kind == "none":
+        return arrays
+    first = next(iter(arrays.values()))
+    n, device = first.shape[0], first.device
+    code = _draw(n, 8 if kind == "dihedral" else 4, generator, device)[:, None, None, None]
+    horizontal, vertical, transpose = (code & 1).bool(), (code & 2).bool(), (code & 4).bool()
+    out = {}
+    for key, x in arrays.items():
+        x = torch.where(horizontal, x.flip(-1), x)
+        x = torch.where(vertical, x.flip(-2), x)
+        if kind == "dihedral":
+            x = torch.where(transpose, x.transpose(-1, -2), x)
+        out[key] = x
+    return out
+
+
+@dataclass
+class PairedData:
+    """Registered training samples of a sensor. ``batch`` draws on the device; ``valid`` is for selection."""
+
+    sensor: Sensor
+    train: Split
+    valid: Split
+    device: torch.device
+    half: bool = False
+
+    def __post_init__(self) -> None:
+        self._arrays = load_resident(self.train, ("pan", "ms", "lms", "gt"), self.device, self.half)
+
+    def __len__(self) -> int:
+        return len(self.train)
+
+    def batch(self, n: int, generator: torch.Generator, augment: Augment = "none") -> Scene:
+        """n samples drawn with replacement, with pan, ms, lms and gt."""
+        return self.scenes(_draw(n, len(self), generator, self.device), generator, augment)
+
+    def scenes(
+        self, index: Tensor, generator: torch.Generator | None = None, augment: Augment = "none"
+    ) -> Scene:
+        """The samples of these indices ((N,) on the device)."""
+        arrays = {k: a.take(index) for k, a in self._arrays.items()}
+        if generator is not None:
+            arrays = augment_batch(arrays, augment, generator)
+        return Scene(self.sensor, **arrays)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "paired", "train_samples": len(self), "valid_samples": len(self.valid)}
+
+
+class UnpairedData:
+    """PAN images and MS images that are never seen together.
+
+    With ``pairing="disjoint"`` (the default) the training samples are cut into two seeded halves: PAN comes
+    from one, MS from the other, so no scene occurs in both. ``"independent"`` draws both from all samples,
+    independently. The object holds nothing else: no code that gets it can reach the MS of a PAN it saw.
+    """
+
+    def __init__(
+        self,
+        sensor: Sensor,
+        train: Split,
+        valid: Split,
+        device: torch.device,
+        seed: int = 0,
+        pairing: Pairing = "disjoint",
+        target: Literal["lms", "gt"] = "lms",
+        half: bool = False,
+    ) -> None:
+        self.sensor, self.device, self.pairing, self.target_key, self.seed = (
+            sensor,
+            device,
+            pairing,
+            target,
+            seed,
+        )
+        self.pan_index, self.ms_index = self._halves(len(train), seed, pairing)
+        valid_pan, valid_ms = self._halves(len(valid), seed, pairing)
+        self._pan = Resident(_gather(train, "pan", self.pan_index), device, half)
+        self._ms = Resident(_gather(train, target, self.ms_index), device, half)
+        self.valid_pan = _gather(valid, "pan", valid_pan).to(device)
+        self.valid_ms = _gather(valid, target, valid_ms).to(device)
+
+    @staticmethod
+    def _halves(n: int, seed: int, pairing: Pairing) -> tuple[Tensor, Tensor]:
+        if pairing == "independent":
+            return torch.arange(n), torch.arange(n)
+        if n < 2:
+            raise BenchError(f"{n} sample(s) cannot be cut into disjoint halves; use pairing=independent")
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+        return order[: n // 2].sort().values, order[n // 2 :].sort().values
+
+    def source(self, n: int, generator: torch.Generator, augment: Augment = "dihedral") -> Tensor:
+        """(n, 1, H, W) PAN, DN."""
+        index = _draw(n, len(self._pan), generator, self.device)
+        return augment_batch({"x": self._pan.take(index)}, augment, generator)["x"]
+
+    def target(self, n: int, generator: torch.Generator, augment: Augment = "dihedral") -> Tensor:
+        """(n, C, H, W) MS on the PAN grid, DN; drawn independently of any source."""
+        index = _draw(n, len(self._ms), generator, self.device)
+        return augment_batch({"x": self._ms.take(index)}, augment, generator)["x"]
+
+    def all_pan(self) -> Tensor:
+        """Every PAN image of the source half: (N, 1, H, W) float32 DN. For statistics in closed form."""
+        return self._pan.take(torch.arange(len(self._pan), device=self.device))
+
+    def all_ms(self) -> Tensor:
+        """Every MS image of the target half: (N, C, H, W) float32 DN. For statistics in closed form."""
+        return self._ms.take(torch.arange(len(self._ms), device=self.device))
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "kind": "unpaired", "pairing": self.pairing, "target": self.target_key, "seed": self.seed,
+            "pan_samples": len(self._pan), "ms_samples": len(self._ms),
+            "shared_samples": len(set(self.pan_index.tolist()) & set(self.ms_index.tolist())),
+        }  # fmt: skip
+
+
+def _gather(split: Split, key: str, index: Tensor) -> Tensor:
+    wanted = set(index.tolist())
+    parts = []
+    for start in range(0, len(split), 512):
+        rows = [i - start for i in range(start, min(start + 512, len(split))) if i in wanted]
+        if rows:
+            parts.append(getattr(split[start : start + 512], key)[rows])
+    return torch.cat(parts)
