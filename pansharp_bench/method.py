@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
@@ -128,23 +128,26 @@ def is_trained(entry: Entry[MethodCard]) -> bool:
     return isinstance(entry.obj, type) and issubclass(entry.obj, TrainedMethod)
 
 
-def build(
-    name: str, sensor: Sensor, preset: str = "quick", options: Mapping[str, Any] | None = None
-) -> FunctionMethod | TrainedMethod:
-    """The method of that name for a sensor. Raises UnknownName or BenchError."""
-    entry = METHODS.get(name)
+def resolve_config(
+    entry: Entry[MethodCard], preset: str, options: Mapping[str, Any] | None = None
+) -> TrainedMethod.Config | None:
+    """Every option of a trained method under a preset; None for a function. Raises BenchError."""
     if is_trained(entry):
-        method = entry.obj(sensor, entry.obj.configure(preset, options))
-        method.card = entry.card
-        return method
+        return entry.obj.configure(preset, options)
     if options:
-        raise BenchError(f"method {name!r} has no options (given: {', '.join(options)})")
-    return FunctionMethod(entry.card, entry.obj)
+        raise BenchError(f"method {entry.name!r} has no options (given: {', '.join(options)})")
+    return None
 
 
-def config_dict(method: FunctionMethod | TrainedMethod) -> dict[str, Any]:
-    """Every option with its value, JSON-able; empty for a function."""
-    return asdict(method.config) if isinstance(method, TrainedMethod) else {}
+def build(
+    entry: Entry[MethodCard], sensor: Sensor, config: TrainedMethod.Config | None = None
+) -> FunctionMethod | TrainedMethod:
+    """The method of an entry, for a sensor; a trained one with fresh weights."""
+    if not is_trained(entry):
+        return FunctionMethod(entry.card, entry.obj)
+    method = entry.obj(sensor, config)
+    method.card = entry.card
+    return method
 
 
 def fuse(name: str, pan: Tensor, ms: Tensor, sensor: str | Sensor) -> Tensor:

@@ -64,7 +64,7 @@ class Learner(ABC):
         """Further state an exact resume needs, as tensors, numbers, strings, lists and dicts."""
         return {}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:  # noqa: B027 (optional)
         """Take back what ``state`` gave."""
 
 
@@ -88,6 +88,28 @@ def save_atomically(state: Any, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as a device; raises BenchError where it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise BenchError(f"unknown device {name!r}; known are: auto, cpu, cuda, cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BenchError(f"device {name!r} was asked for, but it is not present; use --device cpu")
+    return device
+
+
+def choose_precision(device: torch.device, precision: str = "auto") -> str:
+    """``auto`` is bf16 autocast with fp32 weights on CUDA, fp32 on CPU; anything else is Fabric's own name."""
+    if precision == "auto":
+        return "bf16-mixed" if device.type == "cuda" else "32-true"
+    return precision
 
 
 class Trainer:

@@ -1,0 +1,85 @@
+"""Pictures: true colour, PAN, error maps, curves. matplotlib is loaded on first use, without a display."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pansharp_bench.scene import Scene, Sensor
+
+LOW, HIGH = 1.0, 99.0  # percentiles of the display stretch
+
+
+def stretch_limits(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Per-channel display limits of a (C, H, W) image: its 1st and 99th percentile."""
+    flat = image.double().flatten(1)
+    low = torch.quantile(flat, LOW / 100, dim=1)
+    high = torch.quantile(flat, HIGH / 100, dim=1)
+    return low, torch.maximum(high, low + 1)
+
+
+def display(image: Tensor, limits: tuple[Tensor, Tensor]) -> np.ndarray:
+    """A (C, H, W) image as H,W,C (H,W for one channel) in [0, 1] under these limits."""
+    low, high = (x[:, None, None] for x in limits)
+    shown = ((image.double() - low) / (high - low)).clamp(0, 1)
+    return (shown[0] if shown.shape[0] == 1 else shown.permute(1, 2, 0)).numpy()
+
+
+def rgb_bands(image: Tensor, sensor: Sensor) -> Tensor:
+    """The true-colour bands of a (C, H, W) image, red first."""
+    return image[list(sensor.rgb)]
+
+
+def compare_scene(scene: Scene, fused: Tensor, path: Path, title: str = "") -> Path:
+    """One row of pictures: PAN, MS, fused and, with a reference, reference and error map.
+
+    All colour pictures share one stretch, the reference's (or the MS's). The error map is the mean absolute
+    error over bands in DN; its scale ends at the 99th percentile and is printed beside it.
+    """
+    plt = _pyplot()
+    sensor = scene.sensor
+    fused = fused[0].cpu()
+    assert scene.lms is not None and scene.ms is not None
+    base = scene.gt if scene.gt is not None else scene.lms
+    limits = stretch_limits(rgb_bands(base[0], sensor))
+    pan = scene.pan[0]
+    panels = [
+        ("PAN", display(pan, stretch_limits(pan))),
+        ("MS", display(rgb_bands(scene.ms[0], sensor), limits)),
+        ("fused", display(rgb_bands(fused, sensor), limits)),
+    ]
+    if scene.gt is not None:
+        panels.append(("reference", display(rgb_bands(scene.gt[0], sensor), limits)))
+    extra = scene.gt is not None
+    count = len(panels) + extra
+    figure, axes = plt.subplots(1, count, figsize=(3.1 * count, 3.6), layout="constrained")
+    for axis, (name, picture) in zip(axes, panels, strict=False):
+        axis.imshow(
+            picture, cmap="gray" if picture.ndim == 2 else None, interpolation="nearest", vmin=0, vmax=1
+        )
+        axis.set_title(name, fontsize=10)
+    if extra:
+        error = (fused.double() - scene.gt[0].double()).abs().mean(0).numpy()
+        top = max(float(np.nanpercentile(error, HIGH)), 1e-6)
+        shown = axes[-1].imshow(error, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
+        axes[-1].set_title("mean |error| over bands (DN)", fontsize=10)
+        figure.colorbar(shown, ax=axes[-1], shrink=0.8)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.suptitle(title, fontsize=11)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+    return path
+
+
+def _pyplot():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt

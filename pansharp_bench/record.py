@@ -1,0 +1,229 @@
+"""The record of a run: one JSON document, versioned, written atomically, never silently replaced.
+
+A record holds everything a table or a doubt needs: scores per image, the specification and its hash, versions,
+commit, device, seed, data files with SHA-256, weights SHA-256, times and memory. NaN and infinities are kept
+as the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``, so that the file is strict JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pansharp_bench.errors import BenchError, RecordExists
+
+SCHEMA = 1
+_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run. ``protocols`` maps a protocol's name to ``{"images", "scores": {column: [per image]},
+    "missing": {column: [indices of NaN]}, "mean", "std"}``."""
+
+    schema: int
+    created: str
+    spec: dict[str, Any]
+    spec_sha256: str
+    method: dict[str, Any]
+    dataset: dict[str, Any]
+    protocols: dict[str, dict[str, Any]]
+    training: dict[str, Any] = field(default_factory=dict)
+    inference: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    def path(self, root: Path) -> Path:
+        return record_path(root, self.spec, self.spec_sha256)
+
+    def scores(self, protocol: str, column: str) -> list[float]:
+        """Per image; empty where the run did not compute it."""
+        return self.protocols.get(protocol, {}).get("scores", {}).get(column, [])
+
+
+def spec_hash(spec: dict[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of a specification."""
+    return hashlib.sha256(
+        json.dumps(_plain(spec), sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
+
+
+def record_path(root: Path, spec: dict[str, Any], sha256: str) -> Path:
+    """``root/<track>/<dataset>/<method>/<preset>-s<seed>-<hash>.json``."""
+    name = f"{spec['preset']}-s{spec['seed']}-{sha256[:8]}.json"
+    return Path(root) / spec["track"] / spec["dataset"] / spec["method"] / name
+
+
+def summarise(scores: dict[str, list[float]]) -> dict[str, Any]:
+    """Mean and standard deviation (N-1) per column. A NaN image makes its column's mean NaN and is listed
+    in ``missing``: it never vanishes from a mean."""
+    missing = {k: [i for i, x in enumerate(v) if math.isnan(x)] for k, v in scores.items()}
+    return {
+        "images": max((len(v) for v in scores.values()), default=0),
+        "scores": scores,
+        "missing": {k: v for k, v in missing.items() if v},
+        "mean": {k: _mean(v) for k, v in scores.items()},
+        "std": {k: _std(v) for k, v in scores.items()},
+    }
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def _std(values: list[float]) -> float:
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return math.nan
+    return statistics.stdev(values)
+
+
+def write(record: Record, root: Path, force: bool = False) -> Path:
+    """Write a record: temporary file, fsync, rename, so a kill at any moment leaves whole files only.
+
+    Raises RecordExists unless ``force``.
+    """
+    path = record.path(root)
+    if not force:
+        refuse_existing(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = json.dumps(_plain(asdict(record)), indent=1, allow_nan=False) + "\n"
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+    return path
+
+
+def refuse_existing(path: Path) -> None:
+    """Raises RecordExists where a record lies at this path."""
+    if path.exists():
+        raise RecordExists(f"a record of this run exists: {path}; use --force to replace it")
+
+
+def read(path: Path) -> Record:
+    """Raises BenchError, naming the file, when it is not a record of a known schema."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        schema = data["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchError(f"{path} is not a readable record: {error}") from error
+    if schema != SCHEMA:
+        raise BenchError(f"{path} has schema {schema}; this version reads {SCHEMA}: update pansharp-bench")
+    try:
+        known = {f.name for f in fields(Record)}
+        return Record(**{k: _unplain(v) for k, v in data.items() if k in known})
+    except TypeError as error:
+        raise BenchError(f"{path} is not a whole record: {error}") from error
+
+
+def read_all(root: Path) -> Iterator[tuple[Path, Record | BenchError]]:
+    """Every record under a folder, in path order; an unreadable one is given as its error."""
+    for path in sorted(Path(root).rglob("*.json")):
+        if path.name.startswith(".") or len(path.relative_to(root).parts) != 4:
+            continue
+        try:
+            yield path, read(path)
+        except BenchError as error:
+            yield path, error
+
+
+def environment(device: str, device_name: str, precision: str) -> dict[str, Any]:
+    """What the run ran on and with."""
+    packages = ("torch", "lightning-fabric", "numpy", "scipy", "h5py", "pansharp-bench")
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {p: _version(p) for p in packages},
+        "git": git_state(Path(__file__).resolve().parent),
+        "device": device,
+        "device_name": device_name,
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """Commit of the checkout the package runs from, and whether its code differs from it; empty when
+    installed elsewhere."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        # records are what runs add; they do not make the code another one
+        changed = git("status", "--porcelain", "--", ":/", ":(top,exclude)results", ":(top,exclude)docs")
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return {"commit": commit, "dirty": bool(changed)} if commit else {}
+
+
+def peak_memory(device: str) -> dict[str, int]:
+    """Peak bytes so far: resident memory of the process, and allocated memory of a CUDA device."""
+    import resource
+
+    scale = 1 if sys.platform == "darwin" else 1024
+    peak = {"process_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale}
+    if device.startswith("cuda"):
+        import torch
+
+        peak["device_bytes"] = torch.cuda.max_memory_allocated(device)
+    return peak
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _unplain(value: Any) -> Any:
+    if isinstance(value, str):
+        return _WORDS.get(value, value)
+    if isinstance(value, dict):
+        return {k: _unplain(v) for k, v in value.items()}
+    return [_unplain(v) for v in value] if isinstance(value, list) else value
+
+
+def _sync_folder(folder: Path) -> None:
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # not every file system lets a folder be opened
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
