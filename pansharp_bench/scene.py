@@ -132,6 +132,10 @@ class Split(ABC):
     def __getitem__(self, index: int | slice) -> Scene:
         """Scenes as float32 DN on the CPU; an int gives a batch of one."""
 
+    def read(self, key: str, index: int | slice) -> Tensor:
+        """One array of these scenes, (n, C, H, W) float32 DN; a split may read less of the disk for it."""
+        return getattr(self[index], key)
+
     def __iter__(self) -> Iterator[Scene]:
         return (self[i] for i in range(len(self)))
 
@@ -157,6 +161,15 @@ class Dataset(ABC):
     def provenance(self) -> dict:
         """JSON-able extra identity, e.g. a simulator's seed and version."""
         return {}
+
+    def summary(self) -> dict:
+        """One line of a listing, cheap (hashes, reads and generates nothing): ``where`` the files lie, and
+        ``splits`` with the number of samples of each (None where that is not known yet)."""
+        return {"where": "", "splits": dict.fromkeys(self.available())}
+
+    def info(self) -> Iterator[dict]:
+        """A JSON-able description of each file: split, path, size, sha256, verified, samples, arrays."""
+        return iter(())
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Findings of a closer look at the files, as (level, text) with level ok, note, warning or error."""
