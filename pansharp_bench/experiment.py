@@ -20,7 +20,7 @@ from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.method import FunctionMethod, TrainedMethod, build, resolve_config
 from pansharp_bench.protocols.evaluate import Evaluation, Protocol, evaluate
 from pansharp_bench.record import Record
-from pansharp_bench.registry import DATASETS, METHODS, TRACKS
+from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import Dataset, FileIdentity, SplitName
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
 from pansharp_bench.training.loop import choose_device, choose_precision
@@ -106,24 +106,26 @@ def run(
     Raises BenchError (or a subclass) for every mistake a user can mend, before any training where possible.
     """
     entry = METHODS.get(spec.method)
+    card, track = entry.card, DATASETS.get(spec.dataset).card.tracks[0]
+    if track not in card.tracks:
+        raise BenchError(f"method {card.name!r} is not made for {track}, the track of dataset {spec.dataset!r}")
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
-    card = entry.card
     device = choose_device(spec.device)
     preset = spec.preset or ("standard" if device.type == "cuda" else "quick")
     config = resolve_config(entry, preset, spec.options)
     learns = config is not None
     preset = preset if learns else "untrained"
     precision = choose_precision(device, spec.precision) if learns else "32-true"
-    protocols = _protocols(card.tracks, dataset)
+    protocols = _protocols(track, dataset)
     needed = _needed_splits(learns and spec.weights is None, protocols, dataset)
     say(f"method {card.name} · dataset {dataset.name} · preset {preset} · {_device_name(device)}")
 
     described = _describe_dataset(dataset, dataset.files(*needed))
     weights_from = {"file_sha256": _sha256(spec.weights)} if spec.weights else {}
     identity = {
-        "track": card.tracks[0], "dataset": dataset.name, "method": card.name, "preset": preset,
-        "options": asdict(config) if config else {}, "seed": spec.seed, "data": described["fingerprint"],
-        "weights": weights_from, "precision": precision,
+        "track": track, "dataset": dataset.name, "method": card.name, "preset": preset,
+        "options": asdict(config) if config else {}, "changed": _changed(entry, preset, config),
+        "seed": spec.seed, "data": described["fingerprint"], "weights": weights_from, "precision": precision,
     }  # fmt: skip
     digest = records.spec_hash(identity)
     path = records.record_path(results, identity, digest)
@@ -175,10 +177,18 @@ def run(
     return Outcome(made, records.write(made, results, force), folder, drawn, checkpoint)
 
 
-def _protocols(tracks: tuple[str, ...], dataset: Dataset) -> list[Protocol]:
+def _changed(entry: Entry[MethodCard], preset: str, config: TrainedMethod.Config | None) -> list[str]:
+    """Names of the options that differ from their preset."""
+    if config is None:
+        return []
+    usual = asdict(resolve_config(entry, preset))
+    return sorted(k for k, v in asdict(config).items() if v != usual[k])
+
+
+def _protocols(track: str, dataset: Dataset) -> list[Protocol]:
     """The track's protocols that this dataset can serve."""
     chosen = []
-    for protocol in TRACKS.get(tracks[0]).obj:
+    for protocol in TRACKS.get(track).obj:
         if protocol.split not in dataset.available():
             continue
         if not protocol.needs_gt or "gt" in dataset.split(protocol.split).keys:

@@ -52,11 +52,14 @@ class Record:
         return self.protocols.get(protocol, {}).get("scores", {}).get(column, [])
 
 
+def canonical(value: Any) -> str:
+    """Canonical JSON: equal values give equal text."""
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"))
+
+
 def spec_hash(spec: dict[str, Any]) -> str:
     """SHA-256 of the canonical JSON of a specification."""
-    return hashlib.sha256(
-        json.dumps(_plain(spec), sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    return hashlib.sha256(canonical(spec).encode()).hexdigest()
 
 
 def record_path(root: Path, spec: dict[str, Any], sha256: str) -> Path:

@@ -1,1 +1,50 @@
-def main() -> None: ...
+"""The command line: ``bench run | list | leaderboard | data``. One file per command.
+
+Command modules import nothing heavy at the top, so that help and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import click
+
+from pansharp_bench import __version__
+from pansharp_bench.cli.data import data
+from pansharp_bench.cli.leaderboard import leaderboard
+from pansharp_bench.cli.list import list_command
+from pansharp_bench.cli.run import run
+from pansharp_bench.errors import BenchError
+
+
+class UserMistake(click.ClickException):
+    """A BenchError on its way out: one message, exit code 2."""
+
+    exit_code = 2
+
+
+class Bench(click.Group):
+    """The group that turns a BenchError of any command into one clear message."""
+
+    def invoke(self, ctx: click.Context):
+        try:
+            return super().invoke(ctx)
+        except BenchError as error:
+            raise UserMistake(str(error)) from error
+
+
+@click.group(cls=Bench, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="bench")
+def main() -> None:
+    """Pansharpening benchmark: run methods, keep records, print the paper's tables.
+
+    \b
+    bench run --method sp-i2i --dataset qb     train, evaluate, write a record
+    bench list                                 what is registered
+    bench leaderboard                          tables from the records
+    bench data check qb                        are these the right files?
+    """
+
+
+for _command in (run, list_command, leaderboard, data):
+    main.add_command(_command)
+
+__all__ = ["main"]

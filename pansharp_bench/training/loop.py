@@ -227,8 +227,12 @@ class Trainer:
     def _validate(self, learner: Learner, at: _Progress) -> None:
         # validation must not disturb the training's draws, or its frequency would change the result
         rng = self._rng_state()
+        for network in learner.networks.values():
+            network.eval()
         with torch.no_grad():
             score = learner.validate()
+        for network in learner.networks.values():
+            network.train()
         self._set_rng_state(rng)
         if score is None:
             return

@@ -1,0 +1,55 @@
+"""``bench leaderboard``: tables from the records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pansharp_bench.cli.options import plugin_option, results_option
+
+
+@click.command()
+@results_option
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the tables [default: <results>/leaderboards].",
+)  # fmt: skip
+@click.option("--dataset", help="Only this dataset, by the name shown, e.g. qb-mini.")
+@click.option(
+    "--format", "formats", multiple=True, type=click.Choice(["md", "csv", "tex"]), default=("md", "csv", "tex"),
+    show_default=True, help="May be repeated.",
+)  # fmt: skip
+@click.option("--ci", is_flag=True, help="Add 95 % bootstrap intervals of the mean over images.")
+@click.option(
+    "--combine", is_flag=True, help="Full and reduced resolution in one table, as papers print them."
+)
+@click.option("--all-published", is_flag=True, help="Every published method, not only those registered here.")
+@plugin_option
+def leaderboard(
+    results: Path, out: Path | None, dataset: str | None, formats: tuple[str, ...], ci: bool, combine: bool,
+    all_published: bool,
+) -> None:  # fmt: skip
+    """Derive one table per dataset and protocol from the records, and print them."""
+    from pansharp_bench import leaderboard as boards
+    from pansharp_bench import record
+    from pansharp_bench.errors import BenchError
+
+    found = []
+    for _, item in record.read_all(results):
+        if isinstance(item, BenchError):
+            click.secho(f"! left out: {item}", fg="yellow", err=True)
+        else:
+            found.append(item)
+    made = boards.tables(found, combine=combine, intervals=ci, all_published=all_published, pattern=dataset)
+    if not made:
+        known = sorted({r.dataset["name"] for r in found})
+        raise BenchError(
+            f"no records of dataset {dataset!r} under {results}; there are: {', '.join(known)}"
+            if known
+            else f"no records under {results}: `bench run` writes one"
+        )
+    paths = boards.write_tables(made, out or results / "leaderboards", formats)
+    for table in made:
+        click.echo(boards.to_markdown(table))
+    click.echo(f"wrote {len(paths)} files to {paths[0].parent}/", err=True)

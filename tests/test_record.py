@@ -1,0 +1,119 @@
+"""Records: strict JSON, atomic, refused when they exist, readable after a kill at any moment."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pansharp_bench import record
+from pansharp_bench.errors import BenchError, RecordExists
+from pansharp_bench.record import Record, summarise
+
+
+def make(seed: int = 0, **scores: list[float]) -> Record:
+    spec = {"track": "pansharpening", "dataset": "tiny", "method": "exp", "preset": "untrained", "seed": seed}
+    return Record(
+        schema=record.SCHEMA, created="2026-01-01T00:00:00+00:00", spec=spec, spec_sha256=record.spec_hash(spec),
+        method={"name": "exp"}, dataset={"name": "tiny"}, protocols={"reduced": summarise(scores or {"SAM": [1.0]})},
+    )  # fmt: skip
+
+
+def test_round_trip_with_nan_and_infinity(tmp_path):
+    path = record.write(make(SAM=[1.5, math.nan, 2.0], PSNR=[math.inf, 30.0, -math.inf]), tmp_path)
+    text = path.read_text()
+    json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not strict JSON"))
+    back = record.read(path)
+    scores = back.scores("reduced", "SAM")
+    assert scores[0] == 1.5 and math.isnan(scores[1])
+    assert back.scores("reduced", "PSNR") == [math.inf, 30.0, -math.inf]
+    assert back.protocols["reduced"]["missing"] == {"SAM": [1]}
+    assert math.isnan(back.protocols["reduced"]["mean"]["SAM"])
+
+
+def test_summary_is_mean_and_sample_deviation():
+    summary = summarise({"SAM": [1.0, 2.0, 4.0]})
+    assert summary["mean"]["SAM"] == pytest.approx(7 / 3)
+    assert summary["std"]["SAM"] == pytest.approx(1.5275252316519465)  # divided by N-1
+    assert summary["images"] == 3 and summary["missing"] == {}
+    assert math.isnan(summarise({"SAM": [1.0]})["std"]["SAM"])
+
+
+def test_an_existing_record_is_refused_and_kept(tmp_path):
+    path = record.write(make(SAM=[1.0]), tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(RecordExists, match="--force"):
+        record.write(make(SAM=[2.0]), tmp_path)
+    assert path.read_bytes() == before
+    record.write(make(SAM=[2.0]), tmp_path, force=True)
+    assert record.read(path).scores("reduced", "SAM") == [2.0]
+
+
+def test_the_path_tells_what_it_is(tmp_path):
+    path = record.write(make(seed=7), tmp_path)
+    assert path.relative_to(tmp_path).parts[:3] == ("pansharpening", "tiny", "exp")
+    assert path.name.startswith("untrained-s7-")
+
+
+def test_hash_ignores_order_and_notices_values():
+    assert record.spec_hash({"a": 1, "b": 2}) == record.spec_hash({"b": 2, "a": 1})
+    assert record.spec_hash({"a": 1}) != record.spec_hash({"a": 2})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}', '{"schema": 99}', "\x00\x01"])
+def test_unreadable_records_are_named_not_fatal(tmp_path, text):
+    good = record.write(make(), tmp_path)
+    bad = good.with_name("bad.json")
+    bad.write_text(text)
+    found = dict(record.read_all(tmp_path))
+    assert isinstance(found[good], Record)
+    assert isinstance(found[bad], BenchError) and "bad.json" in str(found[bad])
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from pansharp_bench import record
+sys.path.insert(0, sys.argv[2])
+from test_record import make
+root = Path(sys.argv[1])
+big = [float(i) for i in range(20000)]
+record.write(make(SAM=big), root)
+print("ready", flush=True)
+while True:
+    record.write(make(SAM=big), root, force=True)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.013, 0.031, 0.057])
+def test_sigkill_while_writing_leaves_a_whole_record(tmp_path, delay):
+    here = os.path.dirname(__file__)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path), here], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    found = [item for _, item in record.read_all(tmp_path)]
+    assert len(found) == 1
+    assert isinstance(found[0], Record)
+    assert len(found[0].scores("reduced", "SAM")) == 20000
+
+
+def test_a_full_disk_leaves_the_old_record(tmp_path, monkeypatch):
+    path = record.write(make(SAM=[1.0]), tmp_path)
+
+    def fail(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        record.write(make(SAM=[2.0]), tmp_path, force=True)
+    monkeypatch.undo()
+    assert record.read(path).scores("reduced", "SAM") == [1.0]
+    assert list(path.parent.iterdir()) == [path]
