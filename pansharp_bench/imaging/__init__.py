@@ -1,0 +1,24 @@
+"""Pure tensor functions on images: MTF filters, interpolation, pyramids, Wald degradation.
+
+Batched over leading axes, differentiable, on the device of their input and in its dtype. Everything here is
+equal to the field's MATLAB toolbox, borders included.
+"""
+
+from pansharp_bench.imaging.degrade import Degraded, wald_degrade
+from pansharp_bench.imaging.interpolation import decimate, interp23, resize_bicubic
+from pansharp_bench.imaging.mtf import lowpass, mtf_filter, mtf_filter_pan, mtf_kernel
+from pansharp_bench.imaging.pyramid import (
+    LaplacianPyramid,
+    atrous,
+    decompose,
+    max_bands,
+    pyramid_down,
+    pyramid_up,
+    reconstruct,
+)
+
+__all__ = [
+    "Degraded", "LaplacianPyramid", "atrous", "decimate", "decompose", "interp23", "lowpass", "max_bands",
+    "mtf_filter", "mtf_filter_pan", "mtf_kernel", "pyramid_down", "pyramid_up", "reconstruct",
+    "resize_bicubic", "wald_degrade",
+]  # fmt: skip

@@ -1,0 +1,42 @@
+"""Wald's protocol: the reduced-resolution simulation of a scene."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from pansharp_bench.imaging.interpolation import decimate, resize_bicubic
+from pansharp_bench.imaging.mtf import mtf_filter
+from pansharp_bench.scene import Sensor, as_sensor
+
+
+class Degraded(NamedTuple):
+    """A scene one resolution ratio coarser."""
+
+    ms: Tensor
+    pan: Tensor
+
+
+def wald_degrade(ms: Tensor, pan: Tensor, sensor: str | Sensor) -> Degraded:
+    """Degrade MS and PAN by the sensor's ratio, as the field's toolbox does.
+
+    MS: the bands' MTF filters, then ``decimate``. PAN: antialiased bicubic. What ``ms`` was is then the
+    reference of the degraded pair; ``interp23`` expands the degraded MS to its grid.
+
+    Args:
+        ms: (N, C, H, W), its sides multiples of the ratio; the reference, or the true MS of a simulation.
+        pan: (N, 1, H', W'); need not be on the grid of ``ms``.
+        sensor: a sensor or its registered name.
+
+    Returns:
+        Degraded(ms (N, C, H/ratio, W/ratio), pan (N, 1, H'/ratio, W'/ratio)), in the inputs' dtypes.
+
+    >>> import torch
+    >>> low = wald_degrade(torch.rand(1, 4, 64, 64), torch.rand(1, 1, 256, 256), "qb")
+    >>> tuple(low.ms.shape), tuple(low.pan.shape)
+    ((1, 4, 16, 16), (1, 1, 64, 64))
+    """
+    sensor = as_sensor(sensor)
+    low = decimate(mtf_filter(ms, sensor), sensor.ratio)
+    return Degraded(low.contiguous(), resize_bicubic(pan, 1 / sensor.ratio))

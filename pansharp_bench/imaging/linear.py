@@ -1,0 +1,28 @@
+"""Separable linear operators on images, as two small matrix products.
+
+Resizing, expanding and the pyramids are linear and separable, borders included, so each is a 1-D matrix per
+axis, built once per length. The products run in float64 whatever the input: float32 products may be rounded
+to ten bits by a TF32 or autocast setting that the caller does not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@torch.compiler.assume_constant_result
+@lru_cache(maxsize=128)
+def operator(build: Callable[..., np.ndarray], *args: float, device: torch.device) -> Tensor:
+    """The matrix ``build(*args)`` in float64 on the device, kept for the next call."""
+    with torch.inference_mode(False):  # a cached inference tensor could not be used under autograd later
+        return torch.from_numpy(build(*args)).to(device)
+
+
+def separable(x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    """``rows @ x @ cols.T`` over the last two axes: (..., h, w) -> (..., H, W), in the dtype of ``x``."""
+    return (rows @ (x.double() @ cols.mT)).to(x.dtype)

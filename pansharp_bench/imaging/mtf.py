@@ -1,0 +1,121 @@
+"""Filters that imitate a sensor's modulation transfer function (MTF), as DLPan-Toolbox designs them.
+
+The 41 x 41 kernels are not separable (a rotationally swept window cuts them), so the filter runs by FFT: one
+transform of the input serves all bands, and the kernels' spectra are real and kept per image size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pansharp_bench.errors import BenchError
+from pansharp_bench.scene import Sensor, as_sensor
+
+TAPS = 41
+_RADIUS = TAPS // 2
+
+
+def mtf_kernel(gain: float, ratio: int = 4) -> Tensor:
+    """The MTF filter of one band: (41, 41) float64.
+
+    A Gaussian whose gain at the Nyquist frequency of the low-resolution grid is ``gain``, sampled in
+    frequency with peak 1, and turned into a kernel by the window method with the rotationally swept Kaiser
+    window of beta 0.5. It is not normalised: its sum is a little below 1, as in the toolbox.
+
+    >>> round(mtf_kernel(0.3).sum().item(), 6)
+    0.99874
+    """
+    return torch.from_numpy(_kernel(gain, ratio, TAPS - 1))
+
+
+def mtf_filter(x: Tensor, sensor: str | Sensor | Sequence[float], ratio: int | None = None) -> Tensor:
+    """Low-pass each band by the sensor's MTF (correlation, replicate borders), without decimation.
+
+    Args:
+        x: (N, C, H, W), or (N, 1, H, W) to filter one image by every band's filter.
+        sensor: a sensor or its registered name, or the gains at Nyquist themselves, one per band.
+        ratio: MS to PAN pixel size; the sensor's, or 4 with plain gains.
+
+    Returns:
+        (N, C, H, W), in the dtype of ``x``.
+
+    Raises:
+        BenchError: ``x`` has neither one band nor as many as there are gains.
+        UnknownName: no such sensor.
+
+    >>> mtf_filter(torch.ones(1, 1, 64, 64), "qb").mean((2, 3))
+    tensor([[0.9989, 0.9988, 0.9987, 0.9984]])
+    """
+    if isinstance(sensor, (str, Sensor)):
+        sensor = as_sensor(sensor)
+        gains, ratio = sensor.mtf, ratio or sensor.ratio
+    else:
+        gains = tuple(float(g) for g in sensor)
+    if x.shape[1] not in (1, len(gains)):
+        raise BenchError(f"{len(gains)} MTF gains do not fit an image of {x.shape[1]} bands")
+    return _filter(x, gains, ratio or 4, TAPS - 1)
+
+
+def mtf_filter_pan(pan: Tensor, sensor: str | Sensor) -> Tensor:
+    """Low-pass PAN (N, 1, H, W) by the sensor's own PAN MTF, without decimation."""
+    sensor = as_sensor(sensor)
+    return _filter(pan, (sensor.mtf_pan,), sensor.ratio, TAPS - 1)
+
+
+def lowpass(x: Tensor, ratio: int = 4) -> Tensor:
+    """The toolbox's Gaussian low pass for PAN, the same for every band: gain 0.3 at the Nyquist frequency of
+    the low-resolution grid, and a Gaussian 41/40 times as wide in frequency as that of ``mtf_filter``."""
+    return _filter(x, (0.3,), ratio, TAPS)
+
+
+def _kernel(gain: float, ratio: int, spread: int) -> np.ndarray:
+    alpha = spread / (2 * ratio) / np.sqrt(-2 * np.log(gain))
+    gauss = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / alpha) ** 2)
+    line = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(gauss))).real
+    position = np.linspace(-1, 1, TAPS)
+    radius = np.hypot(position[:, None], position)
+    window = np.interp(radius, position, np.kaiser(TAPS, 0.5), right=0.0)
+    return np.outer(line, line) * window
+
+
+@lru_cache(maxsize=32)
+def _spectra(
+    gains: tuple[float, ...], ratio: int, spread: int, shape: tuple[int, int], dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:  # fmt: skip
+    """Real spectra of the kernels centred at the origin: (C, H, W//2 + 1)."""
+    kernels = np.zeros((len(gains), *shape))
+    kernels[:, :TAPS, :TAPS] = [_kernel(g, ratio, spread) for g in gains]
+    kernels = np.roll(kernels, (-_RADIUS, -_RADIUS), (1, 2))
+    with torch.inference_mode(False):  # a cached inference tensor could not be used under autograd later
+        return torch.from_numpy(np.fft.rfft2(kernels).real).to(device, dtype)
+
+
+def _filter(x: Tensor, gains: tuple[float, ...], ratio: int, spread: int) -> Tensor:
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    h, w = x.shape[-2:]
+    shape = (_fast_length(h + 2 * _RADIUS), _fast_length(w + 2 * _RADIUS))
+    padded = F.pad(x.to(dtype), (_RADIUS,) * 4, mode="replicate")
+    spectra = _spectra(gains, ratio, spread, shape, dtype, x.device)
+    filtered = torch.fft.irfft2(torch.fft.rfft2(padded, s=shape) * spectra, s=shape)
+    return filtered[..., _RADIUS : _RADIUS + h, _RADIUS : _RADIUS + w].to(x.dtype)
+
+
+@lru_cache(maxsize=1024)
+def _fast_length(n: int) -> int:
+    """The next even length whose prime factors are 2, 3, 5 and 7."""
+    n += n % 2
+    while True:
+        rest = n
+        for p in (2, 3, 5, 7):
+            while rest % p == 0:
+                rest //= p
+        if rest == 1:
+            return n
+        n += 2
