@@ -42,7 +42,7 @@ def test_mtf_kernels(case):
 
 
 def test_sensor_without_entry_has_the_default_gains(case):
-    name, z = case
+    _, z = case
     if "o_genMTF_none" not in z:
         pytest.skip("this case holds no kernels of an unknown sensor")
     gf2 = as_sensor("gf2")

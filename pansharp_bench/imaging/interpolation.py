@@ -39,7 +39,7 @@ def interp23(x: Tensor, ratio: int = 4) -> Tensor:
     >>> torch.allclose(decimate(interp23(ms)), ms)
     True
     """
-    rows, cols = (operator(_interp23_matrix, n, ratio, device=x.device) for n in x.shape[-2:])
+    rows, cols = (operator(x.device, _interp23_matrix, n, ratio) for n in x.shape[-2:])
     return separable(x, rows, cols)
 
 
@@ -88,7 +88,7 @@ def resize_bicubic(
     wanted = size or tuple(math.ceil(scale * n) for n in shape)
     scales = [scale or m / n for m, n in zip(wanted, shape, strict=True)]
     rows, cols = (
-        operator(_bicubic_matrix, n, m, s, antialias, device=x.device)
+        operator(x.device, _bicubic_matrix, n, m, s, antialias)
         for n, m, s in zip(shape, wanted, scales, strict=True)
     )
     return separable(x, rows, cols)

@@ -16,9 +16,13 @@ from torch import Tensor
 
 
 @torch.compiler.assume_constant_result
-@lru_cache(maxsize=128)
-def operator(build: Callable[..., np.ndarray], *args: float, device: torch.device) -> Tensor:
+def operator(device: torch.device, build: Callable[..., np.ndarray], *args: float) -> Tensor:
     """The matrix ``build(*args)`` in float64 on the device, kept for the next call."""
+    return _cached(device, build, *args)
+
+
+@lru_cache(maxsize=128)
+def _cached(device: torch.device, build: Callable[..., np.ndarray], *args: float) -> Tensor:
     with torch.inference_mode(False):  # a cached inference tensor could not be used under autograd later
         return torch.from_numpy(build(*args)).to(device)
 

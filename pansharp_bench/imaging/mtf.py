@@ -84,6 +84,7 @@ def _kernel(gain: float, ratio: int, spread: int) -> np.ndarray:
     return np.outer(line, line) * window
 
 
+@torch.compiler.disable
 @lru_cache(maxsize=32)
 def _spectra(
     gains: tuple[float, ...], ratio: int, spread: int, shape: tuple[int, int], dtype: torch.dtype,

@@ -29,7 +29,7 @@ def atrous(x: Tensor, levels: int = 2, step: int = 1) -> Tensor:
     Returns:
         (..., H/step, W/step), in the dtype of ``x``.
     """
-    rows, cols = (operator(_atrous_matrix, n, levels, step, device=x.device) for n in x.shape[-2:])
+    rows, cols = (operator(x.device, _atrous_matrix, n, levels, step) for n in x.shape[-2:])
     return separable(x, rows, cols)
 
 
@@ -52,14 +52,12 @@ def pyramid_down(x: Tensor) -> Tensor:
 
     (..., H, W) -> (..., ceil(H/2), ceil(W/2)). An axis of one or two samples is extended by its edge.
     """
-    return separable(x, *(operator(_down_matrix, n, device=x.device) for n in x.shape[-2:]))
+    return separable(x, *(operator(x.device, _down_matrix, n) for n in x.shape[-2:]))
 
 
 def pyramid_up(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Insert zeros, filter by twice [1 4 6 4 1]/16 (edge-repeating borders), crop to ``size``."""
-    rows, cols = (
-        operator(_up_matrix, n, m, device=x.device) for n, m in zip(x.shape[-2:], size, strict=True)
-    )
+    rows, cols = (operator(x.device, _up_matrix, n, m) for n, m in zip(x.shape[-2:], size, strict=True))
     return separable(x, rows, cols)
 
 
