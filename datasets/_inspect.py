@@ -1,0 +1,358 @@
+"""A closer look at the scenes of a dataset: statistics, and the defects that public sets are known to have.
+
+Everything is streamed in batches, so memory does not grow with the number of samples beyond a few bytes for
+each. Nothing is repaired.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pansharp_bench.errors import DataError
+from pansharp_bench.imaging import interp23, mtf_filter
+from pansharp_bench.scene import Dataset, Scene, Sensor, Split
+
+_BATCH = 32 << 20  # bytes of float32 read at a time
+_SHIFT = 6  # PAN pixels searched around registration, each way
+_WINDOW = 8  # MS pixels across of the windows by which overlapping ground is found
+
+
+def describe(split: Split) -> dict:
+    """Statistics of a split, JSON-able, from one pass over the file.
+
+    ``arrays``: shape, stored type, least and largest DN of each key. ``band_mean``, ``band_std``,
+    ``pan_band_correlation`` and ``band_correlation`` (C x C) are over all pixels of ``ms`` and of PAN averaged
+    to its grid; ``pan_mean`` and ``pan_std`` over all pixels of PAN.
+    """
+    extent = {k: [torch.inf, -torch.inf] for k in split.keys}
+    count, total, square, pan_square = 0, 0.0, 0.0, 0.0
+    for _, scene in _batches(split, "info"):
+        for key, (low, high) in extent.items():
+            x = getattr(scene, key)
+            extent[key] = [min(low, x.min().item()), max(high, x.max().item())]
+        x = _on_ms_grid(scene).double().transpose(0, 1).flatten(1)
+        count += x.shape[1]
+        total = total + x.sum(1)
+        square = square + x @ x.T
+        pan_square += scene.pan.double().square().mean().item() * x.shape[1]
+    mean = total / count
+    covariance = square / count - torch.outer(mean, mean)
+    std = covariance.diagonal().clamp_min(0).sqrt()
+    correlation = covariance / torch.outer(std, std)  # nan where an array is constant
+    stored = getattr(split, "arrays", {})
+    return {
+        "samples": len(split),
+        "arrays": {
+            k: {
+                "shape": [len(split), *split.read(k, 0).shape[1:]],
+                "dtype": stored[k].dtype if k in stored else "float32",
+                "min": extent[k][0],
+                "max": extent[k][1],
+            }
+            for k in split.keys
+        },
+        "band_mean": mean[1:].tolist(),
+        "band_std": std[1:].tolist(),
+        "pan_mean": mean[0].item(),
+        "pan_std": max(pan_square / count - mean[0].item() ** 2, 0) ** 0.5,
+        "pan_band_correlation": _json(correlation[0, 1:]),
+        "band_correlation": _json(correlation[1:, 1:]),
+    }
+
+
+def inspect(dataset: Dataset, originals: Container[str] = ()) -> Iterator[tuple[str, str]]:
+    """Findings (level, text) about every split of a dataset.
+
+    A defect is an error, but only a warning in the ``originals``: those are as everybody has them.
+    """
+    looks = []
+    for name in dataset.available():
+        try:
+            look = _look(dataset.split(name))
+        except DataError as error:
+            yield "error", str(error)
+            continue
+        fault = "warning" if name in originals else "error"
+        for level, text in _judge(look, dataset.sensor):
+            yield (fault if level == "fault" else level), f"{name}: {text}"
+        looks.append(look)
+    yield from _compare(looks)
+
+
+@dataclass
+class _Look:
+    """What one pass over a split gathers; tensors have one entry per sample that could be read."""
+
+    split: Split
+    faults: list[str] = field(default_factory=list)
+    extent: dict[str, tuple[float, float]] = field(default_factory=dict)
+    flat: int = 0
+    content: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    phase: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    shift: Tensor = field(default_factory=lambda: torch.empty(0, 2))
+    expansion: float = 0.0  # worst rms difference of lms from interp23(ms), DN
+    ground: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    owner: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+
+
+def _look(split: Split) -> _Look:
+    look = _Look(split)
+    parts: dict[str, list[Tensor]] = {"content": [], "phase": [], "shift": [], "ground": [], "owner": []}
+    for start, scene in _batches(split, "check", look.faults):
+        for key in split.keys:
+            x, (low, high) = getattr(scene, key), look.extent.get(key, (torch.inf, -torch.inf))
+            look.extent[key] = min(low, x.min().item()), max(high, x.max().item())
+        flat = scene.pan.amax((1, 2, 3)) == scene.pan.amin((1, 2, 3))
+        look.flat += int(flat.sum())
+        parts["content"].append(_content(scene)[~flat])
+        if split.name != "full" and scene.gt is not None:
+            parts["phase"].append(_phase(scene.gt, scene.ms, split.sensor))
+        parts["shift"].append(_pan_shift(scene, split.sensor))
+        look.expansion = max(look.expansion, _expansion(scene))
+        # the sensor's own MS pixels: the reference where resolution was reduced, ms where it was not
+        pixels = scene.ms if split.name == "full" else scene.gt
+        if pixels is not None:
+            stride = 1 if split.name in ("reduced", "full") else _WINDOW
+            hashes, owner = _windows(pixels, stride)
+            parts["ground"].append(hashes)
+            parts["owner"].append(owner + start)
+    for key, tensors in parts.items():
+        if tensors:
+            setattr(look, key, torch.cat(tensors))
+    return look
+
+
+def _batches(split: Split, verb: str, faults: list[str] | None = None) -> Iterator[tuple[int, Scene]]:
+    """(index of the first sample, scenes), with a progress bar on a terminal. A batch that cannot be read
+    goes to ``faults``, where given."""
+    from tqdm import tqdm
+
+    first = split.read("pan", 0)
+    bytes_each = first[0].nelement() * 4 * (1 + 2 * split.sensor.channels)
+    size = max(1, _BATCH // bytes_each)
+    with tqdm(
+        total=len(split), desc=f"{verb} {split.name}", disable=not sys.stderr.isatty(), leave=False
+    ) as bar:
+        for start in range(0, len(split), size):
+            try:
+                scene = split[start : start + size]
+            except DataError as error:
+                if faults is None:
+                    raise
+                faults.append(str(error))
+                continue
+            yield start, scene
+            bar.update(len(scene))
+
+
+def _on_ms_grid(scene: Scene) -> Tensor:
+    """(N, 1 + C, h, w): PAN averaged over each MS pixel, then the bands."""
+    return torch.cat([F.avg_pool2d(scene.pan, scene.sensor.ratio), scene.ms], 1)
+
+
+def _json(x: Tensor) -> list:
+    if x.ndim > 1:
+        return [_json(row) for row in x]
+    return [None if v != v else v for v in x.tolist()]
+
+
+def _judge(look: _Look, sensor: Sensor) -> Iterator[tuple[str, str]]:
+    """Findings about one split; level ``fault`` is an error unless the file is an original."""
+    for text in look.faults:
+        yield "error", text
+    usual = []
+    for key, (low, high) in look.extent.items():
+        said = f"{key} spans {low:.6g} to {high:.6g} DN, the sensor 0 to {sensor.peak:g}"
+        if low >= 0 and high <= 1:
+            yield "fault", f"{said}: the values look normalised; digital numbers are expected"
+        elif max(-low, high) > 1.5 * sensor.peak:
+            yield "warning", f"{said}: far beyond the sensor's range"
+        elif key == "gt" and (low < 0 or high > sensor.peak):
+            yield "warning", f"{said}: a reference holds the sensor's own values"
+        else:  # filters overshoot, so a little outside the range is as it should be
+            usual.append(f"{key} {low:.6g} to {high:.6g}")
+    if usual:
+        yield "ok", f"values in DN (the sensor's are 0 to {sensor.peak:g}): {', '.join(usual)}"
+    if look.flat:
+        yield "warning", f"PAN is constant in {look.flat} of {len(look.split)} samples"
+    if len(look.phase):
+        yield _judge_phase(look.phase, sensor)
+    if len(look.shift):
+        yield _judge_shift(look.shift, look.split.name)
+    if look.expansion > 1:
+        yield (
+            "warning",
+            (
+                f"lms differs from the 23-tap expansion of ms by up to {look.expansion:.3g} DN (rms of a sample's "
+                "middle): another interpolation, or another alignment"
+            ),
+        )
+    if repeats := len(look.content) - len(look.content.unique()):
+        yield "warning", f"{repeats} of {len(look.split)} samples repeat an earlier one exactly"
+
+
+def _judge_phase(phase: Tensor, sensor: Sensor) -> tuple[str, str]:
+    r = sensor.ratio
+    right = (r // 2) * r + r // 2
+    counts = torch.bincount(phase, minlength=r * r)
+    wrong = len(phase) - int(counts[right])
+    where = f"({r // 2},{r // 2})"
+    if not wrong:
+        return "ok", f"ms is the MTF-filtered gt at decimation phase {where} in all {len(phase)} samples"
+    counts[right] = 0
+    most = [i for i in counts.argsort(descending=True, stable=True).tolist()[:3] if counts[i]]
+    listed = ", ".join(f"({i // r},{i % r}) in {int(counts[i])}" for i in most)
+    level = "fault" if wrong > 0.01 * len(phase) else "warning"
+    return level, (
+        f"decimation phase: {wrong} of {len(phase)} samples ({wrong / len(phase):.1%}) fit their gt better at "
+        f"another phase than {where}: {listed}"
+    )
+
+
+def _judge_shift(shift: Tensor, split_name: str) -> tuple[str, str]:
+    # at full resolution interp23 itself sets each MS pixel half a PAN pixel off its centre, both ways
+    limit = 1.5 if split_name == "full" else 0.75
+    size = shift.norm(dim=1)
+    far = shift[size >= limit]
+    told = f"the {len(shift)} samples with enough structure to tell"
+    if len(far) < 0.1 * len(shift):
+        return "ok", f"PAN and MS are registered: {size.median():.2f} PAN pixels apart (median of {told})"
+    dy, dx = far.median(0).values.tolist()
+    return "warning", (
+        f"PAN and MS seem misregistered in {len(far)} of {told}: there the MS lies {dy:+.1f} rows and "
+        f"{dx:+.1f} columns off the PAN (median, in this split's PAN pixels)"
+    )
+
+
+def _compare(looks: list[_Look]) -> Iterator[tuple[str, str]]:
+    """The same content, or the same ground, in two splits."""
+    clean = True
+    for i, a in enumerate(looks):
+        for b in looks[i + 1 :]:
+            names = f"{a.split.name} and {b.split.name}"
+            test = b.split.name in ("reduced", "full")
+            if same := int(torch.isin(a.content, b.content).sum()):
+                clean = False
+                yield "error" if test else "warning", f"{names}: {same} samples are the same in both"
+            if a.split.name not in ("train", "valid") or not test:
+                continue
+            seen = torch.isin(a.ground, b.ground)
+            if shared := len(a.owner[seen].unique()):
+                clean = False
+                scenes = len(b.owner[torch.isin(b.ground, a.ground)].unique())
+                yield (
+                    "error",
+                    (
+                        f"{names}: {shared} of {len(a.split)} {a.split.name} samples show ground of "
+                        f"{scenes} of the {len(b.split)} test images"
+                    ),
+                )
+    if clean and len(looks) > 1:
+        yield "ok", f"no sample is shared between {', '.join(look.split.name for look in looks)}"
+
+
+def _phase(gt: Tensor, ms: Tensor, sensor: Sensor) -> Tensor:
+    """(N,) the decimation phase, row·ratio + column, at which the MTF-filtered gt fits ms best. Borders, where
+    a patch lacks its surroundings, do not count."""
+    r = sensor.ratio
+    low = mtf_filter(gt, sensor)
+    grid = low.unflatten(-2, (-1, r)).unflatten(-1, (-1, r))  # N, C, h, row, w, column
+    edge = min(3, (min(ms.shape[-2:]) - 1) // 2)
+    inner = slice(edge, -edge or None)
+    error = (grid - ms[:, :, :, None, :, None]).square()[:, :, inner, :, inner]
+    return error.double().mean((1, 2, 4)).flatten(1).argmin(1)
+
+
+def _expansion(scene: Scene) -> float:
+    """Largest rms, over the batch, of lms - interp23(ms) in the middle, which a patch's border hardly moves."""
+    edge = 24
+    if min(scene.lms.shape[-2:]) < 2 * edge + 16:
+        return 0.0
+    inner = slice(edge, -edge)
+    difference = (interp23(scene.ms, scene.sensor.ratio) - scene.lms)[..., inner, inner]
+    return difference.square().mean((1, 2, 3)).sqrt().max().item()
+
+
+def _pan_shift(scene: Scene, sensor: Sensor) -> Tensor:
+    """(n, 2) rows and columns by which the MS lies off the PAN, in PAN pixels, for the samples with enough
+    structure to tell.
+
+    Where the normalised correlation between the middle of PAN, low-passed to the MS's sharpness, and the band
+    mean of lms is largest, refined by a parabola.
+    """
+    s = _SHIFT
+    if min(scene.pan.shape[-2:]) < 6 * s:
+        return torch.empty(0, 2)
+    pan = mtf_filter(scene.pan, [sum(sensor.mtf) / len(sensor.mtf)], sensor.ratio)[:, 0].double()
+    mean = scene.lms.double().mean(1)
+    mean = mean - mean.mean((1, 2), keepdim=True)
+    mask = torch.zeros_like(pan[0])
+    mask[s:-s, s:-s] = 1
+    middle = pan[:, s:-s, s:-s]
+    template = F.pad(middle - middle.mean((1, 2), keepdim=True), (s, s, s, s))
+
+    def slide(kernel: Tensor, image: Tensor) -> Tensor:  # correlation at shifts -s..s; no wrap reaches them
+        spectrum = torch.fft.rfft2(image) * torch.fft.rfft2(kernel).conj()
+        full = torch.fft.irfft2(spectrum, s=image.shape[-2:])
+        return torch.roll(full, (s, s), (-2, -1))[..., : 2 * s + 1, : 2 * s + 1]
+
+    area = mask.sum()
+    first, second = slide(mask, mean), slide(mask, mean.square())
+    spread = (second - first.square() / area).clamp_min(1e-9).sqrt()
+    energy = template.square().sum((1, 2))
+    score = slide(template, mean) / (spread * energy.clamp_min(1e-9).sqrt()[:, None, None])
+    best, at = score.flatten(1).max(1)
+    row, column = at // (2 * s + 1), at % (2 * s + 1)
+    inside = (row > 0) & (row < 2 * s) & (column > 0) & (column < 2 * s)
+    telling = inside & (best > 0.7) & (energy / area > 4)
+    n, row, column, score = torch.arange(len(at))[telling], row[telling], column[telling], score
+    centre = score[n, row, column]
+    dy = _vertex(score[n, row - 1, column], centre, score[n, row + 1, column])
+    dx = _vertex(score[n, row, column - 1], centre, score[n, row, column + 1])
+    return torch.stack([row - s + dy, column - s + dx], 1).float()
+
+
+def _vertex(before: Tensor, centre: Tensor, after: Tensor) -> Tensor:
+    """Offset of a parabola's top from the middle of three equally spaced samples."""
+    return 0.5 * (before - after) / (before - 2 * centre + after).clamp_max(-1e-12)
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """The bits of float32 values, stirred: int64."""
+    z = (x + 0.0).contiguous().view(torch.int32).long() * 0x2545F4914F6CDD1D
+    return (z ^ (z >> 29)) * -0x61C8864680B583EB
+
+
+def _weights(n: int, seed: int) -> Tensor:
+    return torch.randint(-(2**63), 2**63 - 1, (n,), generator=torch.Generator().manual_seed(seed)) | 1
+
+
+def _content(scene: Scene) -> Tensor:
+    """(N,) int64 hash of each sample's PAN and MS."""
+    z = torch.cat([_mixed(scene.pan).flatten(1), _mixed(scene.ms).flatten(1)], 1)
+    z = (z * _weights(z.shape[1], 0)).sum(1)
+    return z ^ (z >> 32)
+
+
+def _windows(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """Hashes of the textured windows of N,C,H,W at every ``stride`` pixels, and which sample each is from."""
+    n, _, h, w = x.shape
+    if min(h, w) < _WINDOW:
+        return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
+    z = _mixed(x)
+    z = (z * _weights(x.shape[1], 1)[:, None, None]).sum(1)
+    z = (z ^ (z >> 31)) * 0x2545F4914F6CDD1D
+    rows, columns = _weights(_WINDOW, 2).tolist(), _weights(_WINDOW, 3).tolist()
+    z = sum(z[:, i : h - _WINDOW + 1 + i] * v for i, v in enumerate(rows))
+    z = sum(z[:, :, i : w - _WINDOW + 1 + i] * v for i, v in enumerate(columns))
+    band = x.mean(1, keepdim=True)
+    spread = F.max_pool2d(band, _WINDOW, stride) + F.max_pool2d(-band, _WINDOW, stride)  # largest minus least
+    z, textured = z[:, ::stride, ::stride], spread[:, 0] >= 4
+    owner = torch.arange(n)[:, None, None].expand_as(z)
+    return z[textured], owner[textured]
