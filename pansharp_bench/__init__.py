@@ -64,6 +64,17 @@ def get_method(name: str) -> Any:
 
 
 __all__ = [
-    "Dataset", "Scene", "Sensor", "Split", "fuse", "get_method", "list_datasets", "list_methods", "list_metrics",
-    "load_dataset", "register_dataset", "register_method", "register_metric",
-]  # fmt: skip
+    "Dataset",
+    "Scene",
+    "Sensor",
+    "Split",
+    "fuse",
+    "get_method",
+    "list_datasets",
+    "list_methods",
+    "list_metrics",
+    "load_dataset",
+    "register_dataset",
+    "register_method",
+    "register_metric",
+]

@@ -108,7 +108,9 @@ def run(
     entry = METHODS.get(spec.method)
     card, track = entry.card, DATASETS.get(spec.dataset).card.tracks[0]
     if track not in card.tracks:
-        raise BenchError(f"method {card.name!r} is not made for {track}, the track of dataset {spec.dataset!r}")
+        raise BenchError(
+            f"method {card.name!r} is not made for {track}, the track of dataset {spec.dataset!r}"
+        )
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
     device = choose_device(spec.device)
     preset = spec.preset or ("standard" if device.type == "cuda" else "quick")
@@ -123,10 +125,17 @@ def run(
     described = _describe_dataset(dataset, dataset.files(*needed))
     weights_from = {"file_sha256": _sha256(spec.weights)} if spec.weights else {}
     identity = {
-        "track": track, "dataset": dataset.name, "method": card.name, "preset": preset,
-        "options": asdict(config) if config else {}, "changed": _changed(entry, preset, config),
-        "seed": spec.seed, "data": described["fingerprint"], "weights": weights_from, "precision": precision,
-    }  # fmt: skip
+        "track": track,
+        "dataset": dataset.name,
+        "method": card.name,
+        "preset": preset,
+        "options": asdict(config) if config else {},
+        "changed": _changed(entry, preset, config),
+        "seed": spec.seed,
+        "data": described["fingerprint"],
+        "weights": weights_from,
+        "precision": precision,
+    }
     digest = records.spec_hash(identity)
     path = records.record_path(results, identity, digest)
     if not force:

@@ -82,9 +82,7 @@ class Table:
         """``best`` and ``second`` of every column among the measured rows of each side."""
         found = {}
         for group in (REGISTERED, UNREGISTERED):
-            members = [
-                i for i, r in enumerate(self.rows) if r.group == group and r.source == "measured"
-            ]  # fmt: skip
+            members = [i for i, r in enumerate(self.rows) if r.group == group and r.source == "measured"]
             for column in self.columns:
                 scored = [
                     (self.rows[i].cells[column].mean, i)
@@ -359,9 +357,14 @@ def to_markdown(table: Table) -> str:
     marks = table.marks()
     prefix = {"full": "FR ", "reduced": "RR ", "truth": "truth "} if _several_protocols(table) else {}
     headers = [
-        "Method", "Sees", "Training", "Variant",
-        *(prefix.get(c.protocol, "") + _heading(c) for c in table.columns), "ms/MP", "Params",
-    ]  # fmt: skip
+        "Method",
+        "Sees",
+        "Training",
+        "Variant",
+        *(prefix.get(c.protocol, "") + _heading(c) for c in table.columns),
+        "ms/MP",
+        "Params",
+    ]
     body, group = [], None
     for i, row in enumerate(table.rows):
         if row.group != group:
@@ -393,18 +396,48 @@ def to_csv(table: Table) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["table", "source", "group", "method", "sees", "training", "variant", "protocol", "metric", "better",
-         "mean", "std", "images", "ci95_low", "ci95_high"]
-    )  # fmt: skip
+        [
+            "table",
+            "source",
+            "group",
+            "method",
+            "sees",
+            "training",
+            "variant",
+            "protocol",
+            "metric",
+            "better",
+            "mean",
+            "std",
+            "images",
+            "ci95_low",
+            "ci95_high",
+        ]
+    )
     for row in table.rows:
         for column, cell in row.cells.items():
             low, high = cell.interval or ("", "")
             std = "" if math.isnan(cell.std) else repr(cell.std)
             mean = "" if math.isnan(cell.mean) else repr(cell.mean)
             writer.writerow(
-                [table.name, row.source, row.group, row.label, row.sees, row.training, row.variant,
-                 column.protocol, column.label, column.better, mean, std, cell.images or "", low, high]
-            )  # fmt: skip
+                [
+                    table.name,
+                    row.source,
+                    row.group,
+                    row.label,
+                    row.sees,
+                    row.training,
+                    row.variant,
+                    column.protocol,
+                    column.label,
+                    column.better,
+                    mean,
+                    std,
+                    cell.images or "",
+                    low,
+                    high,
+                ]
+            )
     return out.getvalue()
 
 
@@ -430,9 +463,15 @@ _MARKED = {"best": r"\textbf{%s}", "second": r"\underline{%s}", None: "%s"}
 
 def _tex(text: str) -> str:
     for plain, escaped in (
-        ("\\", r"\textbackslash "), ("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"), ("∞", r"$\infty$"),
-        ("–", "--"), ("λ", r"$\lambda$"),
-    ):  # fmt: skip
+        ("\\", r"\textbackslash "),
+        ("&", r"\&"),
+        ("%", r"\%"),
+        ("_", r"\_"),
+        ("#", r"\#"),
+        ("∞", r"$\infty$"),
+        ("–", "--"),
+        ("λ", r"$\lambda$"),
+    ):
         text = text.replace(plain, escaped)
     return text
 

@@ -39,8 +39,12 @@ class FunctionMethod:
 
     def fuse(self, scene: Scene) -> Tensor:
         offered = {
-            "pan": scene.pan, "ms": scene.ms, "lms": scene.lms, "reference": scene.gt, "sensor": scene.sensor,
-        }  # fmt: skip
+            "pan": scene.pan,
+            "ms": scene.ms,
+            "lms": scene.lms,
+            "reference": scene.gt,
+            "sensor": scene.sensor,
+        }
         wanted = inspect.signature(self.function).parameters
         if unknown := [n for n, p in wanted.items() if n not in offered and p.default is p.empty]:
             raise BenchError(

@@ -18,9 +18,14 @@ from pansharp_bench.record import Record, summarise
 def make(seed: int = 0, **scores: list[float]) -> Record:
     spec = {"track": "pansharpening", "dataset": "tiny", "method": "exp", "preset": "untrained", "seed": seed}
     return Record(
-        schema=record.SCHEMA, created="2026-01-01T00:00:00+00:00", spec=spec, spec_sha256=record.spec_hash(spec),
-        method={"name": "exp"}, dataset={"name": "tiny"}, protocols={"reduced": summarise(scores or {"SAM": [1.0]})},
-    )  # fmt: skip
+        schema=record.SCHEMA,
+        created="2026-01-01T00:00:00+00:00",
+        spec=spec,
+        spec_sha256=record.spec_hash(spec),
+        method={"name": "exp"},
+        dataset={"name": "tiny"},
+        protocols={"reduced": summarise(scores or {"SAM": [1.0]})},
+    )
 
 
 def test_round_trip_with_nan_and_infinity(tmp_path):

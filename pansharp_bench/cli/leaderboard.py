@@ -12,14 +12,20 @@ from pansharp_bench.cli.options import plugin_option, results_option
 @click.command()
 @results_option
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path),
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the tables [default: <results>/leaderboards].",
-)  # fmt: skip
+)
 @click.option("--dataset", help="Only this dataset, by the name shown, e.g. qb-mini.")
 @click.option(
-    "--format", "formats", multiple=True, type=click.Choice(["md", "csv", "tex"]), default=("md", "csv", "tex"),
-    show_default=True, help="May be repeated.",
-)  # fmt: skip
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["md", "csv", "tex"]),
+    default=("md", "csv", "tex"),
+    show_default=True,
+    help="May be repeated.",
+)
 @click.option("--ci", is_flag=True, help="Add 95 % bootstrap intervals of the mean over images.")
 @click.option(
     "--combine", is_flag=True, help="Full and reduced resolution in one table, as papers print them."
@@ -27,9 +33,14 @@ from pansharp_bench.cli.options import plugin_option, results_option
 @click.option("--all-published", is_flag=True, help="Every published method, not only those registered here.")
 @plugin_option
 def leaderboard(
-    results: Path, out: Path | None, dataset: str | None, formats: tuple[str, ...], ci: bool, combine: bool,
+    results: Path,
+    out: Path | None,
+    dataset: str | None,
+    formats: tuple[str, ...],
+    ci: bool,
+    combine: bool,
     all_published: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Derive one table per dataset and protocol from the records, and print them."""
     from pansharp_bench import leaderboard as boards
     from pansharp_bench import record

@@ -33,9 +33,13 @@ def _options(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...])
 @click.option("--label", help="Name for files that are not the known originals: shown as <dataset>-<label>.")
 @click.option("--preset", help="quick (default on CPU), standard (default on CUDA) or paper.")
 @click.option(
-    "--set", "options", multiple=True, metavar="NAME=VALUE", callback=_options,
+    "--set",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_options,
     help="Change one option of the method's preset; may be repeated.",
-)  # fmt: skip
+)
 @click.option("--seed", default=0, show_default=True, help="Of initial weights and every draw.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option(
@@ -47,16 +51,32 @@ def _options(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...])
 @click.option("--pictures", default=2, show_default=True, help="Scenes of each split to draw.")
 @results_option
 @click.option(
-    "--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True,
+    "--runs",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
     help="Folder for checkpoints, logs and pictures.",
-)  # fmt: skip
+)
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @plugin_option
 def run(
-    method: str, dataset: str, data: Path | None, label: str | None, preset: str | None, options: dict[str, str],
-    seed: int, device: str, precision: str, weights: Path | None, resume: bool, force: bool, pictures: int,
-    results: Path, runs: Path, quiet: bool,
-) -> None:  # fmt: skip
+    method: str,
+    dataset: str,
+    data: Path | None,
+    label: str | None,
+    preset: str | None,
+    options: dict[str, str],
+    seed: int,
+    device: str,
+    precision: str,
+    weights: Path | None,
+    resume: bool,
+    force: bool,
+    pictures: int,
+    results: Path,
+    runs: Path,
+    quiet: bool,
+) -> None:
     """Train (where the method learns) and evaluate a method, and write its record.
 
     \b
@@ -78,9 +98,15 @@ def run(
         with warnings.catch_warnings():
             warnings.showwarning = loud
             outcome = experiment.run(
-                spec, results, runs, force=force, resume=resume, pictures=pictures,
-                progress=not quiet and sys.stderr.isatty(), say=lambda text: click.echo(text, err=True),
-            )  # fmt: skip
+                spec,
+                results,
+                runs,
+                force=force,
+                resume=resume,
+                pictures=pictures,
+                progress=not quiet and sys.stderr.isatty(),
+                say=lambda text: click.echo(text, err=True),
+            )
     except Interrupted as stop:
         click.echo(f"\n{stop}; the state is saved: run the same command with --resume", err=True)
         raise SystemExit(130) from None

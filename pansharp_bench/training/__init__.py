@@ -5,6 +5,13 @@ from pansharp_bench.training.loop import Backward, Interrupted, Learner, Trainer
 from pansharp_bench.training.samplers import PairedData, UnpairedData, augment_batch
 
 __all__ = [
-    "Backward", "Interrupted", "Learner", "PairedData", "TrainedMethod", "Trainer", "TrainingSummary",
-    "UnpairedData", "augment_batch",
-]  # fmt: skip
+    "Backward",
+    "Interrupted",
+    "Learner",
+    "PairedData",
+    "TrainedMethod",
+    "Trainer",
+    "TrainingSummary",
+    "UnpairedData",
+    "augment_batch",
+]

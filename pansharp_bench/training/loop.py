@@ -161,9 +161,13 @@ class Trainer:
         """Draws on the CPU, for choices the step must know without waiting for the device."""
 
     def run(
-        self, learner: Learner, steps: int, validate_every: int = 0, checkpoint_every: int = 1000,
+        self,
+        learner: Learner,
+        steps: int,
+        validate_every: int = 0,
+        checkpoint_every: int = 1000,
         log_every: int = 50,
-    ) -> TrainingSummary:  # fmt: skip
+    ) -> TrainingSummary:
         """Train for ``steps`` steps; afterwards the learner's networks hold the selected state.
 
         With ``validate_every`` the state of best validation score is kept (validation at every so many steps
@@ -177,9 +181,13 @@ class Trainer:
             _truncate_log(self.folder / LOG, at.step)
         clock = time.perf_counter() - at.seconds
         bar = tqdm(
-            total=steps, initial=at.step, disable=not self.progress, unit="step", dynamic_ncols=True,
+            total=steps,
+            initial=at.step,
+            disable=not self.progress,
+            unit="step",
+            dynamic_ncols=True,
             desc="training",
-        )  # fmt: skip
+        )
         try:
             while at.step < steps:
                 losses = learner.step(self.fabric.backward)

@@ -172,10 +172,14 @@ class UnpairedData:
 
     def describe(self) -> dict[str, Any]:
         return {
-            "kind": "unpaired", "pairing": self.pairing, "target": self.target_key, "seed": self.seed,
-            "pan_samples": len(self._pan), "ms_samples": len(self._ms),
+            "kind": "unpaired",
+            "pairing": self.pairing,
+            "target": self.target_key,
+            "seed": self.seed,
+            "pan_samples": len(self._pan),
+            "ms_samples": len(self._ms),
             "shared_samples": len(set(self.pan_index.tolist()) & set(self.ms_index.tolist())),
-        }  # fmt: skip
+        }
 
 
 def _gather(split: Split, key: str, index: Tensor) -> Tensor:

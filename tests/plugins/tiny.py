@@ -99,9 +99,12 @@ class Gain(TrainedMethod):
 
     def fit(self, data, trainer):
         summary = trainer.run(
-            GainLearner(self, data, trainer), self.config.steps,
-            validate_every=10 if self.config.select else 0, checkpoint_every=15, log_every=4,
-        )  # fmt: skip
+            GainLearner(self, data, trainer),
+            self.config.steps,
+            validate_every=10 if self.config.select else 0,
+            checkpoint_every=15,
+            log_every=4,
+        )
         return {"best_step": summary.best_step}
 
     def fuse(self, scene):

@@ -1,0 +1,155 @@
+"""The walls of the house: who may import whom, and the mapped top-level folders."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "pansharp_bench"
+ENGINE = {
+    "errors",
+    "registry",
+    "scene",
+    "imaging",
+    "method",
+    "training",
+    "protocols",
+    "record",
+    "experiment",
+    "leaderboard",
+    "figures",
+    "cli",
+}
+
+# room -> rooms it may import (its own excepted)
+MAY = {
+    "errors": set(),
+    "registry": {"errors"},
+    "scene": {"registry"},
+    "imaging": {"scene", "registry", "errors"},
+    "method": {"errors", "registry", "scene", "imaging"},
+    "training": {"errors", "registry", "scene", "imaging", "method"},
+    "protocols": {"errors", "registry", "scene", "imaging", "method"},
+    "record": {"errors"},
+    "figures": {"scene"},
+    "experiment": {
+        "errors",
+        "registry",
+        "scene",
+        "method",
+        "training",
+        "protocols",
+        "record",
+        "figures",
+    },
+    "leaderboard": {"errors", "record", "registry"},
+    "cli": ENGINE,
+    "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
+    "metrics": {"errors", "registry", "scene", "imaging"},
+    "datasets": {"errors", "registry", "scene", "imaging"},
+}
+
+
+def modules() -> list[tuple[str, Path]]:
+    found = []
+    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+        parts = path.relative_to(ROOT / PACKAGE).parts
+        if parts[0] in ("methods", "metrics", "datasets"):
+            continue  # the same files, reached through the links
+        found.append((parts[0].removesuffix(".py"), path))
+    for room in ("methods", "metrics", "datasets"):
+        found += [(room, path) for path in sorted((ROOT / room).rglob("*.py"))]
+    return [(room, path) for room, path in found if room != "__init__" and room != "__main__"]
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+            if node.module == PACKAGE:
+                names = [f"{PACKAGE}.{alias.name}" for alias in node.names]
+            assert node.level == 0, f"{path}: relative import"
+        for name in names:
+            assert name.split(".")[0] not in ("methods", "metrics", "datasets"), (
+                f"{path}: bare `import {name}`"
+            )
+            if name.startswith(PACKAGE + "."):
+                rooms.add(name.split(".")[1])
+    return rooms
+
+
+@pytest.mark.parametrize(("room", "path"), modules(), ids=[f"{room}-{path.stem}" for room, path in modules()])
+def test_rooms_call_only_whom_they_may(room, path):
+    public = {"fuse", "load_dataset", "list_methods", "__version__"}  # of the package itself
+    reached = imported_rooms(path) - {room} - public
+    assert reached <= MAY[room], f"{path} may not import {sorted(reached - MAY[room])}"
+
+
+def test_the_engine_knows_no_plugin_by_name():
+    from pansharp_bench.registry import DATASETS, METHODS, METRICS, SENSORS
+
+    names = {n for table in (METHODS, DATASETS, METRICS, SENSORS) for n in table.names()}
+    assert {"sp-i2i", "qb", "ergas"} <= names
+    found = []
+    for room, path in modules():
+        if room not in ENGINE or room == "method":  # a doctest of method.fuse shows two names
+            continue
+        tree = ast.parse(path.read_text())
+        prose = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and id(node) not in prose and node.value in names:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.value!r}")
+    assert not found
+
+
+def test_package_list_disk_and_links_agree():
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    on_disk = {PACKAGE}
+    for folder, name in ((ROOT / PACKAGE, PACKAGE), *((ROOT / r, f"{PACKAGE}.{r}") for r in MAPPED)):
+        for init in folder.rglob("__init__.py"):
+            parts = init.parent.relative_to(folder).parts
+            if folder.name == PACKAGE and parts and parts[0] in MAPPED:
+                continue
+            on_disk.add(".".join((name, *parts)))
+    assert set(config["packages"]) == on_disk
+    for room in MAPPED:
+        link = ROOT / PACKAGE / room
+        assert link.is_symlink() and link.resolve() == ROOT / room
+        assert config["package-dir"][f"{PACKAGE}.{room}"] == room
+
+
+MAPPED = ("methods", "metrics", "datasets")
+
+
+def test_importing_the_package_and_asking_for_help_stays_light():
+    code = (
+        "import sys, pansharp_bench\n"
+        "from pansharp_bench.cli import main\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'h5py', 'pandas', 'matplotlib', 'lightning_fabric', 'rasterio'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_repository_speaks_of_the_project_alone():
+    pattern = re.compile(r"/wor[k]/|\.librar[y]\b|PyPI mirro[r]")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    guilty = []
+    for name in tracked.stdout.splitlines():
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".toml", ".json", ".csv", ".sh", ""} and path.is_file():
+            text = path.read_text(errors="ignore")
+            guilty += [f"{name}: {m.group()}" for m in pattern.finditer(text)]
+    assert not guilty

@@ -1,0 +1,147 @@
+"""``bench`` as users meet it: through click's runner, and as a real process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pansharp_bench import record
+from pansharp_bench.cli import main
+
+TINY = str(Path(__file__).parent / "plugins" / "tiny.py")
+BROKEN = str(Path(__file__).parent / "plugins" / "broken.py")
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PANSHARP_DATA", raising=False)
+    return lambda *words: CliRunner().invoke(main, [str(w) for w in words])
+
+
+def process(*words, **more):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "pansharp_bench", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **more,
+    )
+
+
+def test_help_shows_every_command(bench):
+    result = bench("--help")
+    assert result.exit_code == 0
+    for word in ("run", "list", "leaderboard", "data", "bench run --method sp-i2i --dataset qb"):
+        assert word in result.output
+
+
+def test_run_ends_with_a_table_and_says_where_things_went(bench, tmp_path):
+    result = bench("run", "--plugin", TINY, "--method", "gain", "--dataset", "tiny", "--quiet")
+    assert result.exit_code == 0, result.output
+    for word in ("ERGAS ↓", "HQNR ↑", "Reduced resolution", "record ", "pictures ", "weights "):
+        assert word in result.output
+    (path,) = tmp_path.glob("results/*/*/*/*.json")
+    assert str(path.relative_to(tmp_path)) in result.output
+    assert isinstance(record.read(path), record.Record)
+
+
+def test_the_same_run_again_is_refused_without_force(bench):
+    words = ("run", "--plugin", TINY, "--method", "half", "--dataset", "tiny", "--quiet")
+    assert bench(*words).exit_code == 0
+    again = bench(*words)
+    assert again.exit_code == 2 and "--force" in again.output
+    assert bench(*words, "--force").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--method", "sp-i2", "--dataset", "qb"), "did you mean sp-i2i"),
+        (("--method", "exp", "--dataset", "qv"), "unknown dataset 'qv'; did you mean qb"),
+        (("--method", "sp-i2i", "--dataset", "qb-sim", "--preset", "fast"), "unknown preset 'fast'"),
+        (("--method", "exp", "--dataset", "qb", "--data", "no-such-folder"), "no-such-folder"),
+        (("--method", "exp", "--dataset", "qb", "--label", "mini"), "--data DIR"),
+        (("--method", "exp", "--dataset", "qb", "--plugin", "gone.py"), "gone.py does not exist"),
+        (("--method", "exp", "--dataset", "qb", "--set", "steps"), "name=value"),
+    ],
+)
+def test_mistakes_exit_2_with_one_message_and_no_traceback(bench, words, message):
+    result = bench("run", *words)
+    assert result.exit_code == 2
+    assert message in result.output and "Traceback" not in result.output
+
+
+def test_list_shows_all_kinds_and_broken_plugins(bench):
+    result = bench("list", "--plugin", BROKEN, "--plugin", TINY)
+    assert result.exit_code == 0
+    for word in ("sp-i2i", "gsa", "ergas", "qb-sim", "wv3", "pansharpening", "half", "tiny"):
+        assert word in result.output
+    assert "broken plug-ins" in result.output and "broken on purpose" in result.output
+    assert "ergas" not in bench("list", "methods").output
+
+
+def test_leaderboard_from_records(bench, tmp_path):
+    for method in ("gain", "half", "exp"):
+        assert (
+            bench("run", "--plugin", TINY, "--method", method, "--dataset", "tiny", "--quiet").exit_code == 0
+        )
+    result = bench("leaderboard", "--ci", "--plugin", TINY)
+    assert result.exit_code == 0, result.output
+    assert "tiny: reduced resolution" in result.output and "[" in result.output
+    assert (tmp_path / "results/leaderboards/tiny-reduced.tex").exists()
+    missing = bench("leaderboard", "--dataset", "nope", "--plugin", TINY)
+    assert missing.exit_code == 2 and "there are: tiny" in missing.output
+
+
+def test_leaderboard_without_records_says_how_to_get_some(bench):
+    result = bench("leaderboard")
+    assert result.exit_code == 2 and "bench run" in result.output
+
+
+def test_as_a_process_errors_go_to_stderr_with_exit_code_2(tmp_path):
+    running = process("run", "--method", "nope", "--dataset", "qb", cwd=tmp_path)
+    out, err = running.communicate(timeout=120)
+    assert running.returncode == 2 and out == ""
+    assert "unknown method 'nope'" in err and "Traceback" not in err
+
+
+def test_ctrl_c_leaves_a_state_that_resumes_to_the_uninterrupted_result(tmp_path):
+    words = [
+        "run",
+        "--plugin",
+        TINY,
+        "--method",
+        "gain",
+        "--dataset",
+        "tiny",
+        "--quiet",
+        "--set",
+        "steps=3000",
+    ]
+    running = process(*words, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/**/checkpoint.pt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 130 and "--resume" in err and "Traceback" not in err
+    assert not list(tmp_path.glob("results/**/*.json"))
+
+    resumed = process(*words, "--resume", cwd=tmp_path)
+    assert resumed.communicate(timeout=120) and resumed.returncode == 0
+    straight = tmp_path / "straight"
+    straight.mkdir()
+    whole = process(*words, cwd=straight)
+    assert whole.communicate(timeout=120) and whole.returncode == 0
+    (a,), (b,) = (list(folder.glob("results/*/*/*/*.json")) for folder in (tmp_path, straight))
+    first, second = record.read(a), record.read(b)
+    assert first.weights == second.weights
+    assert first.protocols == second.protocols

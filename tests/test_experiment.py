@@ -1,0 +1,191 @@
+"""One run end to end, on a tiny dataset that a plug-in file registers."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import pansharp_bench as pb
+from pansharp_bench import record as records
+from pansharp_bench.errors import BenchError, DataError, RecordExists, UnknownName
+from pansharp_bench.experiment import RunSpec, load_dataset, run
+from pansharp_bench.registry import METHODS, MethodCard, load_plugin
+from pansharp_bench.scene import as_sensor
+
+load_plugin(Path(__file__).parent / "plugins" / "tiny.py")
+PROTOCOLS = {"reduced": 3, "full": 2}
+
+
+@pytest.fixture
+def go(tmp_path):
+    def go(method="exp", dataset="tiny", force=False, resume=False, **spec):
+        return run(
+            RunSpec(method, dataset, **spec),
+            tmp_path / "results",
+            tmp_path / "runs",
+            force=force,
+            resume=resume,
+            progress=False,
+        )
+
+    return go
+
+
+def test_an_untrained_method_gives_scores_record_and_pictures(go):
+    outcome = go("exp")
+    record = records.read(outcome.path)
+    assert set(record.protocols) == set(PROTOCOLS)
+    for name, images in PROTOCOLS.items():
+        scores = record.protocols[name]["scores"]
+        assert all(len(v) == images for v in scores.values())
+    assert {"ERGAS", "SAM", "SCC", "Q2n", "PSNR", "SSIM"} <= set(record.protocols["reduced"]["scores"])
+    assert {"HQNR", "D_s", "D_lambda"} <= set(record.protocols["full"]["scores"])
+    assert record.spec["preset"] == "untrained" and outcome.checkpoint is None
+    assert [p.name for p in outcome.pictures] == [
+        "full-00.png",
+        "full-01.png",
+        "reduced-00.png",
+        "reduced-01.png",
+    ]
+    assert all(p.stat().st_size > 5000 for p in outcome.pictures)
+    assert record.dataset["files"][0]["sha256"] and record.environment["packages"]["torch"]
+    assert record.inference["reduced"]["seconds_per_image"] > 0
+    assert record.environment["peak_memory"]["process_bytes"] > 1e7
+
+
+def test_scores_are_those_of_the_metrics_on_the_cut_image(go):
+    record = go("exp").record
+    scene = load_dataset("tiny").split("reduced")[1]
+    cut = (slice(None), slice(None), slice(20, -21), slice(20, -21))
+    from pansharp_bench import metrics
+
+    expected = metrics.ergas(pb.fuse("exp", scene.pan, scene.ms, "qb")[cut], scene.gt[cut], ratio=4)
+    assert record.scores("reduced", "ERGAS")[1] == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_a_trained_method_learns_and_its_weights_are_recorded(go):
+    better = go("gain").record
+    worse = go("half").record
+    assert better.protocols["reduced"]["mean"]["ERGAS"] < worse.protocols["reduced"]["mean"]["ERGAS"]
+    assert better.weights["parameters"] == 4 and len(better.weights["sha256"]) == 64
+    assert better.training["data"] == {"kind": "paired", "train_samples": 16, "valid_samples": 4}
+    assert {f["split"] for f in better.dataset["files"]} == {"train", "valid", "reduced", "full"}
+    assert better.spec["options"]["steps"] == 40 and better.spec["preset"] == "quick"
+
+
+def test_weights_file_replaces_training(go):
+    trained = go("gain")
+    again = go("gain", weights=trained.checkpoint)
+    assert again.path != trained.path
+    assert again.record.protocols["reduced"]["scores"] == trained.record.protocols["reduced"]["scores"]
+    assert again.record.spec["weights"]["file_sha256"] == trained.record.weights["sha256"]
+    assert {f["split"] for f in again.record.dataset["files"]} == {"reduced", "full"}
+
+
+def test_runs_repeat_exactly_and_the_seed_matters(go):
+    first = go("gain").record
+    again = go("gain", force=True).record
+    other = go("gain", seed=1).record
+    assert first.protocols == again.protocols and first.weights == again.weights
+    assert other.weights["sha256"] != first.weights["sha256"]
+
+
+def test_an_existing_record_is_refused_before_any_work(go, monkeypatch):
+    go("gain")
+    monkeypatch.setattr("pansharp_bench.experiment._fit", lambda *a: pytest.fail("trained before refusing"))
+    with pytest.raises(RecordExists, match="--force"):
+        go("gain")
+
+
+def test_options_change_the_run_and_its_record(go):
+    outcome = go("gain", options={"steps": "8", "select": "no"})
+    assert outcome.record.spec["options"]["steps"] == 8
+    assert outcome.record.spec["changed"] == ["select", "steps"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "message"),
+    [
+        ({"method": "gian"}, UnknownName, "did you mean gain"),
+        ({"method": "gain", "dataset": "tyni"}, UnknownName, "did you mean tiny"),
+        ({"method": "gain", "preset": "fast"}, BenchError, "unknown preset 'fast'; known are: quick, paper"),
+        ({"method": "gain", "options": {"stpes": "3"}}, BenchError, "unknown option 'stpes'"),
+        ({"method": "gain", "options": {"steps": "many"}}, BenchError, "steps='many' is not of type int"),
+        ({"method": "exp", "options": {"steps": "3"}}, BenchError, "has no options"),
+        ({"method": "exp", "device": "gpu"}, BenchError, "known are: auto, cpu, cuda"),
+        ({"method": "gain", "weights": Path("nowhere.pt")}, BenchError, r"nowhere\.pt"),
+        ({"method": "exp", "dataset": "qb", "data": Path("nowhere")}, DataError, "nowhere"),
+    ],
+)
+def test_mistakes_are_named_and_write_nothing(go, tmp_path, spec, error, message):
+    with pytest.raises(error, match=message):
+        go(**spec)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_diverging_training_stops_with_the_mend(go, tmp_path):
+    with pytest.raises(BenchError, match=r"diverged at step 8.*learning rate"):
+        go("gain", options={"explode_at": "6"})
+    assert not list(tmp_path.rglob("results/**/*.json"))
+
+
+def register_temporarily(monkeypatch, name, function, **card):
+    monkeypatch.setitem(METHODS._entries, name, None)
+    del METHODS._entries[name]
+    METHODS.register(name, **card)(function)
+
+
+def test_a_nan_score_is_recorded_with_its_image_and_poisons_the_mean(go, monkeypatch):
+    calls = []
+
+    def sometimes_black(lms, *, sensor):
+        calls.append(0)
+        return lms * 0 if len(calls) == 4 else lms  # the second image of `reduced`, after two of `full`
+
+    register_temporarily(monkeypatch, "sometimes-black", sometimes_black)
+    outcome = go("sometimes-black")
+    reduced = records.read(outcome.path).protocols["reduced"]
+    assert reduced["missing"]["SAM"] == [1] and math.isnan(reduced["mean"]["SAM"])
+    assert '"NaN"' in outcome.path.read_text()
+    json.loads(outcome.path.read_text(), parse_constant=pytest.fail)
+
+
+def test_a_wrong_shape_is_named(go, monkeypatch):
+    register_temporarily(monkeypatch, "small", lambda ms, *, sensor: ms)
+    with pytest.raises(BenchError, match=r"'small' gave .*\(1, 4, 32, 32\).*expected \(1, 4, 128, 128\)"):
+        go("small")
+
+
+def test_methods_see_only_what_their_card_declares():
+    scene = load_dataset("tiny").split("reduced")[:2]
+    blind = scene.seen_by(MethodCard("x", sees="pan"))
+    assert blind.ms is None and blind.lms is None and blind.gt is None
+    bag = scene.seen_by(MethodCard("x", sees="pan+bag"))
+    assert bag.lms is None and bag.gt is None and not torch.equal(bag.ms, scene.ms)
+    order = lambda ms: ms.flatten(2).sum(1).sort(-1).values  # noqa: E731
+    assert torch.allclose(order(bag.ms), order(scene.ms))
+    assert scene.seen_by(MethodCard("x", sees="pan+ms")).gt is None
+    assert scene.seen_by(MethodCard("x", sees="reference")).gt is scene.gt
+
+
+def test_without_a_data_root_the_simulated_sensor_stands_in_loudly(monkeypatch, tmp_path):
+    monkeypatch.delenv("PANSHARP_DATA", raising=False)
+    with pytest.warns(UserWarning, match=r"SIMULATED sensor 'qb-sim'.*--data DIR"):
+        dataset = load_dataset("qb")
+    assert dataset.name == "qb-sim"
+    with pytest.raises(BenchError, match="--label mini names real files"):
+        load_dataset("qb", label="mini")
+    with pytest.raises(DataError, match="PanCollection"):
+        load_dataset("qb", root=tmp_path)
+
+
+def test_fuse_checks_shapes_and_training():
+    pan, ms = torch.rand(2, 1, 64, 64), torch.rand(2, 4, 16, 16)
+    assert pb.fuse("exp", pan, ms, "qb").shape == (2, 4, 64, 64)
+    assert pb.fuse("exp", pan, ms, as_sensor("qb")).shape == (2, 4, 64, 64)
+    with pytest.raises(BenchError, match="8 bands"):
+        pb.fuse("exp", pan, ms, "wv3")
+    with pytest.raises(BenchError, match="must be trained first"):
+        pb.fuse("gain", pan, ms, "qb")

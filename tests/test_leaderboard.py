@@ -1,0 +1,197 @@
+"""Tables: derived, grouped, ranked within a side, honest about what is missing, mixed or published."""
+
+import csv
+import io
+import math
+
+import numpy as np
+import pytest
+
+from pansharp_bench import leaderboard as boards
+from pansharp_bench import record as records
+from pansharp_bench.errors import BenchError
+from pansharp_bench.leaderboard import MISSING, bootstrap_interval, tables, to_csv, to_latex, to_markdown
+from pansharp_bench.record import Record, summarise
+
+
+def make(
+    method, sees="pan+ms", dataset="qb-mini", seed=0, test="aa", protocols=None, simulated=False, **extra
+):
+    spec = {
+        "track": "pansharpening",
+        "dataset": dataset,
+        "method": method,
+        "preset": "untrained",
+        "seed": seed,
+        "options": {},
+        "changed": [],
+        "weights": {},
+        "data": test,
+        **extra,
+    }
+    protocols = protocols or {"reduced": {"ERGAS": [2.0, 4.0], "SAM": [1.0, 3.0], "Q2n": [0.8, 0.9]}}
+    return Record(
+        schema=records.SCHEMA,
+        created="2026-01-01T00:00:00+00:00",
+        spec=spec,
+        spec_sha256=records.spec_hash(spec),
+        method={
+            "name": method,
+            "title": method.upper(),
+            "sees": sees,
+            "training": "none",
+            "kind": "classical",
+        },
+        dataset={
+            "name": dataset,
+            "sensor": "qb",
+            "channels": 4,
+            "peak": 2047,
+            "files": [
+                {"split": s, "path": f"{s}.h5", "sha256": test * 32, "verified": False}
+                for s in ("reduced", "full")
+            ],
+            "fingerprint": test,
+            "test_fingerprint": {"reduced": test, "full": test},
+            "provenance": {"simulator_version": 1} if simulated else {},
+        },
+        protocols={k: summarise(v) for k, v in protocols.items()},
+    )
+
+
+def ergas(value):
+    return {"reduced": {"ERGAS": [value, value]}}
+
+
+def cells_of(table, label):
+    (row,) = (r for r in table.rows if r.label == label and r.source == "measured")
+    return {c.name: cell for c, cell in row.cells.items()}
+
+
+def test_means_are_over_images_and_columns_follow_the_metric_cards():
+    (table,) = tables([make("a")])
+    assert [c.label for c in table.columns] == ["ERGAS", "SAM", "Q4"]
+    assert cells_of(table, "A")["ERGAS"].mean == 3.0
+    assert cells_of(table, "A")["ERGAS"].std == pytest.approx(math.sqrt(2))
+
+
+def test_sides_are_apart_and_each_has_its_best():
+    table = tables(
+        [
+            make("good", protocols=ergas(1.0)),
+            make("fair", protocols=ergas(2.0)),
+            make("poor", protocols=ergas(3.0)),
+            make("blind", "pan", protocols=ergas(9.0)),
+            make("bag", "pan+bag", protocols=ergas(8.0)),
+            make("oracle", "reference", protocols=ergas(0.1)),
+        ]
+    )[0]
+    marks = {table.rows[i].label: mark for (i, _), mark in table.marks().items()}
+    assert marks == {"GOOD": "best", "FAIR": "second", "BAG": "best", "BLIND": "second"}
+    measured = [r.label for r in table.rows if r.source == "measured"]
+    assert measured == ["GOOD", "FAIR", "POOR", "BAG", "BLIND", "ORACLE"]
+
+
+def test_a_missing_score_shows_as_missing_and_never_vanishes_in_a_mean():
+    nan = math.nan
+    table = tables(
+        [
+            make("a", protocols={"reduced": {"SAM": [1.0, nan]}}),
+            make("b", protocols={"reduced": {"SAM": [2.0, 2.0]}}),
+        ]
+    )[0]
+    assert math.isnan(cells_of(table, "A")["SAM"].mean)
+    text = to_markdown(table)
+    (line,) = (x for x in text.splitlines() if x.startswith("| A "))
+    assert MISSING in line
+    assert "missing (NaN)" in text
+    assert "best" not in {m for (i, _), m in table.marks().items() if table.rows[i].label == "A"}
+
+
+def test_different_files_never_share_a_table():
+    made = tables([make("a", test="aa"), make("b", test="bb")])
+    assert len(made) == 2
+    assert all(len([r for r in t.rows if r.source == "measured"]) == 1 for t in made)
+    assert len({t.name for t in made}) == 2
+
+
+def test_seeds_of_one_method_are_one_row():
+    made = tables([make("a", seed=0, protocols=ergas(1.0)), make("a", seed=1, protocols=ergas(3.0))])
+    assert cells_of(made[0], "A")["ERGAS"].mean == 2.0
+    (row,) = (r for r in made[0].rows if r.source == "measured")
+    assert "2 seeds" in row.variant
+
+
+def test_simulated_and_mini_are_never_shown_as_the_public_set():
+    for dataset, simulated in (("qb-mini", False), ("qb-sim", True)):
+        (table,) = tables([make("a", dataset=dataset, simulated=simulated)])
+        assert table.title.startswith(dataset)
+        groups = {r.group for r in table.rows if r.source == "published"}
+        assert groups == {"Published on PanCollection QB (other images: for orientation only)"}
+        notes = " ".join(table.notes)
+        assert ("Simulated" if simulated else "not PanCollection results") in notes
+
+
+def test_published_rows_are_told_apart_and_never_ranked():
+    (table,) = tables([make("sp-i2i", "pan", dataset="qb", protocols=ergas(99.0))], all_published=True)
+    published = {r.label: r for r in table.rows if r.source == "published"}
+    assert {"SP-I2I", "UNSB", "CUT", "DCPNet", "CANConv", "PAN-Crafter"} <= set(published)
+    (value,) = published["SP-I2I"].cells.values()
+    assert value.mean == 10.549
+    assert not any(table.rows[i].source == "published" for i, _ in table.marks())
+    assert "*SP-I2I*" in to_markdown(table)
+
+
+def test_a_value_its_own_source_calls_wrong_is_left_out():
+    values = [
+        line["value"]
+        for line in boards.published_rows()
+        if line["method"] == "BDSD-PC" and line["dataset"] == "GF2" and line["metric"] == "Q4"
+    ]
+    assert "0.9932" in values
+    columns = [boards.Column("reduced", "Q2n", "Q4", "high")]
+    rows = boards._published("GF2", columns, [], True, True)
+    (row,) = (r for r in rows if r.label == "BDSD-PC")
+    assert row.cells[columns[0]].mean != 0.9932
+
+
+def test_csv_has_full_precision_and_latex_is_escaped():
+    (table,) = tables([make("a_b", protocols={"reduced": {"ERGAS": [1 / 3, 1 / 3]}})], intervals=True)
+    rows = list(csv.DictReader(io.StringIO(to_csv(table))))
+    (measured,) = (r for r in rows if r["source"] == "measured")
+    assert float(measured["mean"]) == 1 / 3 and float(measured["ci95_low"]) == pytest.approx(1 / 3)
+    latex = to_latex(table)
+    assert r"A\_B" in latex and r"\begin{tabular}{lc}" in latex and latex.count("{") == latex.count("}")
+
+
+def test_bootstrap_interval_covers_the_mean_as_theory_says():
+    scores = np.random.default_rng(1).normal(5, 2, 400)
+    low, high = bootstrap_interval(scores)
+    half = 1.96 * scores.std(ddof=1) / math.sqrt(400)
+    assert low == pytest.approx(scores.mean() - half, abs=0.03)
+    assert high == pytest.approx(scores.mean() + half, abs=0.03)
+    assert all(map(math.isnan, bootstrap_interval([1.0, math.nan])))
+
+
+def test_writing_gives_every_format_and_an_index(tmp_path):
+    paths = boards.write_tables(tables([make("a")]), tmp_path)
+    assert {p.name for p in paths} == {
+        "qb-mini-reduced.md",
+        "qb-mini-reduced.csv",
+        "qb-mini-reduced.tex",
+        "README.md",
+    }
+
+
+def test_combined_table_has_both_protocols_side_by_side():
+    both = {"full": {"HQNR": [0.9, 0.8]}, "reduced": {"ERGAS": [1.0, 2.0]}}
+    (table,) = tables([make("a", protocols=both)], combine=True)
+    assert [(c.protocol, c.name) for c in table.columns] == [("full", "HQNR"), ("reduced", "ERGAS")]
+    assert "FR HQNR" in to_markdown(table)
+
+
+def test_unreadable_records_do_not_stop_the_board(tmp_path):
+    path = records.write(make("a"), tmp_path)
+    path.with_name("torn.json").write_text("{")
+    found = [x for _, x in records.read_all(tmp_path) if not isinstance(x, BenchError)]
+    assert len(found) == 1
