@@ -90,8 +90,60 @@ class Outcome:
     checkpoint: Path | None
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A run settled to the last option: everything is checked, nothing is trained."""
+
+    spec: RunSpec
+    entry: Entry[MethodCard]
+    dataset: Dataset
+    config: TrainedMethod.Config | None
+    device: torch.device
+    protocols: list[Protocol]
+    described: dict[str, Any]
+    identity: dict[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        return records.spec_hash(self.identity)
+
+    def path(self, results: Path) -> Path:
+        return records.record_path(results, self.identity, self.sha256)
+
+
+def plan(spec: RunSpec) -> Plan:
+    """Settle a run. Raises BenchError (or a subclass) for every mistake a user can mend."""
+    entry = METHODS.get(spec.method)
+    card, track = entry.card, DATASETS.get(spec.dataset).card.tracks[0]
+    if track not in card.tracks:
+        raise BenchError(
+            f"method {card.name!r} is not made for {track}, the track of dataset {spec.dataset!r}"
+        )
+    device = choose_device(spec.device)
+    preset = spec.preset or ("standard" if device.type == "cuda" else "quick")
+    config = resolve_config(entry, preset, spec.options)
+    learns = config is not None
+    dataset = load_dataset(spec.dataset, spec.data, spec.label)
+    protocols = _protocols(track, dataset)
+    needed = _needed_splits(learns and spec.weights is None, protocols, dataset)
+    described = _describe_dataset(dataset, dataset.files(*needed))
+    identity = {
+        "track": track,
+        "dataset": dataset.name,
+        "method": card.name,
+        "preset": preset if learns else "untrained",
+        "options": asdict(config) if config else {},
+        "changed": _changed(entry, preset, config),
+        "seed": spec.seed,
+        "data": described["fingerprint"],
+        "weights": {"file_sha256": _sha256(spec.weights)} if spec.weights else {},
+        "precision": choose_precision(device, spec.precision) if learns else "32-true",
+    }
+    return Plan(spec, entry, dataset, config, device, protocols, described, identity)
+
+
 def run(
-    spec: RunSpec,
+    spec: RunSpec | Plan,
     results: Path = Path("results"),
     runs: Path = Path("runs"),
     *,
@@ -103,46 +155,21 @@ def run(
 ) -> Outcome:
     """Carry out a run and write its record under ``results``; checkpoint, log and pictures go under ``runs``.
 
-    Raises BenchError (or a subclass) for every mistake a user can mend, before any training where possible.
+    Raises BenchError (or a subclass) for every mistake a user can mend, before any training where possible;
+    RecordExists where the record of an identical run lies under ``results`` and ``force`` is not given.
     """
-    entry = METHODS.get(spec.method)
-    card, track = entry.card, DATASETS.get(spec.dataset).card.tracks[0]
-    if track not in card.tracks:
-        raise BenchError(
-            f"method {card.name!r} is not made for {track}, the track of dataset {spec.dataset!r}"
-        )
-    dataset = load_dataset(spec.dataset, spec.data, spec.label)
-    device = choose_device(spec.device)
-    preset = spec.preset or ("standard" if device.type == "cuda" else "quick")
-    config = resolve_config(entry, preset, spec.options)
-    learns = config is not None
-    preset = preset if learns else "untrained"
-    precision = choose_precision(device, spec.precision) if learns else "32-true"
-    protocols = _protocols(track, dataset)
-    needed = _needed_splits(learns and spec.weights is None, protocols, dataset)
-    say(f"method {card.name} · dataset {dataset.name} · preset {preset} · {_device_name(device)}")
-
-    described = _describe_dataset(dataset, dataset.files(*needed))
-    weights_from = {"file_sha256": _sha256(spec.weights)} if spec.weights else {}
-    identity = {
-        "track": track,
-        "dataset": dataset.name,
-        "method": card.name,
-        "preset": preset,
-        "options": asdict(config) if config else {},
-        "changed": _changed(entry, preset, config),
-        "seed": spec.seed,
-        "data": described["fingerprint"],
-        "weights": weights_from,
-        "precision": precision,
-    }
-    digest = records.spec_hash(identity)
-    path = records.record_path(results, identity, digest)
+    it = plan(spec) if isinstance(spec, RunSpec) else spec
+    spec, identity, dataset, device = it.spec, it.identity, it.dataset, it.device
+    path = it.path(results)
     if not force:
         records.refuse_existing(path)
     folder = runs / path.relative_to(results).with_suffix("")
-    trainer = Trainer(folder, str(device), precision, spec.seed, resume, progress, identity=digest)
-    method = build(entry, dataset.sensor, config)
+    say(
+        f"method {identity['method']} · dataset {dataset.name} · preset {identity['preset']} · "
+        f"seed {spec.seed} · {_device_name(device)}"
+    )
+    trainer = Trainer(folder, str(device), identity["precision"], spec.seed, resume, progress, it.sha256)
+    method = build(it.entry, dataset.sensor, it.config)
 
     training: dict[str, Any] = {}
     weights: dict[str, Any] = {}
@@ -150,21 +177,20 @@ def run(
     if isinstance(method, TrainedMethod):
         if spec.weights:
             method.load_weights(spec.weights)
-            training = {"weights_from": str(spec.weights.name)}
+            training = {"weights_from": spec.weights.name}
         else:
             training = _fit(method, dataset, trainer)
         method.to(device).eval()
         checkpoint = folder / "weights.safetensors"
-        weights = {"sha256": _save_weights(method, checkpoint), **weights_from}
+        weights = {"sha256": _save_weights(method, checkpoint), **identity["weights"]}
         weights["parameters"] = sum(p.numel() for p in method.parameters())
 
     scores: dict[str, Any] = {}
     inference: dict[str, Any] = {}
     drawn: list[Path] = []
-    for split_name in dict.fromkeys(p.split for p in protocols):
-        split = dataset.split(split_name)
-        asked = [p for p in protocols if p.split == split_name]
-        result = evaluate(method, split, asked, device, pictures, progress)
+    for split_name in dict.fromkeys(p.split for p in it.protocols):
+        asked = [p for p in it.protocols if p.split == split_name]
+        result = evaluate(method, dataset.split(split_name), asked, device, pictures, progress)
         scores |= {k: records.summarise(v) for k, v in result.scores.items()}
         inference[split_name] = _timing(result)
         drawn += _draw(method, dataset, split_name, result, folder)
@@ -173,14 +199,14 @@ def run(
         schema=records.SCHEMA,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         spec=identity,
-        spec_sha256=digest,
-        method=asdict(card),
-        dataset=described,
+        spec_sha256=it.sha256,
+        method=asdict(it.entry.card),
+        dataset=it.described,
         protocols=scores,
         training=training,
         inference=inference,
         weights=weights,
-        environment=records.environment(str(device), _device_name(device), precision)
+        environment=records.environment(str(device), _device_name(device), identity["precision"])
         | {"peak_memory": records.peak_memory(str(device))},
     )
     return Outcome(made, records.write(made, results, force), folder, drawn, checkpoint)

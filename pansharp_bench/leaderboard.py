@@ -115,12 +115,13 @@ def tables(
     intervals: bool = False,
     all_published: bool = False,
     pattern: str | None = None,
+    protocols: Sequence[str] | None = None,
 ) -> list[Table]:
     """One table per dataset and protocol (or, with ``combine``, per dataset with its protocols side by side).
 
     Records whose test files differ never share a table, whatever name they carry. ``intervals`` adds 95 %
     bootstrap intervals of the mean over images; ``all_published`` shows every published method, not only those
-    measured here or registered.
+    registered; ``pattern`` keeps one dataset, ``protocols`` these protocols.
     """
     by_dataset: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in found:
@@ -128,8 +129,12 @@ def tables(
             by_dataset[record.spec["track"], record.dataset["name"]].append(record)
     made = []
     for (track, dataset), members in sorted(by_dataset.items()):
-        protocols = [p for p in TRACKS.get(track).obj if any(p.name in r.protocols for r in members)]
-        for chosen in [protocols] if combine else [[p] for p in protocols]:
+        served = [
+            p
+            for p in TRACKS.get(track).obj
+            if any(p.name in r.protocols for r in members) and (protocols is None or p.name in protocols)
+        ]
+        for chosen in [served] if combine else [[p] for p in served]:
             splits = {p.split for p in chosen}
             editions: dict[str, list[Record]] = defaultdict(list)
             for record in members:
@@ -524,19 +529,14 @@ RENDERERS = {"md": to_markdown, "csv": to_csv, "tex": to_latex}
 
 
 def write_tables(
-    made: list[Table], folder: Path, formats: Sequence[str] = ("md", "csv", "tex")
+    made: list[Table], folder: Path, formats: Sequence[str] = ("md", "csv", "tex"), index: bool = True
 ) -> list[Path]:
-    """Write every table in every format, and an index ``README.md`` of the Markdown ones."""
+    """Write every table in every format, and (with ``index``) a ``README.md`` of all the Markdown ones."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for table in made:
-        for kind in formats:
-            path = folder / f"{table.name}.{kind}"
-            path.write_text(RENDERERS[kind](table), encoding="utf-8")
-            paths.append(path)
-    if "md" in formats and made:
-        index = folder / "README.md"
+    texts = {f"{t.name}.{kind}": RENDERERS[kind](t) for t in made for kind in formats}
+    if index and "md" in formats:
         head = "# Leaderboards\n\nGenerated from the records by `bench leaderboard`; do not edit.\n\n"
-        index.write_text(head + "\n".join(to_markdown(t) for t in made), encoding="utf-8")
-        paths.append(index)
-    return paths
+        texts["README.md"] = head + "\n".join(to_markdown(t) for t in made)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]

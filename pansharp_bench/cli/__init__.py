@@ -1,4 +1,4 @@
-"""The command line: ``bench run | list | leaderboard | data``. One file per command.
+"""The command line: ``bench run | list | leaderboard | table | ablate | data``. One file per command.
 
 Command modules import nothing heavy at the top, so that help and completion answer at once.
 """
@@ -12,6 +12,7 @@ from pansharp_bench.cli.data import data
 from pansharp_bench.cli.leaderboard import leaderboard
 from pansharp_bench.cli.list import list_command
 from pansharp_bench.cli.run import run
+from pansharp_bench.cli.table import ablate, table
 from pansharp_bench.errors import BenchError
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     """
 
 
-for _command in (run, list_command, leaderboard, data):
+for _command in (run, list_command, leaderboard, table, ablate, data):
     main.add_command(_command)
 
 __all__ = ["main"]

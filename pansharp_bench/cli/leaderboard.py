@@ -9,7 +9,7 @@ import click
 from pansharp_bench.cli.options import plugin_option, results_option
 
 
-@click.command()
+@click.command(short_help="Tables from the records.")
 @results_option
 @click.option(
     "--out",

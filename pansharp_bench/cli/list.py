@@ -9,7 +9,7 @@ from pansharp_bench.cli.options import plugin_option
 KINDS = ("methods", "metrics", "datasets", "sensors", "tracks")
 
 
-@click.command("list")
+@click.command("list", short_help="What is registered, and what failed to import.")
 @click.argument("what", type=click.Choice([*KINDS, "all"]), default="all")
 @plugin_option
 def list_command(what: str) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import load_plugin
 
 
@@ -36,3 +40,77 @@ def results_option(command: Callable) -> Callable:
         show_default=True,
         help="Folder of records.",
     )(command)
+
+
+_RUN_OPTIONS = (
+    click.option(
+        "--data",
+        envvar="PANSHARP_DATA",
+        type=click.Path(path_type=Path),
+        help="Folder of the data files (or PANSHARP_DATA). Without it the simulated sensor stands in.",
+    ),
+    click.option(
+        "--label", help="Name for files that are not the known originals: shown as <dataset>-<label>."
+    ),
+    click.option("--preset", help="quick (default on CPU), standard (default on CUDA) or paper."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N."),
+    click.option(
+        "--precision", default="auto", show_default=True, help="auto: bf16-mixed on CUDA, 32-true on CPU."
+    ),
+    click.option("--pictures", default=2, show_default=True, help="Scenes of each split to draw."),
+    click.option(
+        "--runs",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path("runs"),
+        show_default=True,
+        help="Folder for checkpoints, logs and pictures.",
+    ),
+    click.option("--quiet", is_flag=True, help="No progress bars."),
+    results_option,
+    plugin_option,
+)
+
+
+def run_options(command: Callable) -> Callable:
+    """The options of every command that carries out runs."""
+    for option in reversed(_RUN_OPTIONS):
+        command = option(command)
+    return command
+
+
+def read_pairs(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    """``--set name=value`` as a dict."""
+    parsed = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{pair!r} is not of the form name=value")
+        parsed[name.strip().replace("-", "_")] = value.strip()
+    return parsed
+
+
+def say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def show_progress(quiet: bool) -> bool:
+    return not quiet and sys.stderr.isatty()
+
+
+@contextmanager
+def running() -> Iterator[None]:
+    """Around runs: warnings stand out, an interrupt says how to go on, a full disk is one message."""
+    from pansharp_bench.training import Interrupted
+
+    def loud(message, category, filename, lineno, file=None, line=None) -> None:
+        click.secho(f"! {message}", fg="yellow", bold=True, err=True)
+
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = loud
+            yield
+    except Interrupted as stop:
+        say(f"\n{stop}; the state is saved: run the same command with --resume")
+        raise SystemExit(130) from None
+    except OSError as error:
+        raise BenchError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")) from error

@@ -1,0 +1,201 @@
+"""``bench table`` and ``bench ablate``: the tables of papers, from records that are reused or made."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from importlib import resources
+from itertools import product
+from pathlib import Path
+
+import click
+
+from pansharp_bench.cli.options import read_pairs, run_options, running, say, show_progress
+from pansharp_bench.errors import BenchError
+
+
+def _ensure(specs: Iterable, results: Path, runs: Path, pictures: int, quiet: bool, resume: bool) -> list:
+    """The record of every spec: read where it exists, else made now."""
+    from pansharp_bench import experiment, record
+
+    found = []
+    with running():
+        for spec in specs:
+            plan = experiment.plan(spec)
+            path = plan.path(results)
+            if path.exists():
+                say(f"reused {path}")
+                found.append(record.read(path))
+                continue
+            unfinished = runs / path.relative_to(results).with_suffix("") / "checkpoint.pt"
+            outcome = experiment.run(
+                plan,
+                results,
+                runs,
+                resume=resume and unfinished.exists(),
+                pictures=pictures,
+                progress=show_progress(quiet),
+                say=say,
+            )
+            found.append(outcome.record)
+    return found
+
+
+def _print(found: list, title: str, protocols: list[str] | None, out: Path | None, name: str) -> None:
+    from dataclasses import replace
+
+    from pansharp_bench import leaderboard
+
+    made = leaderboard.tables(found, combine=True, protocols=protocols)
+    made = [replace(t, name=f"{name}-{t.name}", title=f"{title} · {t.title}") for t in made]
+    for table in made:
+        click.echo(leaderboard.to_markdown(table))
+    if out:
+        paths = leaderboard.write_tables(made, out, index=False)
+        say(f"wrote {', '.join(map(str, paths))}")
+
+
+@click.command(short_help="Reprint a paper's table with measured numbers.")
+@click.argument("number")
+@click.option(
+    "--seeds", default="0", show_default=True, help="Comma-separated; a row is the mean over seeds."
+)
+@click.option("--resume", is_flag=True, help="Continue interrupted trainings.")
+@click.option("--dry-run", is_flag=True, help="Only say which runs are missing.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Also write the table here.")
+@run_options
+def table(
+    number: str,
+    seeds: str,
+    resume: bool,
+    dry_run: bool,
+    out: Path | None,
+    data: Path | None,
+    label: str | None,
+    preset: str | None,
+    device: str,
+    precision: str,
+    pictures: int,
+    runs: Path,
+    quiet: bool,
+    results: Path,
+) -> None:
+    """Print a table of the SP-I2I paper, measured and published rows side by side.
+
+    Runs whose record exists are reused, the others are carried out first.
+
+    \b
+    bench table 2                    QuickBird: all six methods, full and reduced resolution
+    bench table 4 --seeds 0,1        GaoFen-2, means over two seeds
+    """
+    from pansharp_bench import experiment
+
+    known = tomllib.loads(resources.files("pansharp_bench").joinpath("papers.toml").read_text())
+    if number not in known:
+        raise BenchError(f"unknown table {number!r}; known are: {', '.join(known)}")
+    wanted = known[number]
+    specs = [
+        experiment.RunSpec(
+            method, wanted["dataset"], preset, {}, seed, label, data, device=device, precision=precision
+        )
+        for method in wanted["methods"]
+        for seed in _seeds(seeds)
+    ]
+    if dry_run:
+        with running():
+            for spec in specs:
+                path = experiment.plan(spec).path(results)
+                click.echo(f"{'have   ' if path.exists() else 'missing'} {path}")
+        return
+    found = _ensure(specs, results, runs, pictures, quiet, resume)
+    _print(found, wanted["title"], wanted["protocols"], out, f"table-{number}")
+
+
+@click.command(
+    short_help="Vary a method's options, one table of the results.",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+@click.argument("method")
+@click.option("--dataset", required=True, help="Registered name, e.g. qb, junocam2hst.")
+@click.option(
+    "--seeds", default="0", show_default=True, help="Comma-separated; a row is the mean over seeds."
+)
+@click.option(
+    "--set", "options", multiple=True, metavar="NAME=VALUE", callback=read_pairs, help="For all runs."
+)
+@click.option("--resume", is_flag=True, help="Continue interrupted trainings.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Also write the table here.")
+@run_options
+@click.pass_context
+def ablate(
+    ctx: click.Context,
+    method: str,
+    dataset: str,
+    seeds: str,
+    options: dict[str, str],
+    resume: bool,
+    out: Path | None,
+    data: Path | None,
+    label: str | None,
+    preset: str | None,
+    device: str,
+    precision: str,
+    pictures: int,
+    runs: Path,
+    quiet: bool,
+    results: Path,
+) -> None:
+    """Run a method once for every value of an option, and for every option switched off.
+
+    Any option of the method may be given: ``--NAME v1,v2`` runs it with each value, ``--no-NAME`` once more
+    with that option false.
+
+    \b
+    bench ablate sp-i2i --dataset qb --levels 1,2,4,6 --no-gating    as in the paper's Tables 1 and 3
+    """
+    from pansharp_bench import experiment
+
+    variants = _variants(ctx.args)
+    specs = [
+        experiment.RunSpec(
+            method,
+            dataset,
+            preset,
+            {**options, **variant},
+            seed,
+            label,
+            data,
+            device=device,
+            precision=precision,
+        )
+        for variant, seed in product(variants, _seeds(seeds))
+    ]
+    found = _ensure(specs, results, runs, pictures, quiet, resume)
+    _print(found, f"Ablation of {method}", None, out, f"ablation-{method}")
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(s) for s in text.split(",")]
+    except ValueError:
+        raise BenchError(f"--seeds {text!r} is not a comma-separated list of integers") from None
+
+
+def _variants(words: list[str]) -> list[dict[str, str]]:
+    """``--levels 1,2 --no-gating`` → [{levels: 1}, {levels: 2}, {gating: false}]; nothing → the preset alone."""
+    variants: list[dict[str, str]] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise BenchError(f"{word!r} is not an option; give --NAME v1,v2 or --no-NAME")
+        name, equals, values = word[2:].partition("=")
+        if name.startswith("no-"):
+            variants.append({name[3:].replace("-", "_"): "false"})
+            continue
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise BenchError(f"--{name} needs values: --{name} v1,v2")
+            values = rest.pop(0)
+        variants += [{name.replace("-", "_"): v} for v in values.split(",")]
+    return variants or [{}]

@@ -1,0 +1,122 @@
+"""Training data on the device: lossless, augmented alike, and never paired where it must not be."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pansharp_bench.errors import BenchError
+from pansharp_bench.registry import load_plugin
+from pansharp_bench.scene import Scene, Split, as_sensor
+from pansharp_bench.training.samplers import PairedData, Resident, UnpairedData, augment_batch
+
+load_plugin(Path(__file__).parent / "plugins" / "tiny.py")
+CPU = torch.device("cpu")
+
+
+class Tagged(Split):
+    """Scene i is constant: PAN has the value i, MS and reference 1000 + i."""
+
+    def __init__(self, n):
+        self.n, self.name, self.sensor, self.keys = n, "train", as_sensor("qb"), ("pan", "ms", "lms", "gt")
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, index):
+        rows = range(self.n)[index] if isinstance(index, slice) else [index]
+        tag = torch.tensor(list(rows), dtype=torch.float32)[:, None, None, None]
+        ms = (1000 + tag).expand(-1, 4, 8, 8)
+        return Scene(self.sensor, tag.expand(-1, 1, 32, 32), ms[..., :8, :8], *(2 * [ms.repeat(1, 1, 4, 4)]))
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ((0, 2047.0), torch.uint16),
+        ((0, 65535.0), torch.uint16),
+        ((-3.0, 7.0), torch.float32),
+        ((0.5, 9), torch.float32),
+    ],
+)
+def test_residents_are_lossless(values, dtype):
+    images = torch.tensor(values).reshape(2, 1, 1, 1)
+    kept = Resident(images, CPU)
+    assert kept.images.dtype == dtype
+    assert torch.equal(kept.take(torch.tensor([1, 0])), images.flip(0))
+
+
+def test_half_precision_is_on_request_and_within_half_a_dn():
+    images = torch.rand(4, 1, 8, 8) * 2047
+    kept = Resident(images, CPU, half=True)
+    assert kept.images.dtype == torch.float16
+    assert (kept.take(torch.arange(4)) - images).abs().max() <= 0.5
+
+
+def symmetries(x):
+    turned = [torch.rot90(x, k, (-2, -1)) for k in range(4)]
+    return turned + [t.flip(-1) for t in turned]
+
+
+@pytest.mark.parametrize(("kind", "count"), [("none", 1), ("flips", 4), ("dihedral", 8)])
+def test_arrays_of_a_sample_get_one_symmetry_and_all_occur(kind, count):
+    fine = torch.arange(64.0).reshape(1, 1, 8, 8).expand(200, 1, 8, 8)
+    coarse = torch.arange(4.0).reshape(1, 1, 2, 2).expand(200, 1, 2, 2)
+    out = augment_batch({"pan": fine, "ms": coarse}, kind, torch.Generator().manual_seed(0))
+    pairs = list(zip(symmetries(fine[0]), symmetries(coarse[0]), strict=True))
+    seen = set()
+    for pan, ms in zip(out["pan"], out["ms"], strict=True):
+        (which,) = [i for i, (a, b) in enumerate(pairs) if torch.equal(a, pan) and torch.equal(b, ms)]
+        seen.add(which)
+    assert len(seen) == count
+
+
+def test_paired_batches_stay_registered():
+    data = PairedData(as_sensor("qb"), Tagged(20), Tagged(4), CPU)
+    batch = data.batch(64, torch.Generator().manual_seed(0), "dihedral")
+    tags = batch.pan[:, 0, 0, 0]
+    assert torch.equal(batch.gt[:, 0, 0, 0], 1000 + tags) and torch.equal(batch.ms[:, 0, 0, 0], 1000 + tags)
+    assert len(tags.unique()) > 10
+
+
+def test_disjoint_halves_never_share_a_scene():
+    data = UnpairedData(as_sensor("qb"), Tagged(21), Tagged(6), CPU, seed=3)
+    generator = torch.Generator().manual_seed(0)
+    pans = {int(v) for v in data.source(500, generator)[:, 0, 0, 0]}
+    ms = {int(v) - 1000 for v in data.target(500, generator)[:, 0, 0, 0]}
+    assert len(pans) == 10 and len(ms) == 11 and not pans & ms
+    assert {int(v) for v in data.all_pan()[:, 0, 0, 0]} == pans
+    assert not {int(v) for v in data.valid_pan[:, 0, 0, 0]} & {
+        int(v) - 1000 for v in data.valid_ms[:, 0, 0, 0]
+    }
+    assert data.describe()["shared_samples"] == 0
+
+
+def test_nothing_an_unpaired_method_holds_reaches_the_ms_of_its_pan():
+    data = UnpairedData(as_sensor("qb"), Tagged(12), Tagged(4), CPU)
+    pans = {int(v) for v in data.all_pan()[:, 0, 0, 0]}
+    reachable = [v for v in vars(data).values() if isinstance(v, torch.Tensor)]
+    reachable += [v.images.float() for v in vars(data).values() if isinstance(v, Resident)]
+    assert len(reachable) >= 4
+    forbidden = {1000 + p for p in pans}
+    for tensor in reachable:
+        assert not forbidden & {int(v) for v in tensor.flatten().unique()}
+    assert not any(isinstance(v, Split) for v in vars(data).values())
+
+
+def test_halves_depend_on_the_seed_only():
+    halves = [
+        UnpairedData(as_sensor("qb"), Tagged(30), Tagged(4), CPU, seed=s).pan_index.tolist()
+        for s in (0, 0, 1)
+    ]
+    assert halves[0] == halves[1] != halves[2]
+
+
+def test_independent_pairing_says_so():
+    data = UnpairedData(as_sensor("qb"), Tagged(8), Tagged(4), CPU, pairing="independent")
+    assert data.describe()["shared_samples"] == 8
+
+
+def test_one_sample_cannot_be_halved():
+    with pytest.raises(BenchError, match="disjoint halves"):
+        UnpairedData(as_sensor("qb"), Tagged(1), Tagged(4), CPU)
