@@ -11,6 +11,7 @@ import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import METHODS, Entry, MethodCard
 from pansharp_bench.scene import Scene, Sensor, as_sensor
+from pansharp_bench.weights import load_exactly, read_weights
 
 
 class Method(Protocol):
@@ -82,6 +84,15 @@ class TrainedMethod(nn.Module):
     @abstractmethod
     def fuse(self, scene: Scene) -> Tensor:
         """(N, C, H, W) DN, from what the card's ``sees`` allows."""
+
+    def load_weights(self, path: str | Path) -> None:
+        """Take weights from a ``.safetensors`` or PyTorch file: those a run of ours saved, or the authors'
+        where :meth:`own_keys` knows their names. Raises BenchError naming the keys that do not fit."""
+        load_exactly(self, self.own_keys(read_weights(path)), f"weights {path}")
+
+    def own_keys(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A state dict of the authors' code under this method's own keys; others are returned unchanged."""
+        return state
 
     @classmethod
     def configure(cls, preset: str, options: Mapping[str, Any] | None = None) -> Config:
