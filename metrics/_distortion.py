@@ -1,0 +1,56 @@
+"""Spatial distortion D_s and the block quality index behind it, shared by HQNR and QNR."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pansharp_bench.imaging import interp23, resize_bicubic
+from pansharp_bench.metrics._common import BLOCK, blocks
+
+
+def full_resolution(
+    fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None, ratio: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Fused, PAN and expanded MS in float64. Raises ValueError where shapes do not belong together or sides
+    are no multiples of 32."""
+    shape = (*ms.shape[:-2], *(ratio * side for side in ms.shape[-2:]))
+    fits = fused.ndim == 4 and fused.shape == shape and pan.shape == (shape[0], 1, *shape[-2:])
+    if not fits or (lms is not None and lms.shape != shape):
+        found = {"fused": fused, "ms": ms, "pan": pan} | ({} if lms is None else {"lms": lms})
+        raise ValueError(
+            f"with ratio {ratio} expected fused and lms (N, C, {ratio}h, {ratio}w), ms (N, C, h, w) and pan "
+            f"(N, 1, {ratio}h, {ratio}w); found "
+            + ", ".join(f"{name} {tuple(x.shape)}" for name, x in found.items())
+        )
+    if any(side % BLOCK for side in shape[-2:]):
+        raise ValueError(f"sides must be multiples of {BLOCK} at full resolution; found fused {tuple(shape)}")
+    return fused.double(), pan.double(), interp23(ms.double(), ratio) if lms is None else lms.double()
+
+
+def block_quality(x: Tensor, y: Tensor) -> Tensor:
+    """Universal quality index of every band of ``x`` with every band of ``y`` over non-overlapping 32 x 32
+    blocks with unbiased moments, mean over blocks: (N, Cx, H, W), (N, Cy, H, W) -> (N, Cx, Cy).
+
+    ``4 cov m_x m_y / ((var_x + var_y)(m_x² + m_y²))``; NaN where both bands are flat in some block.
+    """
+    (x, mean_x, var_x), (y, mean_y, var_y) = _moments(x), _moments(y)
+    covariance = x @ y.mT / (BLOCK * BLOCK - 1)
+    variances = var_x[..., :, None] + var_y[..., None, :]
+    squares = mean_x.square()[..., :, None] + mean_y.square()[..., None, :]
+    quality = 4 * covariance * mean_x[..., :, None] * mean_y[..., None, :] / variances / squares
+    return quality.mean((1, 2))
+
+
+def spatial_distortion(fused: Tensor, pan: Tensor, lms: Tensor, ratio: int) -> Tensor:
+    """``D_s = mean_b |Q(F_b, PAN) - Q(MS_b, PAN_low)|`` (N,), with MS expanded and PAN_low reduced by the
+    antialiased bicubic filter and expanded again, all in float64."""
+    pan_low = interp23(resize_bicubic(pan, 1 / ratio), ratio)
+    return (block_quality(fused, pan) - block_quality(lms, pan_low)).abs().mean((1, 2))
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Centred blocks (N, H/32, W/32, C, 1024), their means and unbiased variances (N, H/32, W/32, C)."""
+    x = blocks(x)
+    mean = x.mean(-1)
+    x = x - mean[..., None]
+    return x, mean, (x * x).sum(-1) / (BLOCK * BLOCK - 1)

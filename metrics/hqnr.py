@@ -1,0 +1,73 @@
+"""HQNR: hybrid quality with no reference (Aiazzi et al. 2014)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from pansharp_bench.imaging import mtf_filter
+from pansharp_bench.metrics._common import in_pieces
+from pansharp_bench.metrics._distortion import full_resolution, spatial_distortion
+from pansharp_bench.metrics.q2n import q2n
+from pansharp_bench.registry import register_metric
+from pansharp_bench.scene import Sensor, as_sensor
+
+
+class HQNR(NamedTuple):
+    """Each (N,) float64. ``d_lambda`` is Khan's spectral distortion Dλ_K, ``d_s`` the spatial distortion."""
+
+    hqnr: Tensor
+    d_lambda: Tensor
+    d_s: Tensor
+
+
+@in_pieces
+def hqnr(
+    fused: Tensor, ms: Tensor, pan: Tensor, sensor: str | Sensor = "qb", lms: Tensor | None = None
+) -> HQNR:
+    """Hybrid quality with no reference: ``(1 - Dλ_K)(1 - D_s)``, 1 is perfect.
+
+    ``Dλ_K = 1 - Q2n(MS expanded, fused image filtered by the sensor's MTF)``, nothing decimated.
+    ``D_s = mean_b |Q(F_b, PAN) - Q(MS_b expanded, PAN_low)|`` with PAN_low = PAN reduced by MATLAB's bicubic
+    and expanded again, and Q the universal quality index on 32 x 32 blocks.
+
+    Args:
+        fused: (N, C, H, W) DN, H and W multiples of 32.
+        ms: (N, C, H/4, W/4) DN.
+        pan: (N, 1, H, W) DN.
+        sensor: registered name, e.g. ``"wv3"``, or a Sensor; gives MTF and ratio.
+        lms: ``ms`` expanded by the 23-tap interpolator (N, C, H, W), computed when not given.
+
+    Returns:
+        Named tuple ``hqnr, d_lambda, d_s``, each (N,) float64.
+
+    Raises:
+        ValueError: shapes that do not belong together, or sides that are no multiples of 32.
+        BenchError: the sensor has another number of bands.
+        UnknownName: no such sensor.
+
+    >>> import torch
+    >>> from pansharp_bench.imaging import interp23
+    >>> pan, ms = torch.rand(2, 1, 64, 64) * 2047, torch.rand(2, 4, 16, 16) * 2047
+    >>> score = hqnr(interp23(ms), ms, pan, sensor="qb")
+    >>> torch.equal(score.hqnr, (1 - score.d_lambda) * (1 - score.d_s))
+    True
+    """
+    sensor = as_sensor(sensor)
+    fused, pan, lms = full_resolution(fused, ms, pan, lms, sensor.ratio)
+    d_lambda = 1 - q2n(mtf_filter(fused, sensor), lms)
+    d_s = spatial_distortion(fused, pan, lms, sensor.ratio)
+    return HQNR((1 - d_lambda) * (1 - d_s), d_lambda, d_s)
+
+
+@register_metric(
+    "hqnr", title="HQNR", protocol="full", columns=("HQNR", "D_s", "D_lambda"), better=("high", "low", "low"),
+    order=10,
+)  # fmt: skip
+def _columns(
+    fused: Tensor, ms: Tensor, pan: Tensor, sensor: str | Sensor, lms: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Hybrid quality with no reference, the spatial distortion D_s and the spectral distortion Dλ_K."""
+    score = hqnr(fused, ms, pan, sensor, lms)
+    return score.hqnr, score.d_s, score.d_lambda  # the order in which papers print them

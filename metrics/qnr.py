@@ -1,0 +1,67 @@
+"""QNR: quality with no reference (Alparone et al. 2008)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pansharp_bench.metrics._common import in_pieces
+from pansharp_bench.metrics._distortion import block_quality, full_resolution, spatial_distortion
+from pansharp_bench.registry import register_metric
+
+
+class QNR(NamedTuple):
+    """Each (N,) float64. ``d_lambda`` is the spectral distortion Dλ (not Khan's), ``d_s`` the spatial one."""
+
+    qnr: Tensor
+    d_lambda: Tensor
+    d_s: Tensor
+
+
+@in_pieces
+def qnr(fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio: int = 4) -> QNR:
+    """Quality with no reference: ``(1 - Dλ)(1 - D_s)``, 1 is perfect.
+
+    ``Dλ = mean_{i<j} |Q(F_i, F_j) - Q(MS_i, MS_j)|`` with MS expanded and Q the universal quality index on
+    32 x 32 blocks; D_s as in :func:`~pansharp_bench.metrics.hqnr`.
+
+    Args:
+        fused: (N, C, H, W) DN, C at least 2, H and W multiples of 32.
+        ms: (N, C, H/ratio, W/ratio) DN.
+        pan: (N, 1, H, W) DN.
+        lms: ``ms`` expanded by the 23-tap interpolator (N, C, H, W), computed when not given.
+        ratio: MS pixel size over PAN pixel size, a power of two.
+
+    Returns:
+        Named tuple ``qnr, d_lambda, d_s``, each (N,) float64. Dλ and QNR are NaN where two bands are flat in
+        one block.
+
+    Raises:
+        ValueError: shapes that do not belong together, or sides that are no multiples of 32.
+
+    >>> import torch
+    >>> from pansharp_bench.imaging import interp23
+    >>> pan, ms = torch.rand(2, 1, 64, 64) * 2047, torch.rand(2, 4, 16, 16) * 2047
+    >>> qnr(interp23(ms), ms, pan).d_lambda  # interpolation keeps the relations between bands
+    tensor([0., 0.], dtype=torch.float64)
+    """
+    fused, pan, lms = full_resolution(fused, ms, pan, lms, ratio)
+    bands = fused.shape[1]
+    i, j = torch.triu_indices(bands, bands, 1, device=fused.device)
+    change = block_quality(fused, fused) - block_quality(lms, lms)
+    d_lambda = change[:, i, j].abs().mean(1)
+    d_s = spatial_distortion(fused, pan, lms, ratio)
+    return QNR((1 - d_lambda) * (1 - d_s), d_lambda, d_s)
+
+
+@register_metric(
+    "qnr", title="QNR", protocol="full", columns=("QNR", "D_lambda_QNR"), better=("high", "low"), order=20
+)  # fmt: skip
+def _columns(
+    fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio: int = 4
+) -> tuple[Tensor, Tensor]:
+    """Quality with no reference and its spectral distortion Dλ; its D_s is that of HQNR."""
+    score = qnr(fused, ms, pan, lms, ratio)
+    return score.qnr, score.d_lambda
