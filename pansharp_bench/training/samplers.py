@@ -152,6 +152,12 @@ class UnpairedData:
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
         return order[: n // 2].sort().values, order[n // 2 :].sort().values
 
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """(H, W) of the training images, on the PAN grid."""
+        h, w = self._pan.images.shape[-2:]
+        return h, w
+
     def source(self, n: int, generator: torch.Generator, augment: Augment = "dihedral") -> Tensor:
         """(n, 1, H, W) PAN, DN."""
         index = _draw(n, len(self._pan), generator, self.device)

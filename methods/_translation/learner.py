@@ -1,0 +1,257 @@
+"""Training steps: what CUT and the bridge methods share, and the bridge's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from pansharp_bench.errors import BenchError
+from pansharp_bench.methods._translation.base import (
+    TranslationConfig,
+    TranslationMethod,
+    selection_score,
+)
+from pansharp_bench.methods._translation.bridge import Bridge, BridgeConfig, BridgeMethod
+from pansharp_bench.methods._translation.losses import (
+    bridge_loss,
+    discriminator_loss,
+    energy_loss,
+    linear_decay,
+    lsgan,
+    mean_patch_nce,
+)
+from pansharp_bench.methods._translation.networks import (
+    PatchGAN,
+    ProjectionHeads,
+    Stem,
+    draw_positions,
+    initialise,
+)
+from pansharp_bench.scene import Scene
+from pansharp_bench.training import Learner, Trainer, UnpairedData
+from pansharp_bench.training.loop import Backward
+
+MOST_VALIDATION_IMAGES = 64
+
+
+class TranslationLearner(Learner):
+    """Samples, optimisers and selection of a translation method. Networks: G here, the others by subclass."""
+
+    def __init__(self, method: TranslationMethod, data: UnpairedData, trainer: Trainer) -> None:
+        super().__init__()
+        self.method, self.data, self.trainer = method, data, trainer
+        self.config: TranslationConfig = method.config
+        self.device, self.draws = trainer.device, trainer.generator
+        self.networks["G"] = method.generator
+
+    def add(self, name: str, network: nn.Module) -> None:
+        """A network of this learner, freshly initialised."""
+        self.networks[name] = initialise(network.to(self.device), self.draws)
+
+    def optimise(self) -> None:
+        """One Adam for each network, or each group of them (``"G gate"``: both under the key ``G``)."""
+        c = self.config
+        constant = round(c.steps * (1 - c.decay))
+        for name, network in self.networks.items():
+            self.optimizers[name] = torch.optim.Adam(
+                network.parameters(), c.lr, (c.beta1, c.beta2), fused=True
+            )
+            self.schedulers[name] = LambdaLR(
+                self.optimizers[name], lambda done: linear_decay(done + 1, constant, c.steps - constant)
+            )
+
+    def update(self, loss: Tensor, backward: Backward, *names: str) -> None:
+        """Differentiate and let these networks' optimisers step."""
+        for name in names:
+            self.optimizers[name].zero_grad()
+        backward(loss)
+        for name in names:
+            self.optimizers[name].step()
+
+    def source(self, n: int) -> Tensor:
+        """(n, C, H, W) PAN in [-1, 1], in every band."""
+        return self.method.normaliser.pan(self._crop(self.data.source(n, self.draws, self.config.augment)))
+
+    def target(self, n: int) -> Tensor:
+        """(n, C, H, W) MS in [-1, 1], drawn independently of any PAN."""
+        return self.method.normaliser.ms(self._crop(self.data.target(n, self.draws, self.config.augment)))
+
+    def _crop(self, x: Tensor) -> Tensor:
+        side, (h, w) = self.config.crop, x.shape[-2:]
+        if not side:
+            return x
+        if side > min(h, w):
+            raise BenchError(f"option crop={side} is larger than the training patches of {h} x {w}")
+        top, left = (
+            int(torch.randint(s - side + 1, (), generator=self.trainer.host_generator)) for s in (h, w)
+        )
+        return x[..., top : top + side, left : left + side]
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.draws, device=self.device)
+
+    def validate(self) -> float:
+        """``selection_score`` on validation PAN and the MS of other validation scenes."""
+        pan, ms = (x[:MOST_VALIDATION_IMAGES] for x in (self.data.valid_pan, self.data.valid_ms))
+        return selection_score(self.method.fuse(Scene(self.data.sensor, pan=pan)), pan, ms)
+
+
+@contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """Within, no gradient is taken for these networks' weights (it still flows through them)."""
+    for network in networks:
+        network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.requires_grad_(True)
+
+
+def tap_pixels(taps: Sequence[int], height: int, width: int) -> list[int]:
+    """How many positions the features at these layers have, for an image of this size."""
+    known = {0: (height + 6) * (width + 6), 4: height * width, 8: (height // 2) * (width // 2)}
+    return [known.get(t, (height // 4) * (width // 4)) for t in taps]
+
+
+@dataclass(frozen=True)
+class BridgeDraw:
+    """All that is random in one step of a bridge. With n samples and g = 2 groups of chains, or 3:
+
+    ``start`` (g n, C, H, W): where chains begin, the groups A, [B,] A' in this order; ``target`` (n, ...): B;
+    ``chain_z`` (index, g n, w), ``chain_noise`` (index, g n, C, H, W) or None; ``z`` (g n, w) of the calls
+    with gradient; ``nce_z`` and ``positions`` of the contrastive pairs A and B.
+    """
+
+    index: int
+    start: Tensor
+    target: Tensor
+    chain_z: Tensor
+    chain_noise: Tensor | None
+    z: Tensor
+    nce_z: Tensor | None = None
+    positions: list[Tensor] | None = None
+
+
+class BridgeLearner(TranslationLearner):
+    """UNSB's step: chains to a random state, then discriminator D, energy network E, and generator G with
+    projection heads F. Subclasses may change what D sees and add losses.
+
+    Images are normalised one by one and networks never mix them, so groups that the published code takes
+    through the generator one after the other go as one batch; keys of the contrastive loss take no gradient,
+    and reuse the stem's work on A and B from the first call on them. Results are the same.
+    """
+
+    config: BridgeConfig
+
+    def __init__(self, method: BridgeMethod, data: UnpairedData, trainer: Trainer) -> None:
+        super().__init__(method, data, trainer)
+        c, channels = self.config, data.sensor.channels
+        self.bridge = Bridge(c.timesteps, c.tau)
+        self.noise_width = method.generator.noise_width
+        self.add("D", PatchGAN(channels, c.ndf, c.timesteps))
+        self.add("E", PatchGAN(4 * channels, c.ndf, c.timesteps))
+        if c.nce:
+            self.add("F", ProjectionHeads(method.generator.tap_channels(c.nce_layers), c.nce_width))
+        self.contrasted = (2 if c.nce_identity else 1) if c.nce else 0  # groups of the batch, from its front
+        self.add_networks()
+        self.optimise()
+
+    def add_networks(self) -> None:
+        """Further networks of a subclass."""
+
+    def draw(self) -> BridgeDraw:
+        c, n = self.config, self.config.batch
+        index = int(torch.randint(c.timesteps, (), generator=self.trainer.host_generator))
+        a, target = self.source(2 * n), self.target(n)
+        start = torch.cat((a[:n], target, a[n:])) if self.contrasted == 2 else a.contiguous()
+        return self.noise(index, start, target)
+
+    def noise(self, index: int, start: Tensor, target: Tensor) -> BridgeDraw:
+        """The draw of a step at this index on these images."""
+        c, size, width = self.config, len(start), self.noise_width
+        draw = BridgeDraw(
+            index, start, target, self.normal(index, size, width),
+            self.normal(index, *start.shape) if c.bridge_noise else None, self.normal(size, width),
+        )  # fmt: skip
+        if not self.contrasted:
+            return draw
+        pixels = tap_pixels(c.nce_layers, *start.shape[-2:])
+        positions = draw_positions(pixels, self.contrasted, c.nce_patches, self.draws, self.device)
+        nce_z = self.normal(self.contrasted * len(target), width)
+        return replace(draw, nce_z=nce_z, positions=positions)
+
+    def step(self, backward: Backward) -> dict[str, Tensor]:
+        return self.learn(self.draw(), backward)
+
+    def learn(self, draw: BridgeDraw, backward: Backward) -> dict[str, Tensor]:
+        """One step with everything random given; returns the losses."""
+        c, i, n = self.config, draw.index, len(draw.target)
+        generator, discriminator, energy = (self.networks[k] for k in "GDE")
+        source = draw.start[:n]
+
+        stem: Stem | None = None
+
+        def generate(x: Tensor, k: int, z: Tensor) -> Tensor:
+            nonlocal stem
+            if k > 0 or not self.contrasted:
+                return generator(x, k, z)
+            image, whole = generator(x, k, z, keep_stem=True)
+            stem = whole.first(self.contrasted * n)
+            return image
+
+        with torch.no_grad():
+            state = self.bridge.chain(
+                draw.start, i, lambda x, k: generate(x, k, draw.chain_z[k]), draw.chain_noise
+            )
+        fakes = generate(state, i, draw.z)
+        fake, pair = fakes[:n], torch.cat((state[:n], fakes[:n]), 1)
+        other = torch.cat((state[-n:], fakes[-n:]), 1)
+        shown, real, losses = self.show(fake, draw)
+
+        scores = discriminator(torch.cat((shown.detach(), real)), i)
+        losses["D"] = discriminator_loss(*scores.chunk(2))
+        self.update(losses["D"], backward, "D")
+
+        def energies(pair: Tensor, other: Tensor) -> tuple[Tensor, ...]:
+            both = torch.cat((torch.cat((pair, pair), 1), torch.cat((pair, other), 1)))
+            return energy(both, i).chunk(2)
+
+        losses["E"] = energy_loss(*energies(pair.detach(), other.detach()))
+        self.update(losses["E"], backward, "E")
+
+        with frozen(discriminator, energy):
+            losses["gan"] = lsgan(discriminator(shown, i), True)
+            losses["bridge"], losses["entropy"] = bridge_loss(
+                state[:n], fake, *energies(pair, other), i, c.timesteps, c.tau
+            )
+            total = c.lambda_gan * losses["gan"] + c.lambda_sb * losses["bridge"]
+            if self.contrasted:
+                assert stem is not None
+                losses["nce"] = self.contrast(fakes[: self.contrasted * n], stem, draw)
+                total = total + c.lambda_nce * losses["nce"]
+            total = total + self.further(fake, source, losses)
+            losses["G"] = total
+            self.update(total, backward, *(k for k in self.optimizers if k not in "DE"))
+        return {k: v.detach() for k, v in losses.items()}
+
+    def contrast(self, images: Tensor, stem: Stem, draw: BridgeDraw) -> Tensor:
+        """Contrastive loss of translated images against what they were made from, whose stem is given."""
+        c, generator, heads = self.config, self.networks["G"], self.networks["F"]
+        with torch.no_grad():
+            keys = heads(generator(None, 0, draw.nce_z, stem=stem, taps=c.nce_layers), draw.positions)
+        queries = heads(generator(images, 0, draw.nce_z, taps=c.nce_layers), draw.positions)
+        return mean_patch_nce(queries, keys, c.nce_temperature)
+
+    def show(self, fake: Tensor, draw: BridgeDraw) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """What D is shown as fake and as real, and anything to be logged."""
+        return fake, draw.target, {}
+
+    def further(self, fake: Tensor, source: Tensor, losses: dict[str, Tensor]) -> Tensor | float:
+        """Weighted further losses of the generator, entered in ``losses`` too."""
+        return 0.0

@@ -1,0 +1,224 @@
+"""SP-I2I: structure-preserving unpaired translation (Singh et al., 2025).
+
+A Schrödinger bridge as in UNSB, trained with two objectives on the pyramid of the predicted image f: the
+discriminator sees f with each Laplacian level scaled by a learned gate, and a consistency loss ties the grey
+detail of f to the source,
+
+    L = L_adv(Rec(w * P(f)), B) + lambda_sb L_sb + lambda_sp sum_j lambda_j |P_j(grey f) - P_j(grey A)|.
+
+The paper leaves much open; each such point is an option of :class:`SPConfig`, whose default is argued in
+docs/sp-i2i.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pansharp_bench.errors import BenchError
+from pansharp_bench.imaging import LaplacianPyramid, max_bands
+from pansharp_bench.methods._translation.base import one_of
+from pansharp_bench.methods._translation.bridge import BridgeConfig, BridgeMethod
+from pansharp_bench.methods._translation.learner import BridgeDraw, BridgeLearner
+from pansharp_bench.methods._translation.networks import SLOPE, TimePath
+from pansharp_bench.registry import register_method
+from pansharp_bench.training import Learner, Trainer, UnpairedData
+
+PHOTOGRAPHIC = (0.299, 0.587, 0.114)  # grey of red, green, blue
+
+
+@dataclass(frozen=True)
+class SPConfig(BridgeConfig):
+    """Options of SP-I2I beyond the bridge's.
+
+    Pyramid: ``levels`` entries in all, the low-pass residual among them (``levels_exclude_residual``: besides
+    it).
+
+    Gate: ``gating=False`` shows D the whole prediction. ``gate`` is ``free`` (levels independent) or
+    ``monotone`` (no finer level weighs more than a coarser one: truly low-pass). ``gate_residual`` learns the
+    residual's weight too, which leaves the colour scale unidentified; else it is 1. ``gate_penalty`` weighs
+    the mean weight of the bands. ``gate_detached``: the gate does not see gradients through its input.
+    ``filter_real``: D sees B through the same weights.
+
+    Consistency: ``lambda_sp``; level j weighs ``sp_falloff``^j, normalised to sum 1;
+    ``sp_include_residual`` ties the residual too (always so where there is no band). ``sp_chroma`` weighs a
+    penalty on each band's detail that is not a multiple of the grey detail. ``grey``: band weights, empty for
+    0.299, 0.587, 0.114 with three bands and equal ones else.
+    """
+
+    time_mode: str = "film"
+    nce: bool = False
+    decay: float = 0.0
+    levels: int = 4
+    levels_exclude_residual: bool = False
+    gating: bool = True
+    gate: str = "monotone"
+    gate_residual: bool = False
+    gate_penalty: float = 0.0
+    gate_detached: bool = True
+    filter_real: bool = False
+    lambda_sp: float = 10.0
+    sp_falloff: float = 0.5
+    sp_include_residual: bool = False
+    sp_chroma: float = 0.0
+    grey: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("gate", self.gate, ("free", "monotone"))
+        if self.levels < 1:
+            raise BenchError(f"option levels={self.levels} must be at least 1")
+
+    @property
+    def bands(self) -> int:
+        """Band-pass levels of the pyramid."""
+        return self.levels if self.levels_exclude_residual else self.levels - 1
+
+
+class Gate(nn.Module):
+    """The weights of a prediction's pyramid levels: (N, C, H, W) and time index -> (N, bands + 1) in [0, 1].
+
+    Finest first, the residual's last. Its last layer starts at 0 with biases that make weights rise evenly
+    from 0.1 (finest band) to 0.95 (coarsest), so D sees no detail of the source early on. No norms: the mean
+    level must stay visible.
+    """
+
+    def __init__(
+        self, channels: int, bands: int, steps: int, monotone: bool = False, residual: bool = False
+    ) -> None:
+        super().__init__()
+        self.bands, self.monotone, self.residual = bands, monotone, residual
+        widths = (channels, 32, 64, 128, 128)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in itertools.pairwise(widths)
+        )
+        self.time_path = TimePath(64, 128, steps)
+        self.hidden = nn.Linear(256, 128)
+        self.last = nn.Linear(128, bands + residual)
+        self.restart()
+
+    def restart(self) -> None:
+        """Set the last layer to its starting weights."""
+        ramp = torch.linspace(0.1, 0.95, self.bands) if self.bands > 1 else torch.full((self.bands,), 0.95)
+        if self.monotone:  # w_j = s_j w_{j+1}
+            ramp = ramp / torch.cat((ramp[1:], torch.ones(min(1, self.bands))))
+        start = torch.cat((ramp, torch.full((int(self.residual),), 0.95)))
+        nn.init.zeros_(self.last.weight)
+        with torch.no_grad():
+            self.last.bias.copy_(torch.logit(start))
+
+    def forward(self, x: Tensor, index: int) -> Tensor:
+        h = x
+        for layer in self.convs:
+            h = F.leaky_relu(layer(h), SLOPE)
+        h = torch.cat((h.mean((2, 3)), self.time_path(index).expand(len(x), -1)), 1)
+        free = torch.sigmoid(self.last(F.leaky_relu(self.hidden(h), SLOPE)).float())
+        bands = free[:, : self.bands]
+        if self.monotone:
+            bands = bands.flip(1).cumprod(1).flip(1)
+        residual = (
+            free[:, self.bands :] if self.residual else torch.ones_like(free[:, :1].new_empty(len(x), 1))
+        )
+        return torch.cat((bands, residual), 1)
+
+
+def grey_of(x: Tensor, weights: tuple[float, ...] = ()) -> Tensor:
+    """(N, C, H, W) -> (N, 1, H, W): weighted bands (weights sum to 1), see ``SPConfig.grey``.
+
+    Raises BenchError where the number of weights is not that of bands.
+    """
+    channels = x.shape[1]
+    if not weights:
+        weights = PHOTOGRAPHIC if channels == 3 else (1 / channels,) * channels
+    if len(weights) != channels:
+        raise BenchError(f"option grey has {len(weights)} weights for {channels} bands")
+    scale = x.new_tensor(weights) / sum(weights)
+    return torch.einsum("nchw,c->nhw", x, scale)[:, None]
+
+
+def consistency_loss(fake: Tensor, source: Tensor, config: SPConfig) -> Tensor:
+    """sum_j lambda_j mean |P_j(grey fake) - P_j(grey source)|; grey and pyramid are linear, so one pyramid of
+    the grey difference does."""
+    difference = grey_of(fake - source, config.grey)
+    levels = LaplacianPyramid(config.bands).decompose(difference)
+    if config.bands and not config.sp_include_residual:
+        levels = levels[:-1]
+    weights = [config.sp_falloff**j for j in range(len(levels))]
+    return sum(w * v.abs().mean() for w, v in zip(weights, levels, strict=True)) / sum(weights)
+
+
+def chroma_loss(fake: Tensor, config: SPConfig) -> Tensor:
+    """Mean over bands of the detail of each channel that its regression on the grey detail leaves over."""
+    terms = []
+    for level in LaplacianPyramid(config.bands).decompose(fake)[:-1]:
+        grey = grey_of(level, config.grey)
+        gain = (level * grey).mean((0, 2, 3), keepdim=True) / (grey.square().mean() + 1e-8)
+        terms.append((level - gain.detach() * grey).abs().mean())
+    return torch.stack(terms).mean() if terms else fake.new_zeros(())
+
+
+class SPLearner(BridgeLearner):
+    """The bridge's step with the gate before D and the consistency loss on G."""
+
+    config: SPConfig
+
+    def add_networks(self) -> None:
+        c, h, w = self.config, *(self.config.crop or s for s in self.data.patch_size)
+        if c.bands > max_bands(h, w):
+            most = max_bands(h, w) + (not c.levels_exclude_residual)
+            raise BenchError(
+                f"option levels={c.levels}: training images of {h} x {w} have pyramids of at most {most} levels"
+            )
+        self.pyramid = LaplacianPyramid(c.bands)
+        if c.gating:
+            gate = Gate(
+                self.data.sensor.channels, c.bands, c.timesteps, c.gate == "monotone", c.gate_residual
+            )
+            self.networks["gate"] = gate.to(self.device)
+
+    def show(self, fake: Tensor, draw: BridgeDraw) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        c = self.config
+        if not c.gating:
+            return fake, draw.target, {}
+        weights = self.networks["gate"](fake.detach() if c.gate_detached else fake, draw.index)
+        real = self.pyramid.gate(draw.target, weights.detach()) if c.filter_real else draw.target
+        self.opened = weights[:, : c.bands].mean()
+        logged = {f"gate{j}": w for j, w in enumerate(weights.mean(0).detach())}
+        return self.pyramid.gate(fake, weights), real, logged
+
+    def further(self, fake: Tensor, source: Tensor, losses: dict[str, Tensor]) -> Tensor:
+        c = self.config
+        losses["structure"] = consistency_loss(fake, source, c)
+        total = c.lambda_sp * losses["structure"]
+        if c.sp_chroma:
+            losses["chroma"] = chroma_loss(fake, c)
+            total = total + c.sp_chroma * losses["chroma"]
+        if c.gating and c.gate_penalty:
+            total = total + c.gate_penalty * self.opened
+        return total
+
+
+@register_method(
+    "sp-i2i",
+    title="SP-I2I",
+    kind="unpaired",
+    sees="pan",
+    training="unpaired",
+    paper="Structure-Preserving Unpaired Image Translation to Photometrically Calibrate JunoCam with Hubble Data",
+    year=2025,
+    published="SP-I2I",
+)
+class SPI2I(BridgeMethod):
+    """Schrödinger bridge with a Laplacian gate before its discriminator and a detail consistency loss."""
+
+    Config = SPConfig  # type: ignore[assignment]
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"quick": {}, "standard": {}, "paper": {}}
+    config: SPConfig
+
+    def learner(self, data: UnpairedData, trainer: Trainer) -> Learner:
+        return SPLearner(self, data, trainer)
