@@ -28,10 +28,10 @@ def sha256_of(path: Path) -> str:
     only after it was touched. A cache that cannot be written is done without. Raises DataError when the file
     cannot be read, or changes meanwhile.
     """
-    path = path.resolve()
     try:
         before = _stamp(path)
-        kept = cache_dir() / "sha256" / hashlib.sha256(repr((str(path), before)).encode()).hexdigest()
+        key = repr((str(path.resolve()), before)).encode()
+        kept = cache_dir() / "sha256" / hashlib.sha256(key).hexdigest()
         try:
             known = kept.read_text()
         except OSError:

@@ -166,6 +166,8 @@ def _looks_like(head: bytes) -> str:
         return "a zip archive (unpack it)"
     if head.startswith((b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")):
         return "a compressed archive (unpack it)"
+    if head.startswith(b"\x89HDF"):
+        return "a damaged HDF5 file"
     if not any(head):
         return "zeros (an interrupted download)"
     return f"a file that begins with {head[:12]!r}"
@@ -264,9 +266,9 @@ def _check_together(path: Path, arrays: dict[str, Array], sensor: Sensor) -> Non
 
 def _wrong_axes(shape: tuple[int, ...], bands: int, key: str, sensor: Sensor) -> tuple[str, str]:
     found, expected = f"shape {shape}", f"axes N,C,H,W with {bands} band{'s' * (bands > 1)}"
-    if shape[3] == bands:
+    if shape[3] == bands != shape[2]:
         return f"{found}, which looks like N,H,W,C", expected
-    if shape[2] == bands:
+    if shape[2] == bands != shape[3]:
         return f"{found}, which looks like H,W,C,N", expected
     alike = [e.name for e in SENSORS if e.obj.channels == shape[1]] if key != "pan" else []
     found += f", {shape[1]} bands" + (f" (as {', '.join(alike)} have)" if alike else "")
