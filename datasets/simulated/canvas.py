@@ -1,0 +1,478 @@
+"""The drawing board: polygons and trees on a fine raster of object numbers, then light and bands.
+
+Every drawn thing is an *object*: a row of numbers (two end-member materials, how they mix, brightness,
+texture, height, tilt of a roof face). The raster holds object numbers only; spectra are integrated into
+bands per object, not per pixel, and a pixel's value is looked up, mixed and lit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+
+import numpy as np
+import scipy.fft
+from PIL import Image, ImageDraw
+
+from pansharp_bench.datasets.simulated.spectra import NAMES, TABLE, Light
+
+SUPER = 2  # fine cells per PAN pixel, each way
+
+# columns of the object table
+(
+    A,
+    B,
+    BRIGHT,
+    SLOPE,
+    MIX,
+    MIX_COARSE,
+    MIX_FINE,
+    MIX_STRIPE,
+    COARSE,
+    FINE,
+    STRIPE,
+    KX,
+    KY,
+    PHASE,
+    TILT,
+    HEIGHT,
+) = range(16)
+
+
+def noise(rng: np.random.Generator, n: int, exponents: Sequence[float], low: float = 0.0) -> np.ndarray:
+    """Random fields (len(exponents), n, n) of unit variance, power falling as frequency^-exponent; periodic.
+
+    Two fields come from one complex transform. ``low`` (cycles per cell) takes out everything coarser.
+    """
+    f = np.hypot(scipy.fft.fftfreq(n)[:, None], scipy.fft.fftfreq(n)[None]).astype(np.float32)
+    f[0, 0] = 1
+    out = np.empty((len(exponents), n, n), np.float32)
+    for i in range(0, len(exponents), 2):
+        pair = exponents[i : i + 2]
+        white = rng.standard_normal((n, n, 2), dtype=np.float32).view(np.complex64)[..., 0]
+        fields = []
+        spectrum = scipy.fft.fft2(white) if pair[0] != pair[-1] else white
+        if pair[0] == pair[-1]:
+            shaped = scipy.fft.ifft2(spectrum * _amplitude(f, pair[0], low))
+            fields = [shaped.real, shaped.imag]
+        else:  # split the pair into its Hermitian parts, shape each its own way
+            mirror = np.conj(np.roll(spectrum[::-1, ::-1], 1, (0, 1)))
+            first, second = (spectrum + mirror) / 2, (spectrum - mirror) / 2j
+            shaped = scipy.fft.ifft2(
+                first * _amplitude(f, pair[0], low) + 1j * second * _amplitude(f, pair[1], low)
+            )
+            fields = [shaped.real, shaped.imag]
+        for j in range(len(pair)):
+            out[i + j] = fields[j] / fields[j].std()
+    return out
+
+
+def _amplitude(f: np.ndarray, exponent: float, low: float) -> np.ndarray:
+    amplitude = f ** np.float32(-exponent / 2)
+    amplitude[f < max(low, 1e-9)] = 0
+    amplitude[0, 0] = 0
+    return amplitude
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Local coordinates (m) of a quarter: turned about the scene's centre and gently bent, as streets are."""
+
+    centre: tuple[float, float]
+    angle: float
+    waves: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 5))
+    )  # amplitude (u, v), wave vector, phase
+
+    def __call__(self, uv: np.ndarray) -> np.ndarray:
+        uv = np.asarray(uv, dtype=np.float64)
+        if len(self.waves):
+            phase = uv @ self.waves[:, 2:4].T + self.waves[:, 4]
+            uv = uv + np.sin(phase) @ self.waves[:, :2]
+        c, s = np.cos(self.angle), np.sin(self.angle)
+        return uv @ np.array([[c, s], [-s, c]]) + self.centre
+
+    @classmethod
+    def random(
+        cls, rng: np.random.Generator, centre: tuple[float, float], angle: float, bend: float
+    ) -> Frame:
+        k = 3
+        length = rng.uniform(350, 900, k)
+        heading = rng.uniform(0, 2 * np.pi, k)
+        wave = 2 * np.pi / length[:, None] * np.stack([np.cos(heading), np.sin(heading)], 1)
+        size = bend * length[:, None] / 600 * rng.normal(0, 1, (k, 2))
+        return cls(centre, angle, np.concatenate([size, wave, rng.uniform(0, 2 * np.pi, (k, 1))], 1))
+
+
+def quads(centres: np.ndarray, sizes: np.ndarray, angles: np.ndarray | float = 0.0) -> np.ndarray:
+    """Rectangles as (n, 4, 2) corners from centres (n, 2), full sizes (n, 2) and turns (n,)."""
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2 * np.asarray(sizes).reshape(-1, 1, 2)
+    angles = np.broadcast_to(angles, len(corners))
+    c, s = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    turned = np.stack(
+        [corners[..., 0] * c - corners[..., 1] * s, corners[..., 0] * s + corners[..., 1] * c], -1
+    )
+    return turned + np.asarray(centres).reshape(-1, 1, 2)
+
+
+def rect(u0: float, v0: float, u1: float, v1: float) -> np.ndarray:
+    return np.array([[u0, v0], [u1, v0], [u1, v1], [u0, v1]])
+
+
+def ribbon(line: np.ndarray, width: float | np.ndarray) -> np.ndarray:
+    """A closed polygon along a line (k, 2)."""
+    line = np.asarray(line, dtype=np.float64)
+    along = np.gradient(line, axis=0)
+    along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
+    side = np.stack([-along[:, 1], along[:, 0]], 1) * (np.broadcast_to(width, len(line)) / 2)[:, None]
+    return np.concatenate([line + side, (line - side)[::-1]])
+
+
+def offset(line: np.ndarray, distance: float) -> np.ndarray:
+    """The line moved sideways."""
+    along = np.gradient(line, axis=0)
+    along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
+    return line + np.stack([-along[:, 1], along[:, 0]], 1) * distance
+
+
+def blob(
+    rng: np.random.Generator, centre: Sequence[float], radius: float, rough: float = 0.3, k: int = 40
+) -> np.ndarray:
+    """An irregular closed outline."""
+    t = np.linspace(0, 2 * np.pi, k, endpoint=False)
+    order = np.arange(1, 8)
+    wave = rng.normal(0, 1, (7, 2))[:, :, None] * np.stack(
+        [np.cos(order[:, None] * t), np.sin(order[:, None] * t)], 1
+    )
+    r = radius * np.exp(rough * (wave.sum(1) / order[:, None] ** 1.2).sum(0) * 0.6)
+    stretch = rng.uniform(0.7, 1.3)
+    return np.stack([r * np.cos(t) * stretch, r * np.sin(t) / stretch], 1) + np.asarray(centre)
+
+
+def densify(points: np.ndarray, step: float = 15.0) -> np.ndarray:
+    """Extra points on long edges of a closed outline, so that a bent frame bends them too."""
+    nxt = np.roll(points, -1, axis=0)
+    parts = []
+    for p, q in zip(points, nxt, strict=True):
+        k = max(1, int(np.hypot(*(q - p)) // step))
+        parts.append(p + (q - p) * (np.arange(k) / k)[:, None])
+    return np.concatenate(parts)
+
+
+class Canvas:
+    """Fine raster of object numbers over ``size`` metres, with cells of ``cell`` metres."""
+
+    def __init__(
+        self, rng: np.random.Generator, pixels: int, gsd: float, azimuth: float, elevation: float
+    ) -> None:
+        self.rng, self.pixels, self.gsd = rng, pixels, gsd
+        self.cell = gsd / SUPER
+        self.n = pixels * SUPER
+        self.size = self.n * self.cell
+        self.azimuth, self.elevation = (
+            azimuth,
+            elevation,
+        )  # radians; azimuth: direction the sun stands in, x to y
+        self.rows: list[tuple[float, ...]] = []
+        self.image = Image.new("I", (self.n, self.n), 0)
+        self._pen = ImageDraw.Draw(self.image)
+        self.frame: Callable[[np.ndarray], np.ndarray] = lambda p: p
+        self.crown = np.zeros((self.n, self.n), np.float32)  # height of trees above their ground
+        self.leaf = np.zeros((self.n, self.n), np.uint16)  # tree object, 0: none
+        self.woods: list[tuple[np.ndarray, dict]] = []
+        self.terrain: np.ndarray | None = None
+
+    # -- objects ---------------------------------------------------------------------------------------
+
+    def new(
+        self, a: str, b: str = "", mix: float = 0.0, *, bright: float = 1.0, vary: float = 0.06, slope: float = 0.03,
+        coarse: float = 0.05, fine: float = 0.04, mix_coarse: float = 0.0, mix_fine: float = 0.0,
+        stripe: float = 0.0, mix_stripe: float = 0.0, period: float = 0.0, along: float = 0.0,
+        height: float = 0.0, tilt: float = 1.0,
+    ) -> int:  # fmt: skip
+        """A new object; returns its number.
+
+        ``a`` and ``b`` are materials, mixed in the share ``mix`` (of b) plus noise; ``vary`` is the spread of
+        its brightness (log), ``slope`` of its spectral tilt; ``coarse`` and ``fine`` are amplitudes of texture
+        and ``stripe`` of parallel waves of ``period`` metres, whose lines run along the angle ``along``.
+        """
+        rng = self.rng
+        if period:
+            k = 2 * np.pi / period
+            kx, ky, phase = -np.sin(along) * k * self.gsd, np.cos(along) * k * self.gsd, rng.uniform(0, 6.28)
+        else:
+            kx = ky = phase = 0.0
+        self.rows.append((
+            NAMES[a], NAMES[b or a], bright * np.exp(vary * rng.standard_normal()), slope * rng.standard_normal(),
+            mix, mix_coarse, mix_fine, mix_stripe, coarse, fine, stripe, kx, ky, phase, tilt, height,
+        ))  # fmt: skip
+        return len(self.rows)
+
+    def facing(self, pitch: float, heading: float) -> float:
+        """Brightness of a roof face (relative to level ground) that slopes down towards a heading (radians)."""
+        cosine = np.cos(pitch) + np.sin(pitch) * np.cos(heading - self.azimuth) / np.tan(self.elevation)
+        return float(np.clip(cosine, 0.12, 1.8))
+
+    def heading(self, angle: float) -> float:
+        """An angle of the current frame as an angle of the picture."""
+        p = self.frame(np.array([[0.0, 0.0], [np.cos(angle), np.sin(angle)]]))
+        d = p[1] - p[0]
+        return float(np.arctan2(d[1], d[0]))
+
+    # -- drawing ---------------------------------------------------------------------------------------
+
+    def seen(self, points: np.ndarray, margin: float = 0.0) -> bool:
+        """Whether an outline of the current frame may touch the raster."""
+        xy = self.frame(points)
+        low, high = xy.min(0), xy.max(0)
+        return bool((high > -margin).all() and (low < self.size + margin).all())
+
+    def fill(self, outline: np.ndarray, number: int) -> None:
+        """Fill a polygon (k, 2) of the current frame."""
+        xy = self.frame(outline) / self.cell - 0.5
+        self._pen.polygon(xy.ravel().tolist(), fill=number)
+
+    def fills(self, outlines: np.ndarray, numbers: Sequence[int] | np.ndarray) -> None:
+        """Fill many polygons of equal length: (n, k, 2)."""
+        if len(outlines) == 0:
+            return
+        xy = self.frame(np.asarray(outlines).reshape(-1, 2)).reshape(outlines.shape) / self.cell - 0.5
+        inside = (xy.max(1) > 0).all(1) & (xy.min(1) < self.n).all(1)
+        pen = self._pen
+        for points, number in zip(xy[inside].reshape(-1, outlines.shape[1] * 2).tolist(),
+                                  np.asarray(numbers)[inside].tolist(), strict=True):  # fmt: skip
+            pen.polygon(points, fill=number)
+
+    def strip(self, line: np.ndarray, width: float | np.ndarray, number: int) -> None:
+        """A ribbon along a line of the current frame."""
+        self.fill(ribbon(line, width), number)
+
+    def dashes(self, line: np.ndarray, width: float, dash: float, gap: float, number: int) -> None:
+        """Dashes along a line of the current frame."""
+        step = np.hypot(*np.diff(line, axis=0).T)
+        at = np.concatenate([[0], np.cumsum(step)])
+        starts = np.arange(0, at[-1] - dash, dash + gap)
+        if len(starts) == 0:
+            return
+        p = np.stack([np.interp(starts, at, line[:, i]) for i in (0, 1)], 1)
+        q = np.stack([np.interp(starts + dash, at, line[:, i]) for i in (0, 1)], 1)
+        d = q - p
+        self.fills(quads((p + q) / 2, np.stack([np.full(len(p), dash), np.full(len(p), width)], 1),
+                         np.arctan2(d[:, 1], d[:, 0])), np.full(len(p), number))  # fmt: skip
+
+    def mask(self, outlines: Iterable[np.ndarray]) -> np.ndarray:
+        """Boolean fine raster of polygons of the current frame."""
+        image = Image.new("L", (self.n, self.n), 0)
+        pen = ImageDraw.Draw(image)
+        for outline in outlines:
+            pen.polygon((self.frame(outline) / self.cell - 0.5).ravel().tolist(), fill=1)
+        return np.asarray(image).view(bool)
+
+    # -- trees -----------------------------------------------------------------------------------------
+
+    def trees(self, at: np.ndarray, radius: np.ndarray, species: Sequence[int]) -> None:
+        """Single trees at points (n, 2) of the current frame, of these crown radii (m)."""
+        at = np.asarray(at, dtype=np.float64).reshape(-1, 2)
+        if len(at) == 0:
+            return
+        radius = np.broadcast_to(radius, len(at))
+        xy = self.frame(at) / self.cell
+        kinds = np.asarray(species)[self.rng.integers(0, len(species), len(at))]
+        turn = self.rng.integers(0, CROWNS, len(at))
+        for (x, y), r, kind, which in zip(xy.tolist(), (radius / self.cell).tolist(), kinds.tolist(), turn.tolist(),
+                                          strict=True):  # fmt: skip
+            size = max(1, min(round(r), 40))
+            x0, y0 = int(x) - size, int(y) - size
+            side = 2 * size + 1
+            if x0 < 0 or y0 < 0 or x0 + side > self.n or y0 + side > self.n:
+                continue
+            dome = crown(size, which)
+            height = self.crown[y0 : y0 + side, x0 : x0 + side]
+            h = dome * (1.5 * r * self.cell)
+            higher = h > height
+            height[higher] = h[higher]
+            self.leaf[y0 : y0 + side, x0 : x0 + side][higher] = kind
+
+    def wood(self, area: np.ndarray, radius: float, species: Sequence[int]) -> None:
+        """A closed canopy over a boolean fine raster; crowns of about this radius (m), whole ones only."""
+        tile = canopy(CANOPY_RADII[np.abs(np.log(np.array(CANOPY_RADII) * self.cell / radius)).argmin()])
+        rows, columns = np.flatnonzero(area.any(1)), np.flatnonzero(area.any(0))
+        if len(rows) == 0:
+            return
+        window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        shift = self.rng.integers(0, tile.height.shape[0], 2)
+        iy = (np.arange(rows[0], rows[-1] + 1) + shift[0]) % tile.height.shape[0]
+        ix = (np.arange(columns[0], columns[-1] + 1) + shift[1]) % tile.height.shape[0]
+        grid = np.ix_(iy, ix)
+        dy, dx = tile.dy[grid].astype(np.intp), tile.dx[grid].astype(np.intp)
+        y = (np.arange(rows[0], rows[-1] + 1)[:, None] + dy).clip(0, self.n - 1)
+        x = (np.arange(columns[0], columns[-1] + 1)[None] + dx).clip(0, self.n - 1)
+        height = tile.height[grid] * np.float32(1.7 * radius)
+        here = area[y, x] & (height > self.crown[window])
+        kinds = np.asarray(species, np.uint16)[tile.kind[grid] % len(species)]
+        self.crown[window] = np.where(here, height, self.crown[window])
+        self.leaf[window] = np.where(here, kinds, self.leaf[window])
+
+    # -- light -----------------------------------------------------------------------------------------
+
+    def objects(self) -> np.ndarray:
+        """The finished raster of object numbers (row index into the table), trees on top."""
+        raster = np.frombuffer(self.image.tobytes(), np.int32).reshape(self.n, self.n)
+        raster = np.where(self.leaf > 0, self.leaf, raster)
+        return np.maximum(raster, 1) - 1
+
+    def render(self, light: Light, textures: np.ndarray) -> np.ndarray:
+        """DN of every band (C+1, pixels, pixels) on the PAN grid, without blur beyond the pixel's own area."""
+        table = np.asarray(self.rows, np.float64)
+        ids = self.objects()
+        tree = self.leaf > 0
+        first, second = self._spectra(table, light)
+        numbers = table.astype(np.float32)
+
+        # who is lit
+        height = np.take(numbers[:, HEIGHT], ids) + self.crown
+        lit = self._lit(height)
+        shade = np.take(numbers[:, TILT], ids)
+        shade[tree] *= self._dome(tree)[tree]
+        if self.terrain is not None:
+            shade *= np.repeat(np.repeat(self.terrain, SUPER, 0), SUPER, 1)
+        direct = lit * shade
+        sky = np.where(tree, 0.62 + 0.28 * lit, 0.72 + 0.28 * lit).astype(np.float32)
+
+        # textures on the PAN grid, from the object under each pixel's first cell
+        top = np.ascontiguousarray(ids[::SUPER, ::SUPER])
+
+        def column(k: int) -> np.ndarray:
+            return np.take(numbers[:, k], top)
+
+        coarse, grit, mixing, mixing_fine = textures
+        yy, xx = np.mgrid[: self.pixels, : self.pixels].astype(np.float32)
+        wave = np.sin(column(KX) * xx + column(KY) * yy + column(PHASE) + 0.5 * mixing)
+        wave += 0.5 * mixing_fine * (column(STRIPE) + column(MIX_STRIPE) > 0)
+        bright = (1 + column(COARSE) * coarse + column(FINE) * grit + column(STRIPE) * wave).clip(0.25, 2.5)
+        share = (column(MIX) + column(MIX_COARSE) * mixing + column(MIX_FINE) * mixing_fine
+                 + column(MIX_STRIPE) * wave).clip(0, 1)  # fmt: skip
+
+        bands = first.shape[1]
+        out = np.empty((bands, self.pixels, self.pixels), np.float32)
+        blocks = [a.reshape(self.pixels, SUPER, self.pixels, SUPER) for a in (ids, direct, sky)]
+        same = np.ones((self.pixels, self.pixels), bool)
+        for i in range(SUPER):
+            for j in range(SUPER):
+                same &= blocks[0][:, i, :, j] == top
+        mean_direct, mean_sky = (b.mean((1, 3)) for b in blocks[1:])
+        ry, rx = np.nonzero(~same)
+        subs = [[b[ry, i, rx, j] for b in blocks] for i in range(SUPER) for j in range(SUPER)]
+        edge_share, edge_bright = share[ry, rx], bright[ry, rx]
+        for k in range(bands):
+            a, step = first[:, k].astype(np.float32), (second[:, k] - first[:, k]).astype(np.float32)
+            sun, air = np.float32(light.direct[k]), np.float32(light.sky[k])
+            value = (np.take(a, top) + share * np.take(step, top)) * bright
+            value *= mean_direct * sun + mean_sky * air
+            mixed = sum((a[i] + edge_share * step[i]) * (d * sun + s * air) for i, d, s in subs)
+            value[ry, rx] = mixed * edge_bright / SUPER**2
+            out[k] = value + np.float32(light.haze[k])
+        return out
+
+    def _spectra(self, table: np.ndarray, light: Light) -> tuple[np.ndarray, np.ndarray]:
+        """Band reflectances (objects, bands) of both end members."""
+        base = np.einsum("mw,jwb->jmb", TABLE, light.moments)
+        slope = table[:, SLOPE, None]
+        both = []
+        for column in (A, B):
+            m = base[:, table[:, column].astype(int)]
+            both.append((m[0] + slope * m[1] + slope**2 * m[2]) * table[:, BRIGHT, None])
+        return both[0], both[1]
+
+    def _lit(self, height: np.ndarray) -> np.ndarray:
+        """1 where the sun is seen, 0 in shadow, by the shadow's upper surface found in doubling steps."""
+        drop = np.float32(np.tan(self.elevation) * self.cell)
+        towards = np.array([np.sin(self.azimuth), np.cos(self.azimuth)])  # rows, columns, towards the sun
+        top = float(height.max())
+        if top <= 0:
+            return np.ones_like(height)
+        surface = _moved(height, towards) - drop
+        step = 1
+        while step * drop < top:
+            surface = np.maximum(surface, _moved(surface, towards * step) - np.float32(step * drop))
+            step *= 2
+        return (1 - (surface - height) / np.float32(0.35)).clip(0, 1)
+
+    def _dome(self, tree: np.ndarray) -> np.ndarray:
+        """Lambert's shading of the crowns."""
+        gy, gx = np.gradient(self.crown, np.float32(self.cell))
+        soft = np.float32(0.45)
+        gy, gx = gy.clip(-2.5, 2.5) * soft, gx.clip(-2.5, 2.5) * soft
+        sx, sy = np.cos(self.azimuth), np.sin(self.azimuth)
+        slope = 1 - (gx * np.float32(sx) + gy * np.float32(sy)) / np.float32(np.tan(self.elevation))
+        return (slope / np.sqrt(1 + gx * gx + gy * gy)).clip(0.15, 1.7)
+
+
+def _moved(image: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """The value found ``by`` (rows, columns) away, zero beyond the border."""
+    dy, dx = (round(float(v)) for v in by)
+    out = np.zeros_like(image)
+    n, m = image.shape
+    if abs(dy) >= n or abs(dx) >= m:
+        return out
+    out[max(0, -dy) : n - max(0, dy), max(0, -dx) : m - max(0, dx)] = (
+        image[max(0, dy) : n - max(0, -dy), max(0, dx) : m - max(0, -dx)]
+    )  # fmt: skip
+    return out
+
+
+CROWNS = 12
+
+
+@cache
+def crown(size: int, which: int) -> np.ndarray:
+    """A crown's height, 0..1, on 2·size+1 cells: a lumpy dome, one of CROWNS."""
+    rng = np.random.default_rng([77, size, which])
+    y, x = np.mgrid[-size : size + 1, -size : size + 1] / (size + 0.35)
+    angle = np.arctan2(y, x)
+    outline = 1 + sum(rng.normal(0, 0.10 / k) * np.cos(k * angle + rng.uniform(0, 6.28)) for k in range(2, 6))
+    r = np.hypot(x, y) / outline
+    dome = np.sqrt((1 - r**2).clip(0))
+    lumps = sum(rng.normal(0, 0.10) * np.cos(rng.normal(0, 5) * x + rng.normal(0, 5) * y + rng.uniform(0, 6.28))
+                for _ in range(5))  # fmt: skip
+    return (dome * (1 + lumps)).clip(0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Canopy:
+    height: np.ndarray
+    dy: np.ndarray  # towards the crown's centre, cells
+    dx: np.ndarray
+    kind: np.ndarray
+
+
+CANOPY_RADII = (3, 4, 6, 8, 11, 15, 20, 28)  # cells
+
+
+@lru_cache(maxsize=len(CANOPY_RADII))
+def canopy(radius: int, n: int = 640) -> Canopy:
+    """A periodic tile of closed canopy: crowns of about this radius (cells), the highest dome wins."""
+    rng = np.random.default_rng([78, radius])
+    pitch = 1.45 * radius
+    k = max(3, int(n / pitch))
+    gy, gx = np.mgrid[:k, :k]
+    cy = (gy + 0.5 + rng.uniform(-0.45, 0.45, (k, k))).ravel() * n / k
+    cx = (gx + 0.5 * (gy % 2) + 0.5 + rng.uniform(-0.45, 0.45, (k, k))).ravel() * n / k
+    r = radius * np.exp(rng.normal(0, 0.22, k * k))
+    tall = np.exp(rng.normal(0, 0.18, k * k))
+    kind = rng.integers(0, 256, k * k)
+    height = np.zeros((n, n), np.float32)
+    dy, dx = np.zeros((n, n), np.int16), np.zeros((n, n), np.int16)
+    kinds = np.zeros((n, n), np.uint8)
+    for i in range(k * k):
+        size = max(1, round(r[i]))
+        span = np.arange(-size, size + 1)
+        window = ((round(cy[i]) + span) % n)[:, None], ((round(cx[i]) + span) % n)[None]
+        h = crown(size, int(kind[i]) % CROWNS) * np.float32(tall[i])
+        higher = h > height[window]
+        y, x = (np.broadcast_to(w, higher.shape)[higher] for w in window)
+        height[y, x], kinds[y, x] = h[higher], kind[i]
+        offsets = np.nonzero(higher)
+        dy[y, x], dx[y, x] = size - offsets[0], size - offsets[1]
+    return Canopy(height, dy, dx, kinds)
