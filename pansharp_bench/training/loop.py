@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -38,8 +41,8 @@ class Learner(ABC):
     """Networks, their optimisers and one training step.
 
     ``networks`` and ``optimizers`` share keys where one belongs to the other; the Trainer replaces both by
-    their prepared forms, so a step must reach them through these dicts. ``schedulers`` are stepped once per
-    training step.
+    their prepared forms, so a step must reach them through these dicts, and call a network itself: only its
+    ``forward`` runs under the chosen precision. ``schedulers`` are stepped once per training step.
     """
 
     networks: dict[str, nn.Module]
@@ -76,7 +79,7 @@ class TrainingSummary:
     seconds: float
     steps_per_second: float
     best_step: int
-    best_score: float  # infinity where nothing was validated
+    best_score: float | None  # None where nothing was validated
     losses: dict[str, float]
 
 
@@ -171,7 +174,8 @@ class Trainer:
         """Train for ``steps`` steps; afterwards the learner's networks hold the selected state.
 
         With ``validate_every`` the state of best validation score is kept (validation at every so many steps
-        and at the end); otherwise the last. Ctrl-C saves a checkpoint and raises :class:`Interrupted`.
+        and at the end); otherwise the last. Ctrl-C (or SIGTERM) lets the running step end, saves a checkpoint
+        and raises :class:`Interrupted`; a second one stops at once, leaving the checkpoint before.
         """
         learner.networks = {k: self.fabric.setup_module(n) for k, n in learner.networks.items()}
         learner.optimizers = {k: self.fabric.setup_optimizers(o) for k, o in learner.optimizers.items()}
@@ -188,7 +192,7 @@ class Trainer:
             dynamic_ncols=True,
             desc="training",
         )
-        try:
+        with _StopAsked() as stop, bar:
             while at.step < steps:
                 losses = learner.step(self.fabric.backward)
                 for scheduler in learner.schedulers.values():
@@ -205,21 +209,18 @@ class Trainer:
                     bar.set_postfix({k: f"{v:.3f}" for k, v in at.losses.items()})
                 if validate_every and (at.step % validate_every == 0 or last):
                     self._validate(learner, at)
-                if at.step % checkpoint_every == 0 and not last:
+                if (stop.asked or at.step % checkpoint_every == 0) and not last:
                     at.seconds = time.perf_counter() - clock
                     self._save(learner, at)
-        except KeyboardInterrupt:
-            at.seconds = time.perf_counter() - clock
-            self._save(learner, at)
-            raise Interrupted(f"stopped after step {at.step} of {steps}") from None
-        finally:
-            bar.close()
+                    if stop.asked:
+                        raise Interrupted(f"stopped after step {at.step} of {steps}")
         at.seconds = time.perf_counter() - clock
         if at.best:
             _load_networks(learner, at.best)
         self._save(learner, at)
+        score = at.best_score if at.best else None
         return TrainingSummary(
-            steps, at.seconds, steps / max(at.seconds, 1e-9), at.best_step or steps, at.best_score, at.losses
+            steps, at.seconds, steps / max(at.seconds, 1e-9), at.best_step or steps, score, at.losses
         )
 
     def _log(self, at: _Progress) -> None:
@@ -245,7 +246,7 @@ class Trainer:
         if score is None:
             return
         self._write({"step": at.step, "validation": score})
-        if not at.best or score < at.best_score:
+        if score < at.best_score:  # never so for NaN
             at.best_step, at.best_score = at.step, score
             at.best = {k: _to_cpu(n.state_dict()) for k, n in learner.networks.items()}
 
@@ -308,6 +309,28 @@ class Trainer:
             raise
         except Exception as error:
             raise BenchError(f"{path} cannot be resumed: {error}") from error
+
+
+class _StopAsked:
+    """Within, Ctrl-C and SIGTERM only ask to stop, so that no step is torn; asked twice, they interrupt."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _StopAsked:
+        if threading.current_thread() is threading.main_thread():  # elsewhere signals do not arrive
+            self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
 
 
 @dataclass
