@@ -1,0 +1,112 @@
+"""Pieces the classical methods and the closed-form rows share. Images are (N, C, H, W); statistics are per
+image and band, with N - 1, and broadcast against images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+
+import torch
+from torch import Tensor
+
+from pansharp_bench.imaging import decimate, interp23, mtf_filter
+from pansharp_bench.scene import Sensor, as_sensor
+
+EPS = 2.0**-52  # MATLAB's eps, which the toolbox adds to denominators
+
+
+def fusion(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A fusion rule ``(pan, ms, lms, sensor)`` as a method: it computes in float64, and gives the dtype of
+    ``ms``. ``lms`` (``ms`` expanded to the PAN grid) may be left out."""
+
+    @wraps(rule)
+    def method(pan: Tensor, ms: Tensor, lms: Tensor | None = None, *, sensor: str | Sensor) -> Tensor:
+        sensor = as_sensor(sensor)
+        lms = interp23(ms.double(), sensor.ratio) if lms is None else lms.double()
+        return rule(pan.double(), ms.double(), lms, sensor).to(ms.dtype)
+
+    del method.__wrapped__  # its own signature is the one to be called by
+    return method
+
+
+def mean(x: Tensor) -> Tensor:
+    return x.mean((-2, -1), keepdim=True)
+
+
+def std(x: Tensor) -> Tensor:
+    return x.std((-2, -1), keepdim=True)
+
+
+def cov(x: Tensor, y: Tensor) -> Tensor:
+    return ((x - mean(x)) * (y - mean(y))).sum((-2, -1), keepdim=True) / (x.shape[-2] * x.shape[-1] - 1)
+
+
+def var(x: Tensor) -> Tensor:
+    return cov(x, x)
+
+
+def divide(x: Tensor, y: Tensor) -> Tensor:
+    """x / y, and 0 where y is 0: a flat image has no detail to inject."""
+    return torch.where(y == 0, 0, x / torch.where(y == 0, 1, y))
+
+
+def matched(pan: Tensor, target: Tensor, low: Tensor, centre: Tensor | None = None) -> Tensor:
+    """PAN with the target's mean, and its standard deviation where PAN is as blurred as ``low``."""
+    return (pan - mean(pan if centre is None else centre)) * divide(std(target), std(low)) + mean(target)
+
+
+def blurred_pan(pan: Tensor, sensor: Sensor) -> Tensor:
+    """PAN as sharp as each expanded MS band: band MTF, decimation, 23-tap expansion. (N, 1 or C, H, W) ->
+    (N, C, H, W)."""
+    return interp23(decimate(mtf_filter(pan, sensor), sensor.ratio), sensor.ratio)
+
+
+def with_ones(x: Tensor) -> Tensor:
+    """The bands and a constant one, the regressors of an affine model."""
+    return torch.cat([x, torch.ones_like(x[:, :1])], 1)
+
+
+def triangle(regressors: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Least squares over all pixels, reduced to n rows by an orthogonal transform.
+
+    For regressors (N, n, H, W) and targets (N, m, H, W): R (N, n, n) and q (N, n, m) such that the w that
+    minimises |R w - q| is the one that minimises |regressors w - targets|, for any constraint on w.
+    """
+    n = regressors.shape[1]
+    rows = torch.cat([regressors, targets], 1).flatten(2).mT
+    r = torch.linalg.qr(rows, mode="r").R
+    return r[:, :n, :n], r[:, :n, n:]
+
+
+def combine(regressors: Tensor, weights: Tensor) -> Tensor:
+    """Sum of (N, n, H, W) regressors with (N, n, m) weights: (N, m, H, W)."""
+    return torch.einsum("bnhw,bnm->bmhw", regressors, weights)
+
+
+def regression(regressors: Tensor, targets: Tensor) -> Tensor:
+    """Least-squares weights (N, n, m), of least norm where they are not unique."""
+    r, q = triangle(regressors, targets)
+    return torch.linalg.pinv(r) @ q
+
+
+def nonnegative_regression(regressors: Tensor, targets: Tensor) -> Tensor:
+    """Least-squares weights (N, n, m) under w >= 0, exactly.
+
+    The optimum is the plain least-squares solution on its own support, so all 2^n supports are solved at once
+    and the best of those without a negative weight is taken; the empty one always qualifies.
+    """
+    r, q = triangle(regressors, targets)
+    n = r.shape[-1]
+    support = (torch.arange(2**n, device=r.device)[:, None] >> torch.arange(n, device=r.device)) & 1
+    support = support.to(r.dtype)
+    # columns outside the support are replaced by equations w_j = 0, so that every system has full rank
+    system = torch.cat(
+        [r[:, None] * support[:, None], torch.diag_embed(1 - support).expand(len(r), -1, n, n)], 2
+    )
+    basis, upper = torch.linalg.qr(system)
+    right = basis[:, :, :n].mT @ q[:, None]
+    weights = torch.linalg.solve_triangular(upper, right, upper=True) * support[..., None]
+    error = (r[:, None] @ weights - q[:, None]).square().sum(2)
+    allowed = (weights >= 0).all(2) & error.isfinite()  # a support of dependent columns may give inf or NaN
+    best = torch.where(allowed, error, torch.inf).argmin(1)
+    return weights.gather(1, best[:, None, None].expand(-1, 1, n, -1))[:, 0]

@@ -1,0 +1,33 @@
+"""GSA: Gram-Schmidt adaptive."""
+
+from torch import Tensor
+
+from pansharp_bench.imaging import atrous
+from pansharp_bench.methods._components import combine, cov, divide, fusion, mean, regression, var, with_ones
+from pansharp_bench.registry import register_method
+from pansharp_bench.scene import Sensor
+
+
+@register_method(
+    "gsa",
+    title="GSA",
+    kind="classical",
+    paper="Aiazzi, Baronti, Selva: Improving component substitution pansharpening through multivariate "
+    "regression of MS+Pan data. IEEE TGRS 45(10), 2007",
+    doi="10.1109/TGRS.2007.901007",
+    year=2007,
+)
+@fusion
+def gsa(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
+    """M_b + g_b (P - I): I = Σ w_b M_b + w_0 with w from least squares of the decimated PAN on the MS,
+    g_b = cov(M_b, I) / var(I); all images are freed of their means first.
+
+    PAN is decimated after the à-trous low pass.
+    """
+    pan = pan - mean(pan)
+    low = atrous(pan, levels=(sensor.ratio - 1).bit_length(), step=sensor.ratio)
+    weights = regression(with_ones(ms - mean(ms)), low)
+    intensity = combine(with_ones(lms - mean(lms)), weights)
+    intensity = intensity - mean(intensity)
+    fused = lms + divide(cov(lms, intensity), var(intensity)) * (pan - intensity)
+    return fused - mean(fused) + mean(lms)

@@ -1,0 +1,26 @@
+"""MTF-GLP-HPM-R: regression-based high-pass modulation."""
+
+from torch import Tensor
+
+from pansharp_bench.methods._components import EPS, blurred_pan, cov, divide, fusion, mean, var
+from pansharp_bench.registry import register_method
+from pansharp_bench.scene import Sensor
+
+
+@register_method(
+    "mtf-glp-hpm-r",
+    title="MTF-GLP-HPM-R",
+    kind="classical",
+    paper="Vivone, Restaino, Chanussot: A regression-based high-pass modulation pansharpening approach. "
+    "IEEE TGRS 56(2), 2018",
+    doi="10.1109/TGRS.2017.2757508",
+    year=2018,
+)
+@fusion
+def mtf_glp_hpm_r(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
+    """M_b P_b / P_b^L, P and P^L regressed onto the band: x -> g_b (x - μ(P)) + μ(M_b) with
+    g_b = cov(M_b, P_b^L) / var(P_b^L)."""
+    low = blurred_pan(pan, sensor)
+    gain = divide(cov(lms, low), var(low))
+    high, low = (gain * (x - mean(pan)) + mean(lms) for x in (pan, low))
+    return lms * high / (low + EPS)

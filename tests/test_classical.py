@@ -1,0 +1,136 @@
+"""Classical methods against the toolbox's own outputs, and the properties every one of them must have."""
+
+import numpy as np
+import pytest
+import torch
+from goldens import GOLDEN, nchw
+from scipy.optimize import nnls
+
+import pansharp_bench as pb
+from pansharp_bench.imaging import interp23
+from pansharp_bench.method import FunctionMethod
+from pansharp_bench.methods._components import nonnegative_regression, regression
+from pansharp_bench.registry import METHODS
+from pansharp_bench.scene import Scene, as_sensor
+
+GOLDEN_NAMES = {
+    "exp": "EXP", "gs": "GS", "gsa": "GSA", "bt-h": "BT_H", "bdsd-pc": "BDSD_PC", "awlp": "AWLP",
+    "mtf-glp": "MTF_GLP", "mtf-glp-fs": "MTF_GLP_FS", "mtf-glp-hpm": "MTF_GLP_HPM",
+    "mtf-glp-hpm-r": "MTF_GLP_HPM_R",
+}  # fmt: skip
+METHODS_HERE = [*GOLDEN_NAMES, "brovey", "sfim"]
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")),
+]
+
+
+def scene(sensor="qb", n=2, size=(16, 20), dtype=torch.float64):
+    """A made-up scene whose PAN and MS share their structure."""
+    sensor = as_sensor(sensor)
+    generator = torch.Generator().manual_seed(3)
+    h, w = size
+    coarse = (
+        torch.rand(n, sensor.channels, h // 4, w // 4, generator=generator, dtype=torch.float64) * 900 + 100
+    )
+    ms = interp23(coarse) + 60 * torch.rand(
+        n, sensor.channels, h, w, generator=generator, dtype=torch.float64
+    )
+    pan = interp23(ms).mean(1, keepdim=True)
+    pan = pan + 50 * torch.randn(pan.shape, generator=generator, dtype=torch.float64)
+    return pan.to(dtype), ms.to(dtype), sensor
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("sensor", ["qb", "wv3"])
+@pytest.mark.parametrize("name", GOLDEN_NAMES)
+def test_equal_to_the_toolbox(name, sensor, device):
+    z = np.load(GOLDEN / "metrics" / f"fus_{sensor}.npz")
+    if (key := f"o_{GOLDEN_NAMES[name]}") not in z:
+        pytest.skip(f"{key} of {sensor} is not in {GOLDEN}")
+    golden = nchw(z[key])
+    fused = pb.fuse(name, nchw(z["pan"]).to(device), nchw(z["ms"]).to(device), sensor=sensor)
+    assert fused.dtype == torch.float64 and fused.device.type == device
+    rtol = 1e-5 if name == "bdsd-pc" else 1e-6
+    torch.testing.assert_close(fused.cpu(), golden, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("sensor", ["qb", "wv3"])
+@pytest.mark.parametrize("name", METHODS_HERE)
+def test_batch_is_its_images_and_lms_may_be_left_out(name, sensor):
+    pan, ms, sensor = scene(sensor, n=3)
+    method = pb.get_method(name)
+    together = method(pan, ms, sensor=sensor)
+    assert together.shape == (3, sensor.channels, *pan.shape[-2:])
+    apart = torch.cat([method(pan[i : i + 1], ms[i : i + 1], sensor=sensor.name) for i in range(3)])
+    torch.testing.assert_close(together, apart, rtol=1e-9, atol=1e-7)
+    with_lms = FunctionMethod(METHODS.get(name).card, method).fuse(Scene(sensor, pan, ms, interp23(ms)))
+    torch.testing.assert_close(together, with_lms, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", METHODS_HERE)
+def test_float32_in_float32_out(name):
+    pan, ms, sensor = scene(dtype=torch.float32)
+    method = pb.get_method(name)
+    fused = method(pan, ms, sensor=sensor)
+    assert fused.dtype == torch.float32
+    exact = method(pan.double(), ms.double(), sensor=sensor)
+    torch.testing.assert_close(fused.double(), exact, rtol=1e-6, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", METHODS_HERE)
+def test_flat_and_empty_images_stay_finite(name):
+    """A tile without data must not become NaN."""
+    for value in (0.0, 300.0):
+        pan, ms = torch.full((1, 1, 32, 32), value), torch.full((1, 4, 8, 8), value)
+        fused = pb.fuse(name, pan, ms, sensor="qb")
+        assert (fused - value).abs().max() <= 0.01 * value
+
+
+@pytest.mark.parametrize("name", ["gs", "gsa", "mtf-glp", "mtf-glp-fs", "bdsd-pc", "mtf-glp-hpm-r", "awlp"])
+def test_detail_comes_from_pan(name):
+    """Adding structure to PAN changes the result where it was added, and EXP never changes."""
+    pan, ms, sensor = scene()
+    method = pb.get_method(name)
+    more = pan.clone()
+    more[..., 40, 40] += 500
+    change = (method(more, ms, sensor=sensor) - method(pan, ms, sensor=sensor)).abs().mean((0, 1))
+    assert change.argmax() == 40 * pan.shape[-1] + 40
+    exp = pb.get_method("exp")
+    assert torch.equal(exp(more, ms, sensor=sensor), exp(pan, ms, sensor=sensor))
+
+
+@pytest.mark.parametrize("n", [5, 9])
+def test_nonnegative_least_squares_is_exact(n):
+    """Against SciPy's NNLS, on problems whose optimum lies on the boundary."""
+    generator = torch.Generator().manual_seed(n)
+    a = torch.randn(4, n, 8, 9, generator=generator, dtype=torch.float64)
+    a = a + 2 * torch.randn(4, 1, 8, 9, generator=generator, dtype=torch.float64)  # correlated, as bands are
+    b = torch.randn(4, 3, 8, 9, generator=generator, dtype=torch.float64)
+    ours = nonnegative_regression(a, b)
+    active = 0
+    for i in range(4):
+        for j in range(3):
+            theirs, _ = nnls(a[i].flatten(1).T.numpy(), b[i, j].flatten().numpy())
+            np.testing.assert_allclose(ours[i, :, j], theirs, rtol=1e-9, atol=1e-12)
+            active += (theirs == 0).sum()
+    assert 0 < active < 12 * n
+
+
+def test_nonnegative_least_squares_survives_dependent_bands():
+    a = torch.rand(1, 3, 6, 6, dtype=torch.float64)
+    a = torch.cat([a, a[:, :1], torch.zeros_like(a[:, :1])], 1)  # a twin and an empty band
+    b = (2 * a[:, :1] + a[:, 2:3]).clone()
+    weights = nonnegative_regression(a, b)
+    assert (weights >= 0).all()
+    fit = torch.einsum("bnhw,bnm->bmhw", a, weights)
+    torch.testing.assert_close(fit, b, rtol=1e-8, atol=1e-8)
+    plain = torch.einsum("bnhw,bnm->bmhw", a, regression(a, b))
+    torch.testing.assert_close(plain, b, rtol=1e-8, atol=1e-8)
+
+
+def test_cards():
+    for name in METHODS_HERE:
+        card = METHODS.get(name).card
+        assert (card.kind, card.sees, card.training) == ("classical", "pan+ms", "none")
+        assert card.paper and card.year and card.summary
