@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from pansharp_bench.imaging import interp23, resize_bicubic
-from pansharp_bench.metrics._common import BLOCK, blocks
+from pansharp_bench.metrics._common import BLOCK, blocks, in_pieces
 
 
 def full_resolution(
-    fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None, ratio: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Fused, PAN and expanded MS in float64. Raises ValueError where shapes do not belong together or sides
-    are no multiples of 32."""
+    function: Callable[[Tensor, Tensor, Tensor], Tensor],
+    fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None, ratio: int,
+) -> Tensor:  # fmt: skip
+    """``function(fused, pan, expanded ms)`` in float64. Raises ValueError where shapes do not belong together
+    or sides are no multiples of 32."""
     shape = (*ms.shape[:-2], *(ratio * side for side in ms.shape[-2:]))
     fits = fused.ndim == 4 and fused.shape == shape and pan.shape == (shape[0], 1, *shape[-2:])
     if not fits or (lms is not None and lms.shape != shape):
@@ -24,7 +27,9 @@ def full_resolution(
         )
     if any(side % BLOCK for side in shape[-2:]):
         raise ValueError(f"sides must be multiples of {BLOCK} at full resolution; found fused {tuple(shape)}")
-    return fused.double(), pan.double(), interp23(ms.double(), ratio) if lms is None else lms.double()
+    if lms is None:
+        return in_pieces(lambda f, p, m: function(f, p, interp23(m, ratio)), fused, pan, ms)
+    return in_pieces(function, fused, pan, lms)
 
 
 def block_quality(x: Tensor, y: Tensor) -> Tensor:

@@ -2,22 +2,19 @@
 
 from torch import Tensor
 
-from pansharp_bench.metrics._common import in_pieces, same_shape
+from pansharp_bench.metrics._common import check_shapes, in_pieces
 from pansharp_bench.registry import register_metric
 
 
-@register_metric(
-    "ergas", title="ERGAS", protocol="reduced", columns=("ERGAS",), better=("low",), order=10
-)  # fmt: skip
-@in_pieces
+@register_metric("ergas", title="ERGAS", protocol="reduced", columns=("ERGAS",), better=("low",), order=10)
 def ergas(fused: Tensor, reference: Tensor, ratio: float = 4) -> Tensor:
-    """Relative dimensionless global error in synthesis, ERGAS (0 is perfect).
+    """Relative dimensionless global error in synthesis.
 
-    ``100 / ratio · sqrt(mean_b(MSE_b / mean(reference_b)²))`` over the bands b.
+    ``100 / ratio · sqrt(mean_b(MSE_b / mean(reference_b)²))`` over the bands b; 0 is perfect.
 
     Args:
         fused, reference: (N, C, H, W) DN.
-        ratio: MS pixel size over PAN pixel size.
+        ratio: PAN to MS resolution, 4 for all sensors here.
 
     Returns:
         (N,) float64.
@@ -30,6 +27,10 @@ def ergas(fused: Tensor, reference: Tensor, ratio: float = 4) -> Tensor:
     >>> ergas(reference + 20, reference)  # 25 · 20 / 500
     tensor([1.], dtype=torch.float64)
     """
-    fused, reference = same_shape(fused, reference)
+    check_shapes(fused, reference)
+    return 100 / ratio * in_pieces(_relative_error, fused, reference)
+
+
+def _relative_error(fused: Tensor, reference: Tensor) -> Tensor:
     mse = (fused - reference).square_().mean((2, 3))
-    return 100 / ratio * (mse / reference.mean((2, 3)).square()).mean(1).sqrt()
+    return (mse / reference.mean((2, 3)).square()).mean(1).sqrt()

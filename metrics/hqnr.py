@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from pansharp_bench.imaging import mtf_filter
-from pansharp_bench.metrics._common import in_pieces
 from pansharp_bench.metrics._distortion import full_resolution, spatial_distortion
 from pansharp_bench.metrics.q2n import q2n
 from pansharp_bench.registry import register_metric
@@ -22,12 +22,12 @@ class HQNR(NamedTuple):
     d_s: Tensor
 
 
-@in_pieces
 def hqnr(
     fused: Tensor, ms: Tensor, pan: Tensor, sensor: str | Sensor = "qb", lms: Tensor | None = None
 ) -> HQNR:
-    """Hybrid quality with no reference: ``(1 - Dλ_K)(1 - D_s)``, 1 is perfect.
+    """Hybrid quality with no reference.
 
+    ``(1 - Dλ_K)(1 - D_s)``; 1 is perfect.
     ``Dλ_K = 1 - Q2n(MS expanded, fused image filtered by the sensor's MTF)``, nothing decimated.
     ``D_s = mean_b |Q(F_b, PAN) - Q(MS_b expanded, PAN_low)|`` with PAN_low = PAN reduced by MATLAB's bicubic
     and expanded again, and Q the universal quality index on 32 x 32 blocks.
@@ -55,9 +55,12 @@ def hqnr(
     True
     """
     sensor = as_sensor(sensor)
-    fused, pan, lms = full_resolution(fused, ms, pan, lms, sensor.ratio)
-    d_lambda = 1 - q2n(mtf_filter(fused, sensor), lms)
-    d_s = spatial_distortion(fused, pan, lms, sensor.ratio)
+
+    def distortions(fused: Tensor, pan: Tensor, lms: Tensor) -> Tensor:
+        d_lambda = 1 - q2n(mtf_filter(fused, sensor), lms)
+        return torch.stack([d_lambda, spatial_distortion(fused, pan, lms, sensor.ratio)], 1)
+
+    d_lambda, d_s = full_resolution(distortions, fused, ms, pan, lms, sensor.ratio).unbind(1)
     return HQNR((1 - d_lambda) * (1 - d_s), d_lambda, d_s)
 
 

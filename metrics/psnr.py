@@ -2,16 +2,16 @@
 
 from torch import Tensor
 
-from pansharp_bench.metrics._common import in_pieces, same_shape
+from pansharp_bench.metrics._common import check_shapes, in_pieces
 from pansharp_bench.registry import register_metric
 
 
 @register_metric("psnr", title="PSNR", protocol="reduced", columns=("PSNR",), unit="dB", order=50)
-@in_pieces
 def psnr(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor:
-    """Peak signal-to-noise ratio, in dB: ``10 log10(peak² / MSE)``, the error pooled over pixels and bands.
+    """Peak signal-to-noise ratio in dB, the error pooled over all pixels and bands.
 
-    This is what the field's published tables fit. Infinite where the images are equal.
+    ``10 log10(peak² / MSE)``, which is what the field's published tables fit. Infinite where the images are
+    equal.
 
     Args:
         fused, reference: (N, C, H, W) DN.
@@ -28,19 +28,18 @@ def psnr(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor:
     >>> psnr(reference + 20.47, reference).round(decimals=4)
     tensor([40.], dtype=torch.float64)
     """
-    fused, reference = same_shape(fused, reference)
-    return _decibels((fused - reference).square_().mean((1, 2, 3)), peak)
+    return _decibels(_band_mse(fused, reference).mean(1), peak)
 
 
 @register_metric(
-    "psnr-band-mean", title="PSNR (band mean)", protocol="reduced", columns=("PSNR_band_mean",), unit="dB",
+    "psnr_band_mean", title="PSNR (band mean)", protocol="reduced", columns=("PSNR_band_mean",), unit="dB",
     order=51, default=False,
 )  # fmt: skip
-@in_pieces
 def psnr_band_mean(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor:
-    """Mean over bands of each band's PSNR, in dB; some codes report it, 1 to 2 dB above :func:`psnr`.
+    """Mean over the bands of each band's peak signal-to-noise ratio, in dB.
 
-    Arguments and result as for :func:`psnr`.
+    Some codes report it under the name PSNR; on images of unequal bands it is 1 to 2 dB above :func:`psnr`,
+    whose arguments, result and errors it shares.
 
     >>> import torch
     >>> reference = torch.zeros(1, 2, 8, 8)
@@ -48,8 +47,12 @@ def psnr_band_mean(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tens
     >>> psnr_band_mean(reference + error, reference).round(decimals=4)  # (40 + 60) / 2
     tensor([50.], dtype=torch.float64)
     """
-    fused, reference = same_shape(fused, reference)
-    return _decibels((fused - reference).square_().mean((2, 3)), peak).mean(1)
+    return _decibels(_band_mse(fused, reference), peak).mean(1)
+
+
+def _band_mse(fused: Tensor, reference: Tensor) -> Tensor:
+    check_shapes(fused, reference)
+    return in_pieces(lambda f, g: (f - g).square_().mean((2, 3)), fused, reference)
 
 
 def _decibels(mse: Tensor, peak: float) -> Tensor:

@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from pansharp_bench.metrics._common import BLOCK, blocks, in_pieces, same_shape
+from pansharp_bench.metrics._common import BLOCK, blocks, check_shapes, in_pieces
 from pansharp_bench.registry import register_metric
 
 _HALF = (
@@ -24,12 +24,12 @@ _EPS = 2**-52
 
 @register_metric("q2n", title="Q2n", protocol="reduced", columns=("Q2n",), order=40)
 def q2n(fused: Tensor, reference: Tensor) -> Tensor:
-    """Hypercomplex quality index Q2n over 32 x 32 blocks (1 is perfect): Q4 for 4 bands, Q8 for 8.
+    """Hypercomplex quality index over 32 x 32 blocks: Q4 for 4 bands, Q8 for 8.
 
-    Both images are rounded to integers in 0..65535 (NaN counts as 0), so they must be DN, not [0, 1]. Each
-    block is normalised by the reference's mean and sample deviation, and the hypercomplex product does not
-    commute: the arguments cannot be exchanged. Missing bands up to a power of two are zero; images are
-    mirrored at the right and the bottom up to a multiple of 32.
+    1 is perfect. Both images are rounded to integers in 0..65535 (NaN counts as 0), so they must be DN, not
+    [0, 1]. Each block is normalised by the reference's mean and sample deviation, and the hypercomplex product
+    does not commute: the arguments cannot be exchanged. Missing bands up to a power of two are zero; images
+    are mirrored at the right and the bottom up to a multiple of 32.
 
     Args:
         fused, reference: (N, C, H, W) DN.
@@ -48,10 +48,13 @@ def q2n(fused: Tensor, reference: Tensor) -> Tensor:
     return q2n_map(fused, reference).mean((1, 2))
 
 
-@in_pieces
 def q2n_map(fused: Tensor, reference: Tensor) -> Tensor:
     """Q2n of every 32 x 32 block, between 0 and 1: (N, ceil(H/32), ceil(W/32)) float64. See :func:`q2n`."""
-    fused, reference = same_shape(fused, reference, smallest=BLOCK // 2)
+    check_shapes(fused, reference, smallest=BLOCK // 2)
+    return in_pieces(_block_quality, fused, reference)
+
+
+def _block_quality(fused: Tensor, reference: Tensor) -> Tensor:
     f, g = _integer_blocks(fused), _integer_blocks(reference)
     n = BLOCK * BLOCK
     sum_f, sum_g = f.sum(-1), g.sum(-1)

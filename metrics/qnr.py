@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pansharp_bench.metrics._common import in_pieces
 from pansharp_bench.metrics._distortion import block_quality, full_resolution, spatial_distortion
 from pansharp_bench.registry import register_metric
 
@@ -20,10 +19,10 @@ class QNR(NamedTuple):
     d_s: Tensor
 
 
-@in_pieces
 def qnr(fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio: int = 4) -> QNR:
-    """Quality with no reference: ``(1 - Dλ)(1 - D_s)``, 1 is perfect.
+    """Quality with no reference.
 
+    ``(1 - Dλ)(1 - D_s)``; 1 is perfect.
     ``Dλ = mean_{i<j} |Q(F_i, F_j) - Q(MS_i, MS_j)|`` with MS expanded and Q the universal quality index on
     32 x 32 blocks; D_s as in :func:`~pansharp_bench.metrics.hqnr`.
 
@@ -44,15 +43,18 @@ def qnr(fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio
     >>> import torch
     >>> from pansharp_bench.imaging import interp23
     >>> pan, ms = torch.rand(2, 1, 64, 64) * 2047, torch.rand(2, 4, 16, 16) * 2047
-    >>> qnr(interp23(ms), ms, pan).d_lambda  # interpolation keeps the relations between bands
+    >>> qnr(interp23(ms), ms, pan).d_lambda.round(decimals=6)  # expanding keeps the relations of the bands
     tensor([0., 0.], dtype=torch.float64)
     """
-    fused, pan, lms = full_resolution(fused, ms, pan, lms, ratio)
     bands = fused.shape[1]
     i, j = torch.triu_indices(bands, bands, 1, device=fused.device)
-    change = block_quality(fused, fused) - block_quality(lms, lms)
-    d_lambda = change[:, i, j].abs().mean(1)
-    d_s = spatial_distortion(fused, pan, lms, ratio)
+
+    def distortions(fused: Tensor, pan: Tensor, lms: Tensor) -> Tensor:
+        change = block_quality(fused, fused) - block_quality(lms, lms)
+        d_lambda = change[:, i, j].abs().mean(1)
+        return torch.stack([d_lambda, spatial_distortion(fused, pan, lms, ratio)], 1)
+
+    d_lambda, d_s = full_resolution(distortions, fused, ms, pan, lms, ratio).unbind(1)
     return QNR((1 - d_lambda) * (1 - d_s), d_lambda, d_s)
 
 

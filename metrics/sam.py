@@ -2,19 +2,18 @@
 
 from torch import Tensor
 
-from pansharp_bench.metrics._common import in_pieces, same_shape
+from pansharp_bench.metrics._common import check_shapes, in_pieces
 from pansharp_bench.registry import register_metric
 
 
 @register_metric(
     "sam", title="SAM", protocol="reduced", columns=("SAM",), better=("low",), unit="°", order=30
-)  # fmt: skip
-@in_pieces
+)
 def sam(fused: Tensor, reference: Tensor) -> Tensor:
-    """Spectral angle mapper, in degrees (0 is perfect): mean angle between the pixels' spectra.
+    """Spectral angle mapper: the mean angle between the pixels' spectra, in degrees.
 
-    ``acos(<F, G> / sqrt(<F, F> <G, G>))``; a pixel whose spectrum is zero in either image is left out.
-    Identical directions whose cosine is rounded to above 1 count as 0.
+    ``acos(<F, G> / sqrt(<F, F> <G, G>))``; a pixel whose spectrum is zero in either image is left out. A
+    cosine that rounding puts above 1 counts as angle 0. 0 is perfect.
 
     Args:
         fused, reference: (N, C, H, W) DN.
@@ -31,9 +30,12 @@ def sam(fused: Tensor, reference: Tensor) -> Tensor:
     >>> sam(fused, reference).round(decimals=6)
     tensor([45.], dtype=torch.float64)
     """
-    fused, reference = same_shape(fused, reference)
+    check_shapes(fused, reference)
+    return in_pieces(_mean_angle, fused, reference).rad2deg_()
+
+
+def _mean_angle(fused: Tensor, reference: Tensor) -> Tensor:
     norms = ((fused * fused).sum(1) * (reference * reference).sum(1)).sqrt_()
-    angle = (fused * reference).sum(1).div_(norms).clamp_(-1, 1).acos_()
+    angles = (fused * reference).sum(1).div_(norms).clamp_(-1, 1).acos_()
     empty = norms == 0
-    total = angle.masked_fill_(empty, 0).sum((1, 2))
-    return (total / (~empty).sum((1, 2))).rad2deg()
+    return angles.masked_fill_(empty, 0).sum((1, 2)) / (~empty).sum((1, 2))

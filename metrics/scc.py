@@ -1,19 +1,19 @@
 """SCC: spatial correlation coefficient, as DLPan-Toolbox computes it."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pansharp_bench.metrics._common import in_pieces, same_shape
+from pansharp_bench.metrics._common import check_shapes, in_pieces, planes
 from pansharp_bench.registry import register_metric
 
 
 @register_metric("scc", title="SCC", protocol="reduced", columns=("SCC",), order=20)
-@in_pieces
 def scc(fused: Tensor, reference: Tensor) -> Tensor:
-    """Spatial correlation coefficient of edges (1 is perfect).
+    """Spatial correlation coefficient: how well the edges of both images agree.
 
-    The cosine between the Sobel gradient magnitudes of both images, taken over all pixels and bands at once
-    and without removing means: ``Σ S_F S_G / (‖S_F‖ ‖S_G‖)``. The images lose their outer ring, and the
+    The cosine between their Sobel gradient magnitudes, taken over all pixels and bands at once and without
+    removing means: ``Σ S_F S_G / (‖S_F‖ ‖S_G‖)``; 1 is perfect. The images lose their outer ring, and the
     filter sees zeros beyond the border.
 
     Args:
@@ -30,9 +30,17 @@ def scc(fused: Tensor, reference: Tensor) -> Tensor:
     >>> scc(2 * reference, reference).round(decimals=9)
     tensor([1.], dtype=torch.float64)
     """
-    fused, reference = (_squared_gradient(x) for x in same_shape(fused, reference, smallest=3))
-    power = fused.sum((1, 2, 3)) * reference.sum((1, 2, 3))
-    return fused.mul_(reference).sqrt_().sum((1, 2, 3)) / power.sqrt()
+    check_shapes(fused, reference, smallest=3)
+    sums = in_pieces(_edge_sums, planes(fused), planes(reference))
+    products, power_f, power_g = sums.view(*fused.shape[:2], 3).sum(1).unbind(1)
+    return products / (power_f * power_g).sqrt()
+
+
+def _edge_sums(fused: Tensor, reference: Tensor) -> Tensor:
+    """Sums of S_F S_G, S_F² and S_G² of every image: (N, 3)."""
+    f, g = _squared_gradient(fused), _squared_gradient(reference)
+    sums = [x.sum((1, 2, 3)) for x in (f, g)]
+    return torch.stack([f.mul_(g).sqrt_().sum((1, 2, 3)), *sums], 1)
 
 
 def _squared_gradient(x: Tensor) -> Tensor:
@@ -41,4 +49,4 @@ def _squared_gradient(x: Tensor) -> Tensor:
     down = x[..., 2:, :] - x[..., :-2, :]
     horizontal = smooth[..., 2:] - smooth[..., :-2]
     vertical = (down[..., :-2] + down[..., 2:]).add_(down[..., 1:-1], alpha=2)
-    return horizontal.square_().add_(vertical.square_())
+    return horizontal.square_().addcmul_(vertical, vertical)
