@@ -1,8 +1,4 @@
-"""Make a simulated sensor's files once, in the cache, and find them again.
-
-Scenes are independent: each has its own random stream, so files do not depend on how many processes made
-them. Workers are plain processes of ``python -m pansharp_bench.datasets.simulated.generate``.
-"""
+"""Make a simulated sensor's files once, in the cache, and find them again."""
 
 from __future__ import annotations
 
@@ -13,24 +9,30 @@ import shutil
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
 
 from pansharp_bench.datasets._files import cache_dir
+from pansharp_bench.datasets.simulated import VERSION, worker
+from pansharp_bench.datasets.simulated.acquire import Optics
+from pansharp_bench.datasets.simulated.spectra import CAMERAS
 from pansharp_bench.errors import BenchError
-from pansharp_bench.scene import SplitName, as_sensor
+from pansharp_bench.imaging import interp23, wald_degrade
+from pansharp_bench.scene import SPLITS, Sensor, SplitName
 
-VERSION = 1  # counts every change that alters pixels
 PATCH = 64
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much to make: scenes of training patches, patches cut from each, and test scenes."""
+    """How much to make: scenes of training and validation patches, patches cut from each, test scenes."""
 
     train: int
     valid: int
@@ -38,24 +40,38 @@ class Size:
     reduced: int
     full: int
 
+    def samples(self) -> dict[SplitName, int]:
+        return {"train": self.train * self.patches, "valid": self.valid * self.patches,
+                "reduced": self.reduced, "full": self.full}  # fmt: skip
 
-SIZES = {"default": Size(24, 3, 36, 20, 20), "small": Size(4, 1, 32, 4, 4), "tiny": Size(1, 1, 16, 1, 1)}
+
+SIZES = {"default": Size(24, 3, 36, 20, 20), "small": Size(4, 1, 36, 4, 4), "tiny": Size(1, 1, 16, 1, 1)}
 
 
-def file_name(sensor: str, split: SplitName) -> str:
+def file_name(sensor: Sensor, split: SplitName) -> str:
     """PanCollection's name of a split's file."""
     if split in ("train", "valid"):
-        return f"{split}_{sensor}.h5"
-    return f"test_{sensor}_{'OrigScale_' if split == 'full' else ''}multiExm1.h5"
+        return f"{split}_{sensor.name}.h5"
+    return f"test_{sensor.name}_{'OrigScale_' if split == 'full' else ''}multiExm1.h5"
 
 
-def place(sensor: str, seed: int, size: str) -> Path:
+def place(sensor: Sensor, seed: int, size: str) -> Path:
     """Where a simulated sensor's files are kept."""
-    return cache_dir() / "sim" / f"{sensor}-v{VERSION}-s{seed}-{size}"
+    return cache_dir() / "sim" / f"{sensor.name}-v{VERSION}-s{seed}-{size}"
 
 
-def ready(sensor: str, seed: int, size: str) -> Path:
-    """The folder of a simulated sensor's files; makes them if they are not in the cache."""
+def about(sensor: Sensor, seed: int, size: str) -> dict:
+    """The identity of a simulation: files of equal identity hold the same scenes."""
+    return {"simulator_version": VERSION, "sensor": sensor.name, "seed": seed, "size": size,
+            "samples": SIZES[size].samples()}  # fmt: skip
+
+
+def ready(sensor: Sensor, seed: int, size: str) -> Path:
+    """The folder of a simulated sensor's files; makes them if they are not in the cache.
+
+    The folder appears whole or not at all; of several processes that want it, one makes it and the others
+    wait. Raises BenchError when the cache cannot be written.
+    """
     folder = place(sensor, seed, size)
     base = folder.parent
     if folder.is_dir():
@@ -100,138 +116,96 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-@dataclass(frozen=True)
-class Job:
-    split: SplitName
-    index: int
-    kind: str
-
-    @property
-    def file(self) -> str:
-        return f"{self.split}-{self.index}.npz"
-
-
-def jobs(sensor: str, seed: int, size: Size) -> list[Job]:
-    """All scenes to make. Each split holds the kinds of landscape in the camera's proportions."""
-    from pansharp_bench.datasets.simulated.spectra import CAMERAS
-
+def scenes(sensor: str, seed: int, size: Size) -> list[tuple[SplitName, int, str]]:
+    """All scenes to make: split, index, kind of landscape. Each split holds the camera's mix of kinds."""
     mix = CAMERAS[sensor].mix
     weights = np.array(list(mix.values()), float)
     out = []
-    for code, split in enumerate(("train", "valid", "reduced", "full")):
+    for split in SPLITS:
         n = getattr(size, split)
-        at = (np.arange(n) + 0.5) / n * weights.sum()
-        kinds = np.array(list(mix))[np.searchsorted(weights.cumsum(), at)]
-        kinds = np.random.default_rng([seed, zlib.crc32(sensor.encode()), code]).permutation(kinds)
-        out += [Job(split, i, str(kind)) for i, kind in enumerate(kinds)]
+        kinds = np.array(list(mix))[np.searchsorted(weights.cumsum(), (np.arange(n) + 0.5) / n * weights.sum())]
+        order = worker.rng_of(sensor, seed, split).permutation(n)
+        out += [(split, i, str(kinds[k])) for i, k in enumerate(order)]
     return out
 
 
-def scene(sensor: str, seed: int, size: Size, job: Job) -> dict[str, np.ndarray]:
-    """Arrays (N, C, H, W) of one job: one test scene, or the patches of one training scene."""
-    from pansharp_bench.datasets.simulated.acquire import full, reduced
-
-    code = ("train", "valid", "reduced", "full").index(job.split)
-    rng = np.random.default_rng([seed, zlib.crc32(sensor.encode()), code, job.index])
-    camera = as_sensor(sensor)
-    if job.split == "full":
-        return {k: v[None] for k, v in full(camera, rng, 512, job.kind).items()}
-    arrays = reduced(camera, rng, 256, job.kind)
-    if job.split == "reduced":
-        return {k: v[None] for k, v in arrays.items()}
-    side = int(np.ceil(np.sqrt(size.patches)))
-    start = np.round(np.linspace(0, (256 - PATCH) / 4, side)).astype(int) * 4
-    corners = [(y, x) for y in start for x in start]
-    keep = sorted(rng.permutation(len(corners))[: size.patches])
-    cut = {k: [] for k in arrays}
-    for y, x in (corners[i] for i in keep):
-        for key, a in arrays.items():
-            r = 4 if key == "ms" else 1
-            cut[key].append(a[:, y // r : (y + PATCH) // r, x // r : (x + PATCH) // r])
-    return {k: np.stack(v) for k, v in cut.items()}
-
-
-def _make(sensor: str, seed: int, size: str, folder: Path) -> None:
-    import h5py
-
-    todo = jobs(sensor, seed, SIZES[size])
-    scenes = folder / "scenes"
-    scenes.mkdir(parents=True)
-    _run_workers(sensor, seed, size, scenes, len(todo))
-    for split in ("train", "valid", "reduced", "full"):
-        parts = [scenes / job.file for job in todo if job.split == split]
+def _make(sensor: Sensor, seed: int, size: str, folder: Path) -> None:
+    work = folder / "work"
+    work.mkdir(parents=True)
+    todo = scenes(sensor.name, seed, SIZES[size])
+    optics = Optics(sensor.name, sensor.peak, sensor.mtf, sensor.mtf_pan)
+    _run_workers(work, {"optics": optics._asdict(), "seed": seed, "scenes": todo})
+    for split in SPLITS:
+        found = (np.load(work / f"{s}-{i}.npz") for s, i, _ in todo if s == split)
         path = folder / file_name(sensor, split)
         with h5py.File(path, "w") as file:
-            for number, part in enumerate(parts):
-                with np.load(part) as arrays:
-                    for key in sorted(arrays):
-                        a = arrays[key]
-                        if number == 0:
-                            shape = (len(parts) * a.shape[0], *a.shape[1:])
-                            file.create_dataset(key, shape, a.dtype)
-                        file[key][number * a.shape[0] : (number + 1) * a.shape[0]] = a
+            at = 0
+            for index, arrays in enumerate(found):
+                rng = worker.rng_of(sensor.name, seed, split, index, 1)
+                samples = _samples(sensor, split, SIZES[size], arrays, rng)
+                for key, x in samples.items():
+                    if not index:
+                        file.create_dataset(key, (SIZES[size].samples()[split], *x.shape[1:]), "f4")
+                    file[key][at : at + len(x)] = x.numpy()
+                at += len(samples["pan"])
         with open(path, "rb+") as raw:
             os.fsync(raw.fileno())
-    shutil.rmtree(scenes)
+    shutil.rmtree(work)
     (folder / "about.json").write_text(json.dumps(about(sensor, seed, size), indent=1))
     _sync(folder)
 
 
-def about(sensor: str, seed: int, size: str) -> dict:
-    return {"simulator_version": VERSION, "seed": seed, "size": size, **asdict(SIZES[size]), "sensor": sensor}
+def _samples(
+    sensor: Sensor, split: SplitName, size: Size, arrays: dict[str, np.ndarray], rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """The samples (N, C, H, W) of one acquisition, in the order and form the protocol of the split asks for."""
+    full = {k: torch.from_numpy(arrays[k].astype(np.float64))[None] for k in arrays}
+    if split == "full":
+        return {"gt": full["gt"], "lms": interp23(full["ms"]), "ms": full["ms"], "pan": full["pan"]}
+    low = wald_degrade(full["ms"], full["pan"], sensor)
+    whole = {"gt": full["ms"], "lms": interp23(low.ms), "ms": low.ms, "pan": low.pan}
+    if split == "reduced":
+        return whole
+    ratio, height = sensor.ratio, full["ms"].shape[-1]
+    across = int(np.ceil(np.sqrt(size.patches)))
+    start = np.round(np.linspace(0, (height - PATCH) / ratio, across)).astype(int) * ratio
+    chosen = sorted(rng.permutation(across**2)[: size.patches])
+
+    def cut(x: Tensor, r: int) -> Tensor:
+        corners = [(start[k // across] // r, start[k % across] // r) for k in chosen]
+        return torch.cat([x[..., v : v + PATCH // r, u : u + PATCH // r] for v, u in corners])
+
+    return {k: cut(x, ratio if k == "ms" else 1) for k, x in whole.items()}
 
 
-def _run_workers(sensor: str, seed: int, size: str, folder: Path, total: int) -> None:
-    from tqdm import tqdm
-
+def _run_workers(folder: Path, plan: dict) -> None:
+    total, name = len(plan["scenes"]), f"{plan['optics']['sensor']}-sim"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = max(1, min(cores, total, 16))
+    parts = max(1, min(cores, total, 32))
+    (folder / "plan.json").write_text(json.dumps({**plan, "parts": parts}))
+    # one thread each: the work is split by scenes, and sums must not depend on the number of cores
     single = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "OPENBLAS", "MKL")}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", __name__, sensor, str(seed), size, str(folder), str(i), str(count)],
-            env={**os.environ, **single}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=open(folder / f"worker-{i}.log", "w"),  # noqa: SIM115
-        )
-        for i in range(count)
-    ]  # fmt: skip
+    logs = [folder / f"worker-{i}.log" for i in range(parts)]
+    workers = []
     shown = sys.stderr.isatty()
     if not shown:
-        print(
-            f"simulating {total} scenes of {sensor}-sim (once; kept in {folder.parents[1]})", file=sys.stderr
-        )
+        print(f"simulating {total} scenes of {name} (once; kept in {folder.parents[1]})", file=sys.stderr)
     try:
-        with tqdm(total=total, unit="scene", desc=f"simulating {sensor}-sim (once)", leave=False,
-                  disable=not shown) as bar:  # fmt: skip
-            while any(w.poll() is None for w in workers):
-                time.sleep(0.2)
+        for i, log in enumerate(logs):
+            with open(log, "w") as errors:
+                command = [sys.executable, "-m", worker.__name__, str(folder), str(i)]
+                workers.append(subprocess.Popen(command, env={**os.environ, **single}, stdin=subprocess.DEVNULL,
+                                                stdout=subprocess.DEVNULL, stderr=errors))  # fmt: skip
+        with tqdm(total=total, unit="scene", desc=f"simulating {name} (once)", leave=False, disable=not shown) as bar:
+            while any(w.poll() is None for w in workers) and not any(w.returncode for w in workers):
+                time.sleep(0.1)
                 bar.update(len(list(folder.glob("*.npz"))) - bar.n)
-                if any(w.returncode for w in workers):
-                    break
-        for i, w in enumerate(workers):
+        for w, log in zip(workers, logs, strict=True):
             if w.returncode:
-                log = (folder / f"worker-{i}.log").read_text().strip().splitlines()
-                raise BenchError(
-                    f"simulating {sensor}-sim failed: {log[-1] if log else f'exit code {w.returncode}'}"
-                )
+                why = log.read_text().strip().splitlines() or [f"exit code {w.returncode}"]
+                raise BenchError(f"simulating {name} failed: {why[-1]}")
     finally:
         for w in workers:
             if w.poll() is None:
                 w.terminate()
             w.wait()
-
-
-def _work(sensor: str, seed: int, size: str, folder: Path, part: int, parts: int) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    for job in jobs(sensor, seed, SIZES[size])[part::parts]:
-        arrays = {k: v.astype(np.float32) for k, v in scene(sensor, seed, SIZES[size], job).items()}
-        kept = folder / f"{job.file}.{part}"
-        with open(kept, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(kept, folder / job.file)
-
-
-if __name__ == "__main__":
-    _work(sys.argv[1], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), int(sys.argv[5]), int(sys.argv[6]))

@@ -1,0 +1,67 @@
+"""A simulated sensor as a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from pansharp_bench.datasets._files import sha256_of
+from pansharp_bench.datasets._h5 import H5Split
+from pansharp_bench.datasets._inspect import describe, inspect
+from pansharp_bench.datasets.simulated.generate import SIZES, about, file_name, place, ready
+from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.scene import SPLITS, Dataset, FileIdentity, Split, SplitName, as_sensor
+
+
+class Simulated(Dataset):
+    """A simulated sensor: ``size`` is ``default``, ``small`` or ``tiny``; equal seeds give equal scenes.
+
+    The files are made on first use (under a minute on two cores) and kept; ``PANSHARP_CACHE`` says where.
+    Raises BenchError for an unknown size, a negative seed, or a cache that cannot be written.
+    """
+
+    def __init__(self, sensor: str, seed: int = 0, size: str = "default") -> None:
+        if size not in SIZES:
+            raise BenchError(f"unknown size {size!r} of {sensor}-sim; known are: {', '.join(SIZES)}")
+        if seed < 0:
+            raise BenchError(f"seed {seed} of {sensor}-sim is negative")
+        self.sensor, self.seed, self.size = as_sensor(sensor), int(seed), size
+        self.name = f"{sensor}-sim"
+
+    @cached_property
+    def folder(self) -> Path:
+        return ready(self.sensor, self.seed, self.size)
+
+    def available(self) -> tuple[SplitName, ...]:
+        return SPLITS
+
+    def split(self, name: SplitName) -> Split:
+        return H5Split(self._path(name), name, self.sensor)
+
+    def files(self, *splits: SplitName) -> tuple[FileIdentity, ...]:
+        paths = {s: self._path(s) for s in splits or SPLITS}
+        return tuple(FileIdentity(s, p, p.stat().st_size, sha256_of(p), None) for s, p in paths.items())
+
+    def provenance(self) -> dict:
+        return about(self.sensor, self.seed, self.size)
+
+    def summary(self) -> dict:
+        folder = place(self.sensor, self.seed, self.size)
+        where = str(folder) if folder.is_dir() else "made on first use"
+        return {"where": where, "splits": SIZES[self.size].samples()}
+
+    def info(self) -> Iterator[dict]:
+        for file in self.files():
+            yield {
+                "split": file.split, "path": str(file.path), "size": file.size, "sha256": file.sha256,
+                "verified": file.verified, **describe(self.split(file.split)),
+            }  # fmt: skip
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from inspect(self, set())
+
+    def _path(self, split: SplitName) -> Path:
+        if split not in SPLITS:
+            raise DataError(f"unknown split {split!r}; known are: {', '.join(SPLITS)}")
+        return self.folder / file_name(self.sensor, split)
