@@ -18,7 +18,7 @@ from pansharp_bench.errors import DataError
 from pansharp_bench.imaging import interp23, mtf_filter
 from pansharp_bench.scene import Dataset, Scene, Sensor, Split
 
-_BATCH = 32 << 20  # bytes of float32 read at a time
+_BATCH = 8 << 20  # bytes of float32 read at a time
 _SHIFT = 6  # PAN pixels searched around registration, each way
 _WINDOW = 8  # MS pixels across of the windows by which overlapping ground is found
 

@@ -37,6 +37,14 @@ ORIGINALS: dict[tuple[str, SplitName], str] = {
     ("wv3", "reduced"): "00db0d62f63693410935208e287aea21a736d11840d92eedd2d093c99be5314a",
 }
 
+REMARKS: dict[tuple[str, SplitName], str] = {
+    (
+        "wv3",
+        "full",
+    ): "PanCollection's .h5 and .mat full-resolution sets share 6 of 20 scenes only, and published "
+    "HQNR values are those of the .mat set: figures from this file are not comparable with them",
+}
+
 _DEPTH = 6  # folders below the root; the Hugging Face cache nests deepest
 _RESERVED = ("sim", "unverified")
 
@@ -150,6 +158,8 @@ class PanCollection(Dataset):
                 mend = f"shown as {self.name}" if self.label else "name this set with --label NAME"
                 text = f"sha256 {file.sha256} is not the original's {known[:12]}…; {mend}"
                 yield ("note" if self.label else "error"), f"{split}: {file.path}: {text}"
+            if not self.label and (remark := REMARKS.get((self.sensor.name, split))):
+                yield "note", f"{split}: {remark}"
         yield from inspect(self, original)
 
 

@@ -388,6 +388,12 @@ def test_a_file_that_cannot_be_opened_is_a_finding(root):
     assert dataset.summary()["splits"]["train"] is None
 
 
+def test_known_remarks_are_made(root):
+    write(root / "test_wv3_OrigScale_multiExm1.h5", noise("wv3", size=64, full=True))
+    assert any("share 6 of 20 scenes" in t for t in findings(PanCollection("wv3", root), "note"))
+    assert not any("share 6 of 20" in t for t in findings(PanCollection("wv3", root, "mine"), "note"))
+
+
 def test_info_is_streamed(root, monkeypatch):
     """Statistics do not depend on how the samples are cut into batches; they are those of the whole."""
     from pansharp_bench.datasets import _inspect
