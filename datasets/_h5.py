@@ -236,7 +236,7 @@ def _check_size(path: Path, key: str, dataset: h5py.Dataset) -> None:
         _fail(path, key, f"{there} of {wanted} chunks (writing was interrupted)", "all of them", _AGAIN)
 
 
-def _bytes(n: int) -> str:
+def _bytes(n: float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB"):
         if n < 1024:
             return f"{n:.4g} {unit}"

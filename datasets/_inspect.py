@@ -31,15 +31,17 @@ def describe(split: Split) -> dict:
     to its grid; ``pan_mean`` and ``pan_std`` over all pixels of PAN.
     """
     extent = {k: [torch.inf, -torch.inf] for k in split.keys}
-    count, total, square, pan_square = 0, 0.0, 0.0, 0.0
+    rows = 1 + split.sensor.channels
+    total, square = torch.zeros(rows).double(), torch.zeros(rows, rows).double()
+    count, pan_square = 0, 0.0
     for _, scene in _batches(split, "info"):
         for key, (low, high) in extent.items():
             x = getattr(scene, key)
             extent[key] = [min(low, x.min().item()), max(high, x.max().item())]
         x = _on_ms_grid(scene).double().transpose(0, 1).flatten(1)
         count += x.shape[1]
-        total = total + x.sum(1)
-        square = square + x @ x.T
+        total += x.sum(1)
+        square += x @ x.T
         pan_square += scene.pan.double().square().mean().item() * x.shape[1]
     mean = total / count
     covariance = square / count - torch.outer(mean, mean)
@@ -50,7 +52,7 @@ def describe(split: Split) -> dict:
         "samples": len(split),
         "arrays": {
             k: {
-                "shape": [len(split), *split.read(k, 0).shape[1:]],
+                "shape": [len(split), *split.read(k, slice(0, 0)).shape[1:]],
                 "dtype": stored[k].dtype if k in stored else "float32",
                 "min": extent[k][0],
                 "max": extent[k][1],
@@ -133,8 +135,8 @@ def _batches(split: Split, verb: str, faults: list[str] | None = None) -> Iterat
     goes to ``faults``, where given."""
     from tqdm import tqdm
 
-    first = split.read("pan", 0)
-    bytes_each = first[0].nelement() * 4 * (1 + 2 * split.sensor.channels)
+    pixels = split.read("pan", slice(0, 0)).shape[1:].numel()
+    bytes_each = pixels * 4 * (1 + 2 * split.sensor.channels)
     size = max(1, _BATCH // bytes_each)
     with tqdm(
         total=len(split), desc=f"{verb} {split.name}", disable=not sys.stderr.isatty(), leave=False

@@ -379,6 +379,20 @@ def test_nan_and_flat_samples_and_another_expansion(root):
     assert any("valid: lms differs from the 23-tap expansion" in t for t in said)
 
 
+def test_bad_samples_do_not_hide_the_rest(root, monkeypatch):
+    from pansharp_bench.datasets import _inspect
+
+    monkeypatch.setattr(_inspect, "_BATCH", 1)  # one sample at a time
+    write_set(root)
+    train = samples(n=4, seed=1, phase=(1, 2))
+    train["pan"][0, 0, 0, 0] = torch.inf
+    train["gt"][2, 0, 0, 0] = torch.nan
+    write(root / "train_qb.h5", train)
+    first, second, third = findings(PanCollection("qb", root, "mine"), "error")
+    assert "'pan': found inf in sample 0" in first and "'gt': found nan in sample 2" in second
+    assert "2 of 2 samples (100.0%)" in third
+
+
 def test_a_file_that_cannot_be_opened_is_a_finding(root):
     write_set(root)
     (root / "train_qb.h5").write_text("<html>")
