@@ -26,6 +26,7 @@ from pansharp_bench.methods._translation.base import one_of
 from pansharp_bench.methods._translation.bridge import BridgeConfig, BridgeMethod
 from pansharp_bench.methods._translation.learner import BridgeDraw, BridgeLearner
 from pansharp_bench.methods._translation.networks import SLOPE, TimePath
+from pansharp_bench.methods._translation.presets import PRESETS
 from pansharp_bench.registry import register_method
 from pansharp_bench.training import Learner, Trainer, UnpairedData
 
@@ -217,7 +218,7 @@ class SPI2I(BridgeMethod):
     """Schrödinger bridge with a Laplacian gate before its discriminator and a detail consistency loss."""
 
     Config = SPConfig  # type: ignore[assignment]
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"quick": {}, "standard": {}, "paper": {}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
     config: SPConfig
 
     def learner(self, data: UnpairedData, trainer: Trainer) -> Learner:

@@ -59,6 +59,35 @@ class TranslationConfig:
             raise BenchError(f"option decay={self.decay} must lie between 0 and 1")
 
 
+@dataclass(frozen=True)
+class ContrastiveConfig(TranslationConfig):
+    """Options of methods with a contrastive loss: whether (``nce``), between generator features of the image
+    and of its source at ``nce_layers``, ``nce_patches`` positions each, through heads of ``nce_width``; also
+    of B with its own translation if ``nce_identity``. ``lambda_gan`` and ``lambda_nce`` weigh the adversarial
+    and the contrastive loss (UNSB's release multiplies by the latter twice; here once).
+    """
+
+    lambda_gan: float = 1.0
+    lambda_nce: float = 1.0
+    nce: bool = True
+    nce_identity: bool = True
+    nce_layers: tuple[int, ...] = (0, 4, 8, 12, 16)
+    nce_patches: int = 256
+    nce_width: int = 256
+    nce_temperature: float = 0.07
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        deepest = 11 + self.blocks
+        if not self.nce:
+            return
+        if wrong := [t for t in self.nce_layers if t not in (0, 4, 8) and not 12 <= t <= deepest]:
+            raise BenchError(
+                f"option nce_layers: layer {wrong[0]} cannot be tapped; with {self.blocks} blocks "
+                f"0, 4, 8 and 12 to {deepest} can"
+            )
+
+
 def one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:
     """Raises BenchError unless the option's value is known."""
     if value not in known:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._translation.base import TranslationConfig, TranslationMethod, one_of
+from pansharp_bench.methods._translation.base import ContrastiveConfig, TranslationMethod, one_of
 from pansharp_bench.methods._translation.networks import BridgeGenerator
 from pansharp_bench.scene import Sensor
 
@@ -63,29 +63,19 @@ class Bridge:
 
 
 @dataclass(frozen=True)
-class BridgeConfig(TranslationConfig):
+class BridgeConfig(ContrastiveConfig):
     """Options of the bridge methods.
 
     ``timesteps`` T and variance ``tau`` of the bridge; ``time_mode`` released, chained or film (see
-    ``BridgeGenerator``); ``bridge_noise``: chains are stochastic. ``nce``: contrastive loss at ``nce_layers``
-    on ``nce_patches`` positions, also of B with its own translation if ``nce_identity``. Weights of the
-    losses: ``lambda_gan``, ``lambda_sb``, ``lambda_nce``. At inference ``nfe`` generator calls, the mean of
-    ``samples`` stochastic runs from ``inference_seed`` on.
+    ``BridgeGenerator``); ``bridge_noise``: chains are stochastic; ``lambda_sb`` weighs the bridge's loss. At
+    inference ``nfe`` generator calls, and the mean of ``samples`` stochastic runs from ``inference_seed`` on.
     """
 
     timesteps: int = 5
     tau: float = 0.01
     time_mode: str = "released"
     bridge_noise: bool = True
-    lambda_gan: float = 1.0
     lambda_sb: float = 1.0
-    lambda_nce: float = 1.0
-    nce: bool = True
-    nce_identity: bool = True
-    nce_layers: tuple[int, ...] = (0, 4, 8, 12, 16)
-    nce_patches: int = 256
-    nce_width: int = 256
-    nce_temperature: float = 0.07
     nfe: int = 5
     samples: int = 1
     inference_seed: int = 0

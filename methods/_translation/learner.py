@@ -26,9 +26,10 @@ from pansharp_bench.methods._translation.losses import (
     mean_patch_nce,
 )
 from pansharp_bench.methods._translation.networks import (
+    STEM,
+    Features,
     PatchGAN,
     ProjectionHeads,
-    Stem,
     draw_positions,
     initialise,
 )
@@ -195,14 +196,14 @@ class BridgeLearner(TranslationLearner):
         generator, discriminator, energy = (self.networks[k] for k in "GDE")
         source = draw.start[:n]
 
-        stem: Stem | None = None
+        stem: Features | None = None
 
         def generate(x: Tensor, k: int, z: Tensor) -> Tensor:
             nonlocal stem
             if k > 0 or not self.contrasted:
                 return generator(x, k, z)
-            image, whole = generator(x, k, z, keep_stem=True)
-            stem = whole.first(self.contrasted * n)
+            image, kept = generator(x, k, z, keep=(*(t for t in c.nce_layers if t < STEM), STEM))
+            stem = {layer: feature[: self.contrasted * n].detach() for layer, feature in kept.items()}
             return image
 
         with torch.no_grad():
@@ -240,11 +241,11 @@ class BridgeLearner(TranslationLearner):
             self.update(total, backward, *(k for k in self.optimizers if k not in "DE"))
         return {k: v.detach() for k, v in losses.items()}
 
-    def contrast(self, images: Tensor, stem: Stem, draw: BridgeDraw) -> Tensor:
+    def contrast(self, images: Tensor, stem: Features, draw: BridgeDraw) -> Tensor:
         """Contrastive loss of translated images against what they were made from, whose stem is given."""
         c, generator, heads = self.config, self.networks["G"], self.networks["F"]
         with torch.no_grad():
-            keys = heads(generator(None, 0, draw.nce_z, stem=stem, taps=c.nce_layers), draw.positions)
+            keys = heads(generator(None, 0, draw.nce_z, start=stem, taps=c.nce_layers), draw.positions)
         queries = heads(generator(images, 0, draw.nce_z, taps=c.nce_layers), draw.positions)
         return mean_patch_nce(queries, keys, c.nce_temperature)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -100,15 +100,9 @@ class TimePath(nn.Module):
         return self.layers(self.table[index : index + 1])
 
 
-class Stem(NamedTuple):
-    """The part of a generator's work that neither noise nor time enters, so it can be used again."""
+STEM = 11  # the number of the stem's last layer; neither noise nor time enters before it
 
-    taps: dict[int, Tensor]
-    out: Tensor
-
-    def first(self, n: int) -> Stem:
-        """That of the first n images, without gradient."""
-        return Stem({k: v[:n].detach() for k, v in self.taps.items()}, self.out[:n].detach())
+Features = dict[int, Tensor]
 
 
 class Generator(nn.Module):
@@ -145,34 +139,44 @@ class Generator(nn.Module):
         return [known[t] for t in taps]
 
     def forward(
-        self, x: Tensor | None, *, stem: Stem | None = None, taps: Sequence[int] = (), keep_stem: bool = False
-    ) -> Tensor | list[Tensor] | tuple[Tensor, Stem]:
-        """The image (N, outputs, H, W) in [-1, 1]; with ``taps`` instead the features at those layers,
-        computing no further than the last; with ``keep_stem`` also the stem's work, which a later call
-        takes as ``stem`` in place of ``x``."""
-        return self._run(x, (), stem, taps, keep_stem)
+        self,
+        x: Tensor | None,
+        *,
+        start: Features | None = None,
+        taps: Sequence[int] = (),
+        keep: Sequence[int] = (),
+    ) -> Tensor | list[Tensor] | tuple[Tensor, Features]:
+        """The image (N, outputs, H, W) in [-1, 1]. With ``taps`` instead the features at those layers,
+        computing no further than the last; with ``keep`` also those of these layers, by number. ``start``,
+        features kept by an earlier call (the layer ``STEM`` among them), replaces ``x`` and the stem's work.
+        """
+        return self._run(x, (), start, taps, keep)
 
     def _run(
-        self, x: Tensor | None, condition: tuple, stem: Stem | None, taps: Sequence[int], keep_stem: bool
-    ) -> Tensor | list[Tensor] | tuple[Tensor, Stem]:
-        if stem is None:
+        self,
+        x: Tensor | None,
+        condition: tuple,
+        start: Features | None,
+        taps: Sequence[int],
+        keep: Sequence[int],
+    ) -> Tensor | list[Tensor] | tuple[Tensor, Features]:
+        if start is None:
             assert x is not None
-            stem = self._stem(x)
-        h, features = stem.out, dict(stem.taps)
-        depth = max(taps) - 11 if taps else len(self.blocks)
-        for k, block in enumerate(self.blocks[: max(depth, 0)]):
+            start = self._stem(x)
+        h, features = start[STEM], dict(start)
+        depth = max(0, max(taps) - STEM) if taps else len(self.blocks)
+        for k, block in enumerate(self.blocks[:depth]):
             h = features[12 + k] = block(h, *condition)
         if taps:
             return [features[t] for t in taps]
         image = self._decode(h)
-        return (image, stem) if keep_stem else image
+        return (image, {k: features[k] for k in keep}) if keep else image
 
-    def _stem(self, x: Tensor) -> Stem:
+    def _stem(self, x: Tensor) -> Features:
         padded = F.pad(x, (3, 3, 3, 3), mode="reflect")
         tap4 = self.conv4(F.relu(instance_norm(self.conv1(padded))))
         tap8 = self.conv8(self.down(F.relu(instance_norm(tap4))))
-        out = self.down(F.relu(instance_norm(tap8)))
-        return Stem({0: padded, 4: tap4, 8: tap8}, out)
+        return {0: padded, 4: tap4, 8: tap8, STEM: self.down(F.relu(instance_norm(tap8)))}
 
     def _decode(self, h: Tensor) -> Tensor:
         h = F.relu(instance_norm(self.conv22(self.up(h))))
@@ -219,15 +223,15 @@ class BridgeGenerator(Generator):
         index: int,
         z: Tensor,
         *,
-        stem: Stem | None = None,
+        start: Features | None = None,
         taps: Sequence[int] = (),
-        keep_stem: bool = False,
-    ) -> Tensor | list[Tensor] | tuple[Tensor, Stem]:
+        keep: Sequence[int] = (),
+    ) -> Tensor | list[Tensor] | tuple[Tensor, Features]:
         """As Generator's, at time index ``index`` with noise ``z`` (N, 4 ngf)."""
         style = self.noise_path(z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt())
         if self.time_path is not None:
             style = torch.cat((style, self.time_path(index).expand(len(z), -1)), 1)
-        return self._run(x, (style,), stem, taps, keep_stem)
+        return self._run(x, (style,), start, taps, keep)
 
 
 class ModulatedBlock(nn.Module):

@@ -1,0 +1,30 @@
+"""UNSB: unpaired translation by a neural Schrödinger bridge (Kim et al., ICLR 2024)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pansharp_bench.methods._translation.bridge import BridgeConfig, BridgeMethod
+from pansharp_bench.methods._translation.learner import BridgeLearner
+from pansharp_bench.methods._translation.presets import PRESETS
+from pansharp_bench.registry import register_method
+from pansharp_bench.training import Learner, Trainer, UnpairedData
+
+
+@register_method(
+    "unsb",
+    title="UNSB",
+    kind="unpaired",
+    sees="pan",
+    training="unpaired",
+    paper="Unpaired Image-to-Image Translation via Neural Schrödinger Bridge",
+    year=2024,
+)
+class UNSB(BridgeMethod):
+    """Schrödinger bridge trained adversarially, with a contrastive loss that ties content to the source."""
+
+    Config = BridgeConfig  # type: ignore[assignment]
+    presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
+
+    def learner(self, data: UnpairedData, trainer: Trainer) -> Learner:
+        return BridgeLearner(self, data, trainer)
