@@ -138,17 +138,9 @@ class Trainer:
         progress: bool = True,
         identity: str = "",
     ) -> None:
-        kind = device.partition(":")[0]
-        if kind == "auto":
-            kind = "cuda" if torch.cuda.is_available() else "cpu"
-        if kind == "cuda" and not torch.cuda.is_available():
-            raise BenchError(
-                f"device {device!r} was asked for, but no CUDA device is present; use --device cpu"
-            )
-        if kind not in ("cpu", "cuda"):
-            raise BenchError(f"unknown device {device!r}; known are: auto, cpu, cuda, cuda:N")
-        index = int(device.partition(":")[2] or 0)
-        self.precision = ("bf16-mixed" if kind == "cuda" else "32-true") if precision == "auto" else precision
+        chosen = choose_device(device)
+        kind, index = chosen.type, chosen.index or 0
+        self.precision = choose_precision(chosen, precision)
         self.fabric = Fabric(
             accelerator=kind,
             devices=[index] if kind == "cuda" else 1,
