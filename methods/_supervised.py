@@ -83,16 +83,15 @@ class PairedMethod(TrainedMethod):
     """Height and width of PAN must be multiples of this; others are padded here and cropped back."""
 
     config: PairedConfig
+    peak: Tensor
 
     def __init__(self, sensor: Sensor, config: PairedConfig | None = None) -> None:
         super().__init__(sensor, config or self.configure("quick"))
         if sensor.ratio != 4:
             raise BenchError(f"this network is made for ratio 4; sensor {sensor.name!r} has {sensor.ratio}")
         self.net = self.network()
-
-    @property
-    def peak(self) -> float:
-        return self.config.peak or self.sensor.peak
+        # part of the state, for weights are worth nothing without the scale they were trained on
+        self.register_buffer("peak", torch.tensor(float(self.config.peak or sensor.peak)))
 
     def network(self) -> nn.Module:
         """The network with fresh weights."""
@@ -116,7 +115,7 @@ class PairedMethod(TrainedMethod):
     def fit(self, data: PairedData, trainer: Trainer) -> dict[str, Any]:
         """Train, and keep the state of least mean absolute error on the validation split."""
         c = self.config
-        self.net.to(trainer.device)
+        self.to(trainer.device)
         if c.channels_last:
             self.net.to(memory_format=torch.channels_last)
         if c.compile:
@@ -125,7 +124,11 @@ class PairedMethod(TrainedMethod):
         learner = self.learner(data, trainer, steps)
         every = max(1, steps // c.validations)
         summary = trainer.run(learner, steps, validate_every=every)
-        return asdict(summary) | {"peak": self.peak, "batch": learner.batch, "epochs": learner.epochs_done}
+        return asdict(summary) | {
+            "peak": float(self.peak),
+            "batch": learner.batch,
+            "epochs": learner.epochs_done,
+        }
 
     @torch.no_grad()
     def fuse(self, scene: Scene) -> Tensor:
@@ -144,11 +147,15 @@ class PairedMethod(TrainedMethod):
     def own_keys(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         if any(k.startswith("net.") for k in state):  # saved by a run of ours
             return state
-        return {f"net.{k}": v for k, v in self.authors_keys(state).items()}
+        return {"peak": self.authors_peak()} | {f"net.{k}": v for k, v in self.authors_keys(state).items()}
 
     def authors_keys(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """The authors' state dict under the network's keys; overridden where these are not the same."""
         return state
+
+    def authors_peak(self) -> Tensor:
+        """The DN that became 1 when the authors trained; overridden where that is not the sensor's peak."""
+        return self.peak
 
 
 @contextmanager

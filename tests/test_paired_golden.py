@@ -17,9 +17,11 @@ from goldens import GOLDEN, real_data, real_weights
 from torch import Tensor, nn
 
 from pansharp_bench import metrics
+from pansharp_bench.errors import BenchError
 from pansharp_bench.method import build
 from pansharp_bench.methods.canconv.layer import CANConv, filter_small
 from pansharp_bench.methods.canconv.network import CANNet
+from pansharp_bench.methods.dcpnet import DCPNet
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, as_sensor
 
@@ -46,6 +48,10 @@ def golden(name: str) -> Golden:
 def assert_near(ours: Tensor, theirs: Tensor, tolerance: float = FORWARD) -> None:
     span = (theirs.max() - theirs.min()).item()
     assert (ours - theirs).abs().max().item() <= tolerance * span
+
+
+def count(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
 
 
 def assert_gradients(net: nn.Module, norms: dict[str, float]) -> None:
@@ -106,6 +112,11 @@ def test_cannet(name):
     assert_gradients(net, about["grad_norm"])
 
 
+def test_canconv_parameter_counts():
+    assert [count(CANConv(c, c)) for c in (32, 64, 128)] == [20_793, 59_289, 191_577]
+    assert [count(CANNet(b)) for b in (4, 8)] == [785_118, 787_426]
+
+
 @pytest.mark.parametrize("sensor", ["qb", "gf2", "wv3"])
 def test_all_194_keys_of_released_canconv_weights_load(sensor):
     path = real_weights("canconv", f"cannet_{sensor}.pth")
@@ -145,3 +156,45 @@ def test_released_canconv_weights_score_on_real_scenes_as_the_authors_code_does(
     fused, truth = (x[..., 20:-21, 20:-21] for x in (method.fuse(scene), scene.gt))
     assert metrics.q2n(fused, truth).tolist() == pytest.approx(q, rel=0.02)
     assert metrics.ergas(fused, truth).tolist() == pytest.approx(ergas, rel=0.02)
+
+
+# -- DCPNet --
+
+
+@pytest.mark.parametrize("size", ["32", "64"])
+def test_dcpnet(size):
+    g = golden("dcpnet_b4_s31")
+    method = build(METHODS.get("dcpnet"), as_sensor("qb"))
+    net = method.net
+    net.load_state_dict(method.authors_keys(g.weights))
+    fused, upsampled = net(g.arrays[f"in{size}/pan"], g.arrays[f"in{size}/ms"])
+    assert_near(fused, g.arrays[f"out{size}/sr"])
+    assert_near(upsampled, g.arrays[f"out{size}/msup"])
+    gt, about = g.arrays[f"in{size}/gt"], g.about["sizes"][size]
+    loss = F.l1_loss(fused, gt) + 0.5 * F.l1_loss(upsampled, gt)
+    loss.backward()
+    assert loss.item() == pytest.approx(about["loss"], rel=1e-5)
+    norms = {k: torch.tensor(v) for k, v in about["grad_norm"].items()}
+    assert_gradients(net, {k: v.item() for k, v in method.authors_keys(norms).items()})
+
+
+def test_dcpnet_parameter_counts():
+    four, eight = DCPNet(4), DCPNet(8)
+    assert [count(four), count(eight)] == [1_395_228, 1_414_052]
+    modules = [four.pre_net, four.pan_net, four.ms_net, four.fusion_net]
+    assert [count(m) for m in modules] == [43_204, 394_272, 316_372, 641_380]
+
+
+def test_every_key_of_the_authors_dcpnet_has_its_place():
+    path = GOLDEN / "paired" / "state_dict_dcpnet_4band.tsv"
+    theirs = {}
+    for line in path.read_text().splitlines()[1:]:
+        key, shape, _ = line.split("\t")
+        theirs[key] = torch.zeros(json.loads(shape))
+    method = build(METHODS.get("dcpnet"), as_sensor("gf2"))
+    method.load_state_dict(method.own_keys(theirs))
+    assert all(p.abs().max() == 0 for p in method.parameters())
+    assert method.peak == 2047  # what their configuration divides GaoFen-2 by
+    theirs["ms_net.ms_rbs.2.conv1.bias"] += 1
+    with pytest.raises(BenchError, match=r"ms_net\.rb3\.conv1\.bias"):
+        method.own_keys(theirs)
