@@ -17,6 +17,7 @@ from pansharp_bench.scene import Scene, Sensor, Split
 
 Augment = Literal["none", "flips", "dihedral"]
 Pairing = Literal["disjoint", "independent"]
+_SLICE = 512  # samples read at a time
 
 
 class Resident:
@@ -40,16 +41,15 @@ class Resident:
         return self.images[index].float()
 
 
-def load_resident(
-    split: Split, keys: tuple[str, ...], device: torch.device, half: bool = False
-) -> dict[str, Resident]:
-    """These arrays of a whole split, on the device; read in slices so that the peak stays near one copy."""
-    parts: dict[str, list[Tensor]] = {k: [] for k in keys}
-    for start in range(0, len(split), 512):
-        scene = split[start : start + 512]
-        for key in keys:
-            parts[key].append(getattr(scene, key))
-    return {k: Resident(torch.cat(v), device, half) for k, v in parts.items()}
+def gather(split: Split, key: str, index: Tensor | None = None) -> Tensor:
+    """One array of a split, or of the samples of an ascending index: read in slices, (n, C, H, W) float32 DN."""
+    parts = []
+    for start in range(0, len(split), _SLICE):
+        chunk = split.read(key, slice(start, start + _SLICE))
+        if index is not None:
+            chunk = chunk[index[(index >= start) & (index < start + _SLICE)] - start]
+        parts.append(chunk)
+    return torch.cat(parts)
 
 
 def _draw(n: int, high: int, generator: torch.Generator, device: torch.device) -> Tensor:
@@ -88,7 +88,10 @@ class PairedData:
     half: bool = False
 
     def __post_init__(self) -> None:
-        self._arrays = load_resident(self.train, ("pan", "ms", "lms", "gt"), self.device, self.half)
+        self._arrays = {
+            key: Resident(gather(self.train, key), self.device, self.half)
+            for key in ("pan", "ms", "lms", "gt")
+        }
 
     def __len__(self) -> int:
         return len(self.train)
@@ -138,10 +141,10 @@ class UnpairedData:
         )
         self.pan_index, self.ms_index = self._halves(len(train), seed, pairing)
         valid_pan, valid_ms = self._halves(len(valid), seed, pairing)
-        self._pan = Resident(_gather(train, "pan", self.pan_index), device, half)
-        self._ms = Resident(_gather(train, target, self.ms_index), device, half)
-        self.valid_pan = _gather(valid, "pan", valid_pan).to(device)
-        self.valid_ms = _gather(valid, target, valid_ms).to(device)
+        self._pan = Resident(gather(train, "pan", self.pan_index), device, half)
+        self._ms = Resident(gather(train, target, self.ms_index), device, half)
+        self.valid_pan = gather(valid, "pan", valid_pan).to(device)
+        self.valid_ms = gather(valid, target, valid_ms).to(device)
 
     @staticmethod
     def _halves(n: int, seed: int, pairing: Pairing) -> tuple[Tensor, Tensor]:
@@ -186,13 +189,3 @@ class UnpairedData:
             "ms_samples": len(self._ms),
             "shared_samples": len(set(self.pan_index.tolist()) & set(self.ms_index.tolist())),
         }
-
-
-def _gather(split: Split, key: str, index: Tensor) -> Tensor:
-    wanted = set(index.tolist())
-    parts = []
-    for start in range(0, len(split), 512):
-        rows = [i - start for i in range(start, min(start + 512, len(split))) if i in wanted]
-        if rows:
-            parts.append(getattr(split[start : start + 512], key)[rows])
-    return torch.cat(parts)
