@@ -52,6 +52,13 @@ def gather(split: Split, key: str, index: Tensor | None = None) -> Tensor:
     return torch.cat(parts)
 
 
+def load_resident(
+    split: Split, keys: tuple[str, ...], device: torch.device, half: bool = False
+) -> dict[str, Resident]:
+    """These arrays of a whole split, on the device."""
+    return {key: Resident(gather(split, key), device, half) for key in keys}
+
+
 def _draw(n: int, high: int, generator: torch.Generator, device: torch.device) -> Tensor:
     return torch.randint(high, (n,), generator=generator, device=device)
 
@@ -88,10 +95,7 @@ class PairedData:
     half: bool = False
 
     def __post_init__(self) -> None:
-        self._arrays = {
-            key: Resident(gather(self.train, key), self.device, self.half)
-            for key in ("pan", "ms", "lms", "gt")
-        }
+        self._arrays = load_resident(self.train, ("pan", "ms", "lms", "gt"), self.device, self.half)
 
     def __len__(self) -> int:
         return len(self.train)
