@@ -11,10 +11,7 @@ from pansharp_bench.imaging import LaplacianPyramid
 from pansharp_bench.scene import as_sensor
 
 SENSORS = ("qb", "wv3")
-DEVICES = [
-    "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")),
-]
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 @pytest.fixture(scope="module", params=SENSORS)
