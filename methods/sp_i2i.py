@@ -43,7 +43,7 @@ class SPConfig(BridgeConfig):
     Gate: ``gating=False`` shows D the whole prediction. ``gate`` is ``free`` (levels independent) or
     ``monotone`` (no finer level weighs more than a coarser one: truly low-pass). ``gate_residual`` learns the
     residual's weight too, which leaves the colour scale unidentified; else it is 1. ``gate_penalty`` weighs
-    the mean weight of the bands. ``gate_detached``: the gate does not see gradients through its input.
+    the mean weight of the bands; ``gate_lr`` is the gate's learning rate in units of ``lr``. ``gate_detached``: the gate does not see gradients through its input.
     ``filter_real``: D sees B through the same weights.
 
     Consistency: ``lambda_sp``; level j weighs ``sp_falloff``^j, normalised to sum 1;
@@ -61,6 +61,7 @@ class SPConfig(BridgeConfig):
     gate: str = "monotone"
     gate_residual: bool = False
     gate_penalty: float = 0.0
+    gate_lr: float = 1.0
     gate_detached: bool = True
     filter_real: bool = False
     lambda_sp: float = 10.0
@@ -168,8 +169,9 @@ class SPLearner(BridgeLearner):
 
     config: SPConfig
 
-    def add_networks(self) -> None:
-        c, h, w = self.config, *(self.config.crop or s for s in self.data.patch_size)
+    def __init__(self, method: SPI2I, data: UnpairedData, trainer: Trainer) -> None:
+        super().__init__(method, data, trainer)
+        c, h, w = self.config, *(self.config.crop or s for s in data.patch_size)
         if c.bands > max_bands(h, w):
             most = max_bands(h, w) + (not c.levels_exclude_residual)
             raise BenchError(

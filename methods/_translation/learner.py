@@ -54,13 +54,15 @@ class TranslationLearner(Learner):
         """A network of this learner, freshly initialised."""
         self.networks[name] = initialise(network.to(self.device), self.draws)
 
-    def optimise(self) -> None:
-        """One Adam for each network, or each group of them (``"G gate"``: both under the key ``G``)."""
+    def optimise(self, **rates: float) -> None:
+        """An Adam for each network that has none yet; ``rates``: learning rates in units of ``lr``."""
         c = self.config
         constant = round(c.steps * (1 - c.decay))
         for name, network in self.networks.items():
+            if name in self.optimizers:
+                continue
             self.optimizers[name] = torch.optim.Adam(
-                network.parameters(), c.lr, (c.beta1, c.beta2), fused=True
+                network.parameters(), c.lr * rates.get(name, 1.0), (c.beta1, c.beta2), fused=True
             )
             self.schedulers[name] = LambdaLR(
                 self.optimizers[name], lambda done: linear_decay(done + 1, constant, c.steps - constant)
@@ -160,11 +162,7 @@ class BridgeLearner(TranslationLearner):
         if c.nce:
             self.add("F", ProjectionHeads(method.generator.tap_channels(c.nce_layers), c.nce_width))
         self.contrasted = (2 if c.nce_identity else 1) if c.nce else 0  # groups of the batch, from its front
-        self.add_networks()
         self.optimise()
-
-    def add_networks(self) -> None:
-        """Further networks of a subclass."""
 
     def draw(self) -> BridgeDraw:
         c, n = self.config, self.config.batch
