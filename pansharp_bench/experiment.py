@@ -124,7 +124,7 @@ def plan(spec: RunSpec) -> Plan:
     config = resolve_config(entry, preset, spec.options)
     learns = config is not None
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
-    protocols = _protocols(track, dataset)
+    protocols = _protocols(track, dataset, card)
     needed = _needed_splits(learns and spec.weights is None, protocols, dataset)
     described = _describe_dataset(dataset, dataset.files(*needed))
     identity = {
@@ -220,13 +220,14 @@ def _changed(entry: Entry[MethodCard], preset: str, config: TrainedMethod.Config
     return sorted(k for k, v in asdict(config).items() if v != usual[k])
 
 
-def _protocols(track: str, dataset: Dataset) -> list[Protocol]:
-    """The track's protocols that this dataset can serve."""
+def _protocols(track: str, dataset: Dataset, card: MethodCard) -> list[Protocol]:
+    """The track's protocols that this dataset can serve; to an oracle only those that have a reference."""
     chosen = []
     for protocol in TRACKS.get(track).obj:
         if protocol.split not in dataset.available():
             continue
-        if not protocol.needs_gt or "gt" in dataset.split(protocol.split).keys:
+        needs_gt = protocol.needs_gt or card.sees == "reference"
+        if not needs_gt or "gt" in dataset.split(protocol.split).keys:
             chosen.append(protocol)
     if not chosen:
         raise DataError(
