@@ -30,10 +30,12 @@ class Acquisition(NamedTuple):
 
     pan: np.ndarray  # (1, H, W)
     ms: np.ndarray  # (C, H/4, W/4)
-    truth: np.ndarray  # (C, H, W), with PAN's sharpness, without noise
+    truth: np.ndarray | None  # (C, H, W), with PAN's sharpness, without noise; where asked for
 
 
-def acquire(optics: Optics, rng: np.random.Generator, size: int, kind: str, centre: float) -> Acquisition:
+def acquire(
+    optics: Optics, rng: np.random.Generator, size: int, kind: str, centre: float, truth: bool
+) -> Acquisition:
     """An acquisition of ``size``² PAN pixels over a landscape of this kind.
 
     MS pixel i is centred on PAN coordinate 4i + ``centre``: 1.5 where a quarter of the PAN grid is to
@@ -45,7 +47,7 @@ def acquire(optics: Optics, rng: np.random.Generator, size: int, kind: str, cent
     aerosol = rng.uniform(*camera.haze)
     pixels = size + 2 * MARGIN
     canvas = Canvas(rng, pixels, camera.gsd, azimuth, np.radians(elevation))
-    draw(canvas, kind, optics.sensor)
+    draw(canvas, kind, camera.styles)
     textures = noise(rng, pixels, (2.0, 0.9, 2.4, 1.3))
     image = canvas.render(light(camera, elevation, aerosol, _GROUND), textures)
 
@@ -57,7 +59,7 @@ def acquire(optics: Optics, rng: np.random.Generator, size: int, kind: str, cent
         _record(rng, sharp @ pan @ sharp.T, optics.peak, camera.read[1], camera.shot[1]),
         _record(rng, np.stack([a @ b @ a.T for a, b in zip(coarse, bands, strict=True)]), optics.peak,
                 camera.read[0], camera.shot[0]),
-        (sharp @ bands @ sharp.T).clip(0, optics.peak),
+        (sharp @ bands @ sharp.T).clip(0, optics.peak) if truth else None,
     )  # fmt: skip
 
 

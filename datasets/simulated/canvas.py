@@ -7,7 +7,7 @@ bands per object, not per pixel, and a pixel's value is looked up, mixed and lit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
@@ -40,39 +40,44 @@ SUPER = 2  # fine cells per PAN pixel, each way
 ) = range(16)
 
 
-def noise(rng: np.random.Generator, n: int, exponents: Sequence[float], low: float = 0.0) -> np.ndarray:
-    """Random fields (len(exponents), n, n) of unit variance, power falling as frequency^-exponent; periodic.
+def noise(rng: np.random.Generator, n: int, exponents: Sequence[float]) -> np.ndarray:
+    """Random fields (len(exponents), n, n) of unit variance, power falling as frequency^-exponent.
 
-    Two fields come from one complex transform. ``low`` (cycles per cell) takes out everything coarser.
+    Two fields come from one complex transform: white noise in the frequency domain, split into the parts that
+    make a real and an imaginary field, each shaped its own way.
     """
-    f = np.hypot(scipy.fft.fftfreq(n)[:, None], scipy.fft.fftfreq(n)[None]).astype(np.float32)
-    f[0, 0] = 1
+    m = scipy.fft.next_fast_len(n)
     out = np.empty((len(exponents), n, n), np.float32)
     for i in range(0, len(exponents), 2):
         pair = exponents[i : i + 2]
-        white = rng.standard_normal((n, n, 2), dtype=np.float32).view(np.complex64)[..., 0]
-        fields = []
-        spectrum = scipy.fft.fft2(white) if pair[0] != pair[-1] else white
-        if pair[0] == pair[-1]:
-            shaped = scipy.fft.ifft2(spectrum * _amplitude(f, pair[0], low))
-            fields = [shaped.real, shaped.imag]
-        else:  # split the pair into its Hermitian parts, shape each its own way
-            mirror = np.conj(np.roll(spectrum[::-1, ::-1], 1, (0, 1)))
-            first, second = (spectrum + mirror) / 2, (spectrum - mirror) / 2j
-            shaped = scipy.fft.ifft2(
-                first * _amplitude(f, pair[0], low) + 1j * second * _amplitude(f, pair[1], low)
-            )
-            fields = [shaped.real, shaped.imag]
-        for j in range(len(pair)):
-            out[i + j] = fields[j] / fields[j].std()
+        white = rng.standard_normal((m, m, 2), dtype=np.float32).view(np.complex64)[..., 0]
+        if pair[0] != pair[-1]:
+            mirror = np.conj(np.roll(white[::-1, ::-1], 1, (0, 1)))
+            first, second = (white + mirror) / 2, (white - mirror) / 2
+            white = first * _amplitude(m, pair[0]) + second * _amplitude(m, pair[-1])
+        else:
+            white = white * _amplitude(m, pair[0])
+        fields = scipy.fft.ifft2(white, overwrite_x=True)
+        for j, part in zip(range(len(pair)), (fields.real, fields.imag), strict=False):
+            cut = part[:n, :n]
+            out[i + j] = cut / cut.std()
     return out
 
 
-def _amplitude(f: np.ndarray, exponent: float, low: float) -> np.ndarray:
-    amplitude = f ** np.float32(-exponent / 2)
-    amplitude[f < max(low, 1e-9)] = 0
-    amplitude[0, 0] = 0
-    return amplitude
+@lru_cache(maxsize=16)
+def _amplitude(n: int, exponent: float) -> np.ndarray:
+    f = np.hypot(scipy.fft.fftfreq(n)[:, None], scipy.fft.fftfreq(n)[None]).astype(np.float32)
+    f[0, 0] = np.inf
+    return f ** np.float32(-exponent / 2)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A part of the fine raster: ``inside`` says which cells, from row ``top`` and column ``left`` on."""
+
+    top: int
+    left: int
+    inside: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -177,16 +182,17 @@ class Canvas:
         self.rows: list[tuple[float, ...]] = []
         self.image = Image.new("I", (self.n, self.n), 0)
         self._pen = ImageDraw.Draw(self.image)
-        self.frame: Callable[[np.ndarray], np.ndarray] = lambda p: p
+        self.frame = Frame((0.0, 0.0), 0.0)
+        lean, side = np.tan(np.radians(rng.uniform(0, 9))), rng.uniform(0, 2 * np.pi)
+        self.view = lean * np.array([np.cos(side), np.sin(side)])  # metres a roof is displaced per metre of height
         self.crown = np.zeros((self.n, self.n), np.float32)  # height of trees above their ground
         self.leaf = np.zeros((self.n, self.n), np.uint16)  # tree object, 0: none
-        self.woods: list[tuple[np.ndarray, dict]] = []
         self.terrain: np.ndarray | None = None
 
     # -- objects ---------------------------------------------------------------------------------------
 
     def new(
-        self, a: str, b: str = "", mix: float = 0.0, *, bright: float = 1.0, vary: float = 0.06, slope: float = 0.03,
+        self, a: str, b: str = "", mix: float = 0.0, *, bright: float = 1.0, vary: float = 0.06, slope: float = 0.03, tint: float = 0.0,
         coarse: float = 0.05, fine: float = 0.04, mix_coarse: float = 0.0, mix_fine: float = 0.0,
         stripe: float = 0.0, mix_stripe: float = 0.0, period: float = 0.0, along: float = 0.0,
         height: float = 0.0, tilt: float = 1.0,
@@ -194,7 +200,7 @@ class Canvas:
         """A new object; returns its number.
 
         ``a`` and ``b`` are materials, mixed in the share ``mix`` (of b) plus noise; ``vary`` is the spread of
-        its brightness (log), ``slope`` of its spectral tilt; ``coarse`` and ``fine`` are amplitudes of texture
+        its brightness (log), ``slope`` of its spectral tilt (around ``tint``); ``coarse`` and ``fine`` are amplitudes of texture
         and ``stripe`` of parallel waves of ``period`` metres, whose lines run along the angle ``along``.
         """
         rng = self.rng
@@ -204,7 +210,7 @@ class Canvas:
         else:
             kx = ky = phase = 0.0
         self.rows.append((
-            NAMES[a], NAMES[b or a], bright * np.exp(vary * rng.standard_normal()), slope * rng.standard_normal(),
+            NAMES[a], NAMES[b or a], bright * np.exp(vary * rng.standard_normal()), tint + slope * rng.standard_normal(),
             mix, mix_coarse, mix_fine, mix_stripe, coarse, fine, stripe, kx, ky, phase, tilt, height,
         ))  # fmt: skip
         return len(self.rows)
@@ -215,10 +221,8 @@ class Canvas:
         return float(np.clip(cosine, 0.12, 1.8))
 
     def heading(self, angle: float) -> float:
-        """An angle of the current frame as an angle of the picture."""
-        p = self.frame(np.array([[0.0, 0.0], [np.cos(angle), np.sin(angle)]]))
-        d = p[1] - p[0]
-        return float(np.arctan2(d[1], d[0]))
+        """An angle of the current frame as an angle of the picture (bends are gentle and left out)."""
+        return angle + self.frame.angle
 
     # -- drawing ---------------------------------------------------------------------------------------
 
@@ -227,6 +231,31 @@ class Canvas:
         xy = self.frame(points)
         low, high = xy.min(0), xy.max(0)
         return bool((high > -margin).all() and (low < self.size + margin).all())
+
+    def lift(self, points: np.ndarray, height: float) -> np.ndarray:
+        """Points of the current frame, displaced as the oblique view displaces what stands this high."""
+        c, s = np.cos(self.frame.angle), np.sin(self.frame.angle)
+        return points + height * (np.array([[c, s], [-s, c]]) @ self.view)
+
+    def walls(self, q: np.ndarray, height: float, wall: str = "facade") -> np.ndarray:
+        """The sides of a building over a convex outline, as far as they are seen; returns its roof's outline."""
+        roof = self.lift(q, height)
+        if height * np.hypot(*self.view) > 0.5 * self.cell:
+            (ax, ay), (bx, by) = q[1] - q[0], q[2] - q[1]
+            turn = 1.0 if ax * by > ay * bx else -1.0
+            shift = roof[0] - q[0]
+            for i in range(len(q)):
+                edge = q[(i + 1) % len(q)] - q[i]
+                out = turn * np.array([edge[1], -edge[0]])
+                if out @ shift < 0:  # the side turned to the viewer
+                    head = self.heading(float(np.arctan2(out[1], out[0])))
+                    j = (i + 1) % len(q)
+                    sunny = float(np.clip(np.cos(head - self.azimuth) / np.tan(self.elevation), 0.0, 1.6))
+                    self.fill(
+                        np.array([q[i], q[j], roof[j], roof[i]]),
+                        self.new(wall, "glass", 0.25, vary=0.15, fine=0.08, height=0.7 * height, tilt=sunny),
+                    )
+        return roof
 
     def fill(self, outline: np.ndarray, number: int) -> None:
         """Fill a polygon (k, 2) of the current frame."""
@@ -261,13 +290,19 @@ class Canvas:
         self.fills(quads((p + q) / 2, np.stack([np.full(len(p), dash), np.full(len(p), width)], 1),
                          np.arctan2(d[:, 1], d[:, 0])), np.full(len(p), number))  # fmt: skip
 
-    def mask(self, outlines: Iterable[np.ndarray]) -> np.ndarray:
-        """Boolean fine raster of polygons of the current frame."""
-        image = Image.new("L", (self.n, self.n), 0)
+    def mask(self, outlines: Iterable[np.ndarray], within: np.ndarray) -> Mask:
+        """Boolean fine raster of polygons of the current frame, cut to the polygon ``within``."""
+        outer = self.frame(within) / self.cell - 0.5
+        low = np.maximum(np.floor(outer.min(0)), 0).astype(int)
+        high = np.minimum(np.ceil(outer.max(0)) + 1, self.n).astype(int)
+        if (high <= low).any():
+            return Mask(0, 0, np.zeros((0, 0), bool))
+        image, frame = (Image.new("L", tuple(high - low), 0) for _ in range(2))
         pen = ImageDraw.Draw(image)
         for outline in outlines:
-            pen.polygon((self.frame(outline) / self.cell - 0.5).ravel().tolist(), fill=1)
-        return np.asarray(image).view(bool)
+            pen.polygon((self.frame(outline) / self.cell - 0.5 - low).ravel().tolist(), fill=1)
+        ImageDraw.Draw(frame).polygon((outer - low).ravel().tolist(), fill=1)
+        return Mask(int(low[1]), int(low[0]), (np.asarray(image) & np.asarray(frame)).view(bool))
 
     # -- trees -----------------------------------------------------------------------------------------
 
@@ -294,25 +329,22 @@ class Canvas:
             height[higher] = h[higher]
             self.leaf[y0 : y0 + side, x0 : x0 + side][higher] = kind
 
-    def wood(self, area: np.ndarray, radius: float, species: Sequence[int]) -> None:
-        """A closed canopy over a boolean fine raster; crowns of about this radius (m), whole ones only."""
+    def wood(self, area: Mask, radius: float, species: Sequence[int]) -> None:
+        """A closed canopy over a mask; crowns of about this radius (m), whole ones only."""
         tile = canopy(CANOPY_RADII[np.abs(np.log(np.array(CANOPY_RADII) * self.cell / radius)).argmin()])
-        rows, columns = np.flatnonzero(area.any(1)), np.flatnonzero(area.any(0))
-        if len(rows) == 0:
+        h, w = area.inside.shape
+        if not area.inside.any():
             return
-        window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         shift = self.rng.integers(0, tile.height.shape[0], 2)
-        iy = (np.arange(rows[0], rows[-1] + 1) + shift[0]) % tile.height.shape[0]
-        ix = (np.arange(columns[0], columns[-1] + 1) + shift[1]) % tile.height.shape[0]
-        grid = np.ix_(iy, ix)
-        dy, dx = tile.dy[grid].astype(np.intp), tile.dx[grid].astype(np.intp)
-        y = (np.arange(rows[0], rows[-1] + 1)[:, None] + dy).clip(0, self.n - 1)
-        x = (np.arange(columns[0], columns[-1] + 1)[None] + dx).clip(0, self.n - 1)
+        grid = np.ix_(*((np.arange(k) + s) % tile.height.shape[0] for k, s in zip((h, w), shift, strict=True)))
+        y = (np.arange(h)[:, None] + tile.dy[grid]).clip(0, h - 1)
+        x = (np.arange(w)[None] + tile.dx[grid]).clip(0, w - 1)
+        window = np.s_[area.top : area.top + h, area.left : area.left + w]
         height = tile.height[grid] * np.float32(1.7 * radius)
-        here = area[y, x] & (height > self.crown[window])
+        here = area.inside[y, x] & (height > self.crown[window])
         kinds = np.asarray(species, np.uint16)[tile.kind[grid] % len(species)]
-        self.crown[window] = np.where(here, height, self.crown[window])
-        self.leaf[window] = np.where(here, kinds, self.leaf[window])
+        np.copyto(self.crown[window], height, where=here)
+        np.copyto(self.leaf[window], kinds, where=here)
 
     # -- light -----------------------------------------------------------------------------------------
 
@@ -451,9 +483,10 @@ CANOPY_RADII = (3, 4, 6, 8, 11, 15, 20, 28)  # cells
 
 
 @lru_cache(maxsize=len(CANOPY_RADII))
-def canopy(radius: int, n: int = 640) -> Canopy:
+def canopy(radius: int) -> Canopy:
     """A periodic tile of closed canopy: crowns of about this radius (cells), the highest dome wins."""
     rng = np.random.default_rng([78, radius])
+    n = max(320, 36 * radius)
     pitch = 1.45 * radius
     k = max(3, int(n / pitch))
     gy, gx = np.mgrid[:k, :k]

@@ -82,7 +82,7 @@ MATERIALS: dict[str, np.ndarray] = {
     "concrete-dark": _curve({400: 0.10, 450: 0.12, 500: 0.14, 550: 0.155, 600: 0.17, 700: 0.185, 1040: 0.20}),
     "paving": _soil(0.26, 0.45),
     "paint": _flat(0.62, 0.0, 0.6),
-    "membrane": _curve({400: 0.32, 430: 0.55, 470: 0.66, 550: 0.69, 700: 0.70, 900: 0.67, 1040: 0.64}),
+    "membrane": _curve({400: 0.25, 430: 0.40, 470: 0.47, 550: 0.50, 700: 0.51, 900: 0.49, 1040: 0.47}),
     "metal": _flat(0.34, 0.015),
     "metal-bright": _flat(0.52, 0.01),
     "metal-dark": _flat(0.16, 0.02),
@@ -151,7 +151,8 @@ class Camera:
 
     ``gsd`` is the PAN pixel (m); ``responses`` (C+1, wavelengths), PAN last; ``radiance_per_dn`` the absolute
     calibration (W/m²/sr/µm per DN) of each, PAN last; ``sun`` and ``haze`` the ranges of sun elevation
-    (degrees) and aerosol optical depth at 550 nm; ``mix`` the weights of the kinds of landscape; ``read`` and
+    (degrees) and aerosol optical depth at 550 nm; ``mix`` the weights of the kinds of landscape, in
+    one of the ``styles``; ``read`` and
     ``shot`` the noise: variance = read² + shot · DN, MS and PAN.
     """
 
@@ -161,6 +162,7 @@ class Camera:
     sun: tuple[float, float]
     haze: tuple[float, float]
     mix: dict[str, float]
+    styles: tuple[str, ...]
     read: tuple[float, float] = (1.2, 1.2)
     shot: tuple[float, float] = (0.010, 0.012)
 
@@ -179,13 +181,15 @@ CAMERAS: dict[str, Camera] = {
         (0.2359, 0.1453, 0.1785, 0.1353, 0.1620),
         sun=(38, 66), haze=(0.04, 0.16),
         mix={"suburb": 5, "dense": 2, "industry": 3, "farmland": 2, "river": 2, "hills": 1, "arid": 1, "campus": 2},
+        styles=("west", "west", "east", "south"),
     ),
     "gf2": Camera(
         0.85,
         np.stack([_band(450, 520), _band(520, 590), _band(630, 690), _band(770, 890), _pan(_GF2_PAN)]),
-        (0.150, 0.160, 0.158, 0.170, 0.165),
-        sun=(32, 48), haze=(0.30, 0.60),
+        (0.140, 0.165, 0.165, 0.180, 0.185),
+        sun=(26, 40), haze=(0.15, 0.40),
         mix={"slabs": 4, "dense": 4, "industry": 4, "farmland": 2, "river": 3, "campus": 1, "hills": 1},
+        styles=("winter", "winter", "east", "south"),
     ),
     "wv3": Camera(
         0.31,
@@ -194,6 +198,7 @@ CAMERAS: dict[str, Camera] = {
         (0.1965, 0.2322, 0.1542, 0.1559, 0.1923, 0.1320, 0.1238, 0.0908, 0.1995),
         sun=(40, 68), haze=(0.06, 0.25),
         mix={"suburb": 4, "dense": 4, "industry": 4, "campus": 3, "river": 2, "farmland": 1, "arid": 2, "slabs": 2},
+        styles=("west", "west", "south", "dry", "east"),
     ),
 }  # fmt: skip
 

@@ -28,9 +28,9 @@ def scene(optics: Optics, seed: int, split: str, index: int, kind: str) -> dict[
     """pan (1,H,W) and ms (C,H/4,W/4), uint16; at full resolution also the true MS, gt (C,H,W) float32."""
     rng = rng_of(optics.sensor, seed, split, index)
     if split == "full":
-        got = acquire(optics, rng, 512, kind, centre=2.0)
+        got = acquire(optics, rng, 512, kind, centre=2.0, truth=True)
         return {"pan": got.pan, "ms": got.ms, "gt": got.truth}
-    got = acquire(optics, rng, 1024, kind, centre=1.5)
+    got = acquire(optics, rng, 1024, kind, centre=1.5, truth=False)
     return {"pan": got.pan, "ms": got.ms}
 
 
