@@ -22,6 +22,12 @@ from pansharp_bench.method import build
 from pansharp_bench.methods.canconv.layer import CANConv, filter_small
 from pansharp_bench.methods.canconv.network import CANNet
 from pansharp_bench.methods.dcpnet import DCPNet
+from pansharp_bench.methods.pancrafter.network import (
+    Condition,
+    PaperPANCrafter,
+    ReleasePANCrafter,
+    resize,
+)
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, as_sensor
 
@@ -188,7 +194,7 @@ def test_dcpnet_parameter_counts():
 def test_every_key_of_the_authors_dcpnet_has_its_place():
     path = GOLDEN / "paired" / "state_dict_dcpnet_4band.tsv"
     theirs = {}
-    for line in path.read_text().splitlines()[1:]:
+    for line in path.read_text().strip().splitlines()[1:]:
         key, shape, _ = line.split("\t")
         theirs[key] = torch.zeros(json.loads(shape))
     method = build(METHODS.get("dcpnet"), as_sensor("gf2"))
@@ -198,3 +204,48 @@ def test_every_key_of_the_authors_dcpnet_has_its_place():
     theirs["ms_net.ms_rbs.2.conv1.bias"] += 1
     with pytest.raises(BenchError, match=r"ms_net\.rb3\.conv1\.bias"):
         method.own_keys(theirs)
+
+
+# -- PAN-Crafter --
+
+
+def release() -> tuple[ReleasePANCrafter, Golden]:
+    g = golden("pancrafter_release_b4_h64_d2222_32px_s41")
+    net = ReleasePANCrafter(g.about["bands"], g.about["hidden"], g.about["num_heads"], dropout=0.0)
+    net.load_state_dict(g.weights)
+    return net, g
+
+
+def test_pancrafter_release():
+    net, g = release()
+    pan, ms, lpan, gt = (g.arrays[f"in/{k}"] for k in ("pan", "ms", "lpan", "gt"))
+    mode = g.arrays["in/switch"].long()
+    assert mode.tolist() == [0, 1]  # the first sample in PAN mode, the second in MS mode
+    residual = net.residual(pan, ms, lpan, mode)
+    assert_near(residual, g.arrays["out/residual"])
+    base = torch.stack([resize(lpan, (32, 32))[0].expand(4, -1, -1), resize(ms, (32, 32))[1]])
+    assert_near(base + residual, g.arrays["out/rec"])
+    target = torch.stack([pan[0].expand(4, -1, -1), gt[1]])
+    loss = sum(F.l1_loss(base[i] + residual[i], target[i]) for i in (0, 1))
+    loss.backward()
+    assert loss.item() == pytest.approx(g.about["loss"], rel=1e-5)
+    norms = g.about["grad_norm"]
+    assert [k for k, v in norms.items() if v is None] == [k for k in norms if ".k_pan." in k]
+    assert_gradients(net, {k: v or 0.0 for k, v in norms.items()})
+
+
+def test_pancrafter_release_attention():
+    net, g = release()
+    images = (g.arrays[f"attn/{k}"] for k in ("ms", "lpan", "pan"))
+    at = Condition(*images, g.arrays["in/switch"].long())
+    block, x = net.cond3_e, g.arrays["attn/x"]
+    of_pan, of_ms = block.attn(x, at)
+    assert_near(of_pan, g.arrays["attn/x_pan"])
+    assert_near(of_ms, g.arrays["attn/x_ms"])
+    assert_near(block(x, at, net.tell(at.mode)), g.arrays["attn/out_block_cond3_e"])
+
+
+def test_pancrafter_parameter_counts():
+    """The paper gives 7.17 M for its network; exact figures are those of an independent re-implementation."""
+    assert [count(ReleasePANCrafter(b)) for b in (4, 8)] == [9_902_756, 9_968_808]
+    assert [count(PaperPANCrafter(b)) for b in (4, 8)] == [7_129_476, 7_207_816]
