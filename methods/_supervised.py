@@ -62,6 +62,25 @@ class PairedConfig(TrainedMethod.Config):
             raise ValueError("batch and validations must be at least 1, and nothing may be negative")
 
 
+LIGHT: dict[str, dict[str, Any]] = {
+    "quick": {"steps": 600, "batch": 16, "lr": 1e-3, "schedule": "cosine", "validations": 3},
+    "standard": {"steps": 20_000, "batch": 32, "lr": 1e-3, "schedule": "cosine"},
+}
+"""Presets of the small convolutional networks, beside each one's own ``paper``."""
+
+
+class ResidualBlock(nn.Module):
+    """conv, ReLU, conv, and a skip."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(torch.relu(self.conv1(x)))
+
+
 class Batch(NamedTuple):
     """Registered samples divided by the peak: pan (N, 1, H, W), ms (N, C, H/4, W/4), lms and gt (N, C, H, W);
     ``index`` (N,) says which training samples they are, ``epoch`` (from 1) how often those were seen."""
