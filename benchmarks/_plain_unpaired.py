@@ -9,6 +9,7 @@ both the same weights; and a step takes the same draws as the fast learner's ``l
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -177,7 +178,7 @@ class PlainPatchGAN(nn.Module):
 
 def literal_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
     """(N, p, d) twice -> (N p,): cross entropy with the positive first and -10 on the negatives' diagonal."""
-    n, p, d = query.shape
+    n, p = query.shape[:2]
     key = key.detach()
     positive = (query * key).sum(-1).reshape(-1, 1)
     negative = torch.bmm(query, key.transpose(1, 2))
@@ -242,6 +243,7 @@ def bridge_step(
     states = []
     with torch.no_grad():
         for g, x in enumerate(groups):
+            end = x
             for k in range(i + 1):
                 if k > 0:
                     step = times[k] - times[k - 1]
@@ -343,10 +345,8 @@ def plain_networks(
         plain["E"] = PlainPatchGAN(4 * channels, c.ndf, timed=True)
     first = next(fast["G"].parameters())
     for name, network in plain.items():
-        missing, unexpected = network.to(first).load_state_dict(fast[name].state_dict(), strict=False)
-        assert not unexpected, unexpected
-    import copy
-
+        unknown = network.to(first).load_state_dict(fast[name].state_dict(), strict=False).unexpected_keys
+        assert not unknown, unknown
     return plain | {name: copy.deepcopy(fast[name]) for name in ("F", "gate") if name in fast}
 
 

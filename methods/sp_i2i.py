@@ -43,8 +43,9 @@ class SPConfig(BridgeConfig):
     Gate: ``gating=False`` shows D the whole prediction. ``gate`` is ``free`` (levels independent) or
     ``monotone`` (no finer level weighs more than a coarser one: truly low-pass). ``gate_residual`` learns the
     residual's weight too, which leaves the colour scale unidentified; else it is 1. ``gate_penalty`` weighs
-    the mean weight of the bands; ``gate_lr`` is the gate's learning rate in units of ``lr``. ``gate_detached``: the gate does not see gradients through its input.
-    ``filter_real``: D sees B through the same weights.
+    the mean weight of the bands; ``gate_lr`` is the gate's learning rate in units of ``lr``.
+    ``gate_detached``: the gate passes no gradient on through its input. ``filter_real``: D sees B through the
+    same weights.
 
     Consistency: ``lambda_sp``; level j weighs ``sp_falloff``^j, normalised to sum 1;
     ``sp_include_residual`` ties the residual too (always so where there is no band). ``sp_chroma`` weighs a
@@ -80,6 +81,11 @@ class SPConfig(BridgeConfig):
     def bands(self) -> int:
         """Band-pass levels of the pyramid."""
         return self.levels if self.levels_exclude_residual else self.levels - 1
+
+    @property
+    def gated(self) -> bool:
+        """Whether there is a weight to learn."""
+        return self.gating and (self.bands > 0 or self.gate_residual)
 
 
 class Gate(nn.Module):
@@ -178,7 +184,7 @@ class SPLearner(BridgeLearner):
                 f"option levels={c.levels}: training images of {h} x {w} have pyramids of at most {most} levels"
             )
         self.pyramid = LaplacianPyramid(c.bands)
-        if c.gating:
+        if c.gated:
             gate = Gate(
                 self.data.sensor.channels, c.bands, c.timesteps, c.gate == "monotone", c.gate_residual
             )
@@ -186,7 +192,7 @@ class SPLearner(BridgeLearner):
 
     def show(self, fake: Tensor, draw: BridgeDraw) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         c = self.config
-        if not c.gating:
+        if not c.gated:
             return fake, draw.target, {}
         weights = self.networks["gate"](fake.detach() if c.gate_detached else fake, draw.index)
         real = self.pyramid.gate(draw.target, weights.detach()) if c.filter_real else draw.target
@@ -201,7 +207,7 @@ class SPLearner(BridgeLearner):
         if c.sp_chroma:
             losses["chroma"] = chroma_loss(fake, c)
             total = total + c.sp_chroma * losses["chroma"]
-        if c.gating and c.gate_penalty:
+        if c.gated and c.gate_penalty:
             total = total + c.gate_penalty * self.opened
         return total
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -12,10 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pansharp_bench.errors import BenchError
+from pansharp_bench.methods._translation.base import selection_score
 from pansharp_bench.methods.cut import CUTLearner
 from pansharp_bench.registry import METHODS
-from pansharp_bench.scene import Sensor
-from pansharp_bench.training import Trainer
+from pansharp_bench.scene import Scene, Sensor, Split
+from pansharp_bench.training import Interrupted, Trainer, UnpairedData
 
 NAMES = ("unsb", "cut", "fastcut", "sp-i2i")
 TINY = {
@@ -114,3 +117,221 @@ def test_a_step_equals_the_plain_formulation(
             torch.testing.assert_close(
                 parameter.grad, published[part].grad, rtol=1e-6, atol=1e-12, msg=f"{key}.{part}"
             )
+
+
+class Tagged(Split):
+    """Scene i is constant: PAN of value 2i + 1, every MS of value 2i + 2, so whatever is drawn says its origin."""
+
+    name, sensor, keys = "train", SENSOR, ("pan", "ms", "lms", "gt")
+
+    def __init__(self, scenes: int, side: int = 16) -> None:
+        self.scenes, self.side = scenes, side
+
+    def __len__(self) -> int:
+        return self.scenes
+
+    def __getitem__(self, index: int | slice) -> Scene:
+        chosen = torch.arange(self.scenes)[index].reshape(-1, 1, 1, 1).float()
+        pan = (2 * chosen + 1).expand(-1, 1, self.side, self.side)
+        ms = (2 * chosen + 2).expand(-1, 3, self.side, self.side)
+        return Scene(SENSOR, pan, ms[..., ::4, ::4], ms, ms)
+
+
+class Textured(Tagged):
+    """Small scenes with texture, whose MS are darkened, blurred PAN."""
+
+    def __getitem__(self, index: int | slice) -> Scene:
+        draws = torch.Generator().manual_seed(self.scenes)
+        pan = torch.nn.functional.avg_pool2d(
+            torch.rand(self.scenes, 1, self.side + 2, self.side + 2, generator=draws) * 255, 3, 1
+        )[index].reshape(-1, 1, self.side, self.side)
+        ms = (
+            torch.nn.functional.avg_pool2d(pan, 4).expand(-1, 3, -1, -1)
+            * torch.tensor([0.9, 0.6, 0.3])[:, None, None]
+        )
+        lms = torch.nn.functional.interpolate(ms, scale_factor=4, mode="bilinear")
+        return Scene(SENSOR, pan.round(), ms, lms, lms)
+
+
+def unpaired_data(
+    split: type[Tagged] = Textured, side: int = 32, seed: int = 0, **options: Any
+) -> UnpairedData:
+    return UnpairedData(SENSOR, split(12, side), split(6, side), torch.device("cpu"), seed, **options)
+
+
+def origins(images: Tensor) -> set[int]:
+    """Scene numbers that tagged images come from."""
+    return set(((images.unique().round().long() - 1) // 2).tolist())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_sampler_never_serves_pan_and_ms_of_one_scene(seed: int) -> None:
+    data = unpaired_data(Tagged, 16, seed)
+    draws = torch.Generator().manual_seed(seed)
+    pan, ms = set(), set()
+    for _ in range(40):
+        pan |= origins(data.source(8, draws))
+        ms |= origins(data.target(8, draws))
+    assert not pan & ms
+    assert pan | ms == set(range(12))  # and every scene serves one side
+    assert origins(data.all_pan()) == pan and origins(data.all_ms()) == ms
+    assert not origins(data.valid_pan) & origins(data.valid_ms)
+    assert data.describe()["shared_samples"] == 0
+
+
+class Garbled(Textured):
+    """Textured, but the MS of every scene that serves PAN, and the PAN of those that serve MS, is another."""
+
+    def __getitem__(self, index: int | slice) -> Scene:
+        scene = super().__getitem__(index)
+        serves_pan, _ = UnpairedData._halves(self.scenes, 0, "disjoint")
+        chosen = torch.isin(torch.arange(self.scenes), serves_pan)[index].reshape(-1, 1, 1, 1)
+        pan = torch.where(chosen, scene.pan, 255 - scene.pan)
+        other = scene.lms.flip(1, 2).roll(3, -1)
+        return Scene(SENSOR, pan, scene.ms * 0, torch.where(chosen, other, scene.lms), other * 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_never_uses_ms_of_a_scene_whose_pan_it_uses(name: str, tmp_path: Path) -> None:
+    """Other MS in the scenes that serve PAN, other PAN in those that serve MS: not one weight changes."""
+    states = []
+    for split in (Textured, Garbled):
+        method = build(name)
+        method.fit(unpaired_data(split), Trainer(None, "cpu", progress=False))
+        states.append(method.state_dict())
+    assert not torch.equal(Textured(12)[:].lms, Garbled(12)[:].lms)
+    for key, value in states[0].items():
+        assert torch.equal(value, states[1][key]), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inference_sees_pan_alone(name: str) -> None:
+    method = build(name)
+    scene = Textured(3, 32)[:]
+    visible = scene.seen_by(method.card)
+    assert visible.ms is None and visible.lms is None and visible.gt is None
+    method.eval()
+    assert torch.equal(method.fuse(visible), method.fuse(scene))  # given more, it looks at no more
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_end_to_end(name: str, tmp_path: Path) -> None:
+    """A short training runs, is logged, and its result is in range, repeatable, and the same image by image."""
+    data = unpaired_data()
+    trainer = Trainer(tmp_path, "cpu", progress=False)
+    method = build(name)
+    report = method.fit(data, trainer)
+    assert report["summary"]["steps"] == 4 and report["summary"]["best_score"] is not None
+    scene = Textured(3, 50)[:]  # not a multiple of 4
+    fused = method.fuse(scene)
+    assert fused.shape == (3, 3, 50, 50) and fused.dtype == torch.float32
+    assert fused.min() >= 0 and fused.max() <= SENSOR.peak
+    assert torch.equal(fused, method.fuse(scene))
+    for k in range(3):
+        torch.testing.assert_close(method.fuse(scene[k]), fused[k : k + 1], atol=2e-2, rtol=0)
+    again = build(name)
+    again.load_state_dict(method.state_dict())
+    assert torch.equal(again.fuse(scene), fused)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_resume_is_exact(name: str, tmp_path: Path) -> None:
+    def fit(folder: Path, resume: bool = False, stop: int = 0) -> nn.Module:
+        trainer = Trainer(folder, "cpu", seed=5, progress=False, resume=resume)
+        method = build(name, steps=5)
+        if stop:  # run as if interrupted after so many steps: the last validation's draws included
+            original = method.learner
+
+            def stopping(*args: Any) -> Any:
+                learner = original(*args)
+                step, done = learner.step, [0]
+
+                def counted(backward: Any) -> dict[str, Tensor]:
+                    done[0] += 1
+                    if done[0] == stop:
+                        signal.raise_signal(signal.SIGINT)
+                    return step(backward)
+
+                learner.step = counted
+                return learner
+
+            method.learner = stopping
+        method.fit(unpaired_data(), trainer)
+        return method
+
+    whole = fit(tmp_path / "whole")
+    with pytest.raises(Interrupted, match="after step 3"):
+        fit(tmp_path / "torn", stop=3)
+    resumed = fit(tmp_path / "torn", resume=True)
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_normalisation_is_global_and_undone_exactly() -> None:
+    data = unpaired_data()
+    method = build("cut")
+    method.normaliser.measure(data)
+    ms = data.all_ms()
+    torch.testing.assert_close(method.normaliser.restore(method.normaliser.ms(ms)), ms, atol=1e-3, rtol=0)
+    inside = (method.normaliser.ms(ms).abs() <= 1).float().mean()
+    assert 0.99 < inside < 1
+    low, high = method.normaliser.pan_range[0]
+    expected = torch.quantile(data.all_pan().flatten(), torch.tensor([0.001, 0.999]))
+    torch.testing.assert_close(torch.stack((low, high)), expected, atol=1.0, rtol=0)
+    peak = build("cut").normaliser
+    assert peak.pan(torch.tensor([[[[0.0, SENSOR.peak]]]])).flatten().tolist() == [-1, 1, -1, 1, -1, 1]
+
+
+def test_selection_prefers_the_right_spectrum_and_structure() -> None:
+    scene = Textured(40, 32)[:]
+    other = Textured(41, 32)[:]
+    right = selection_score(other.lms, other.pan, scene.lms)
+    assert right < selection_score(other.lms * 1.3, other.pan, scene.lms)  # brightness
+    assert right < selection_score(other.lms.flip(1), other.pan, scene.lms)  # colours
+    assert right < selection_score(other.lms.flip(-1), other.pan, scene.lms)  # structure
+    pooled = other.lms.transpose(0, 1).flatten(1)
+    shuffled = torch.stack([row[torch.randperm(row.numel())] for row in pooled])  # bands not together
+    shuffled = shuffled.unflatten(1, (41, 32, 32)).transpose(0, 1)
+    assert right < selection_score(shuffled, other.pan, scene.lms)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("sp-i2i", {"levels": 0}, "levels=0"),
+        ("sp-i2i", {"gate": "open"}, "free, monotone"),
+        ("sp-i2i", {"nfe": 6}, "between 1 and timesteps=5"),
+        ("unsb", {"time_mode": "x"}, "released, chained, film"),
+        ("unsb", {"timesteps": 1}, "timesteps=1"),
+        ("unsb", {"nce_layers": (0, 17)}, "layer 17 cannot be tapped"),
+        ("cut", {"flip_equivariance": True}, "nce_identity=false"),
+        ("cut", {"stretch": "no"}, "percentile, peak"),
+        ("cut", {"decay": 2.0}, "between 0 and 1"),
+        ("fastcut", {"batch": 0}, "at least 1"),
+    ],
+)
+def test_wrong_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BenchError, match=message):
+        build(name, **options)
+
+
+def test_crops_larger_than_the_patches_are_refused() -> None:
+    method = build("cut", crop=64)
+    with pytest.raises(BenchError, match="crop=64"):
+        method.fit(unpaired_data(), Trainer(None, "cpu", progress=False))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", NAMES)
+def test_cuda_gives_what_the_cpu_gives(name: str) -> None:
+    method = build(name).eval()
+    scene = Textured(2, 64)[:]
+    on_cpu = method.fuse(scene)
+    on_gpu = method.cuda().fuse(scene.to("cuda"))
+    assert (on_gpu.cpu() - on_cpu).abs().max() < 1e-3 * SENSOR.peak
+    method.cpu()
+    report = method.cuda().fit(
+        UnpairedData(SENSOR, Textured(12, 32), Textured(6, 32), torch.device("cuda")),
+        Trainer(None, "cuda", progress=False),
+    )
+    assert report["summary"]["steps"] == 4
