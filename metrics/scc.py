@@ -17,7 +17,7 @@ def scc(fused: Tensor, reference: Tensor) -> Tensor:
     filter sees zeros beyond the border.
 
     Args:
-        fused, reference: (N, C, H, W) DN, H and W at least 3.
+        fused, reference: (N, C, H, W) DN, H and W at least 4.
 
     Returns:
         (N,) float64; NaN for an image of zeros.
@@ -30,7 +30,7 @@ def scc(fused: Tensor, reference: Tensor) -> Tensor:
     >>> scc(2 * reference, reference).round(decimals=9)
     tensor([1.], dtype=torch.float64)
     """
-    check_shapes(fused, reference, smallest=3)
+    check_shapes(fused, reference, smallest=4)
     sums = in_pieces(_edge_sums, planes(fused), planes(reference))
     products, power_f, power_g = sums.view(*fused.shape[:2], 3).sum(1).unbind(1)
     return products / (power_f * power_g).sqrt()
