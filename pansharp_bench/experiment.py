@@ -17,13 +17,14 @@ from safetensors.torch import save_file
 
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError
-from pansharp_bench.method import FunctionMethod, TrainedMethod, build, resolve_config
+from pansharp_bench.figures import compare_scene, training_curves
+from pansharp_bench.method import TrainedMethod, build, resolve_config
 from pansharp_bench.protocols.evaluate import Evaluation, Protocol, evaluate
 from pansharp_bench.record import Record
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import Dataset, FileIdentity, SplitName
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
-from pansharp_bench.training.loop import choose_device, choose_precision
+from pansharp_bench.training.loop import LOG, choose_device, choose_precision
 
 DATA_VARIABLE = "PANSHARP_DATA"
 Say = Callable[[str], None]
@@ -171,8 +172,10 @@ def run(
     trainer = Trainer(folder, str(device), identity["precision"], spec.seed, resume, progress, it.sha256)
     method = build(it.entry, dataset.sensor, it.config)
 
+    title = f"{it.entry.card.label} · {dataset.name}"
     training: dict[str, Any] = {}
     weights: dict[str, Any] = {}
+    drawn: list[Path] = []
     checkpoint = None
     if isinstance(method, TrainedMethod):
         if spec.weights:
@@ -180,6 +183,8 @@ def run(
             training = {"weights_from": spec.weights.name}
         else:
             training = _fit(method, dataset, trainer)
+            curves = training_curves(folder / LOG, folder / "pictures" / "training.png", title)
+            drawn += [curves] if curves else []
         method.to(device).eval()
         checkpoint = folder / "weights.safetensors"
         weights = {"sha256": _save_weights(method, checkpoint), **identity["weights"]}
@@ -187,13 +192,15 @@ def run(
 
     scores: dict[str, Any] = {}
     inference: dict[str, Any] = {}
-    drawn: list[Path] = []
     for split_name in dict.fromkeys(p.split for p in it.protocols):
         asked = [p for p in it.protocols if p.split == split_name]
         result = evaluate(method, dataset.split(split_name), asked, device, pictures, progress)
         scores |= {k: records.summarise(v) for k, v in result.scores.items()}
         inference[split_name] = _timing(result)
-        drawn += _draw(method, dataset, split_name, result, folder)
+        for index, fused in enumerate(result.fused):
+            picture = folder / "pictures" / f"{split_name}-{index:02d}.png"
+            where = f"{title} · {split_name} resolution, scene {index}"
+            drawn.append(compare_scene(dataset.split(split_name)[index], fused, picture, where))
 
     made = Record(
         schema=records.SCHEMA,
@@ -302,25 +309,6 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _draw(
-    method: FunctionMethod | TrainedMethod,
-    dataset: Dataset,
-    split_name: str,
-    result: Evaluation,
-    folder: Path,
-) -> list[Path]:
-    from pansharp_bench.figures import compare_scene
-
-    paths = []
-    for index, fused in enumerate(result.fused):
-        scene = dataset.split(split_name)[index]
-        path = folder / "pictures" / f"{split_name}-{index:02d}.png"
-        title = f"{method.card.label} · {dataset.name} · {split_name} resolution, scene {index}"
-        compare_scene(scene, fused, path, title)
-        paths.append(path)
-    return paths
 
 
 def _device_name(device: torch.device) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,44 @@ def compare_scene(scene: Scene, fused: Tensor, path: Path, title: str = "") -> P
     for axis in axes:
         axis.set_axis_off()
     figure.suptitle(title, fontsize=11)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+    return path
+
+
+def training_curves(log: Path, path: Path, title: str = "") -> Path | None:
+    """Losses against steps from a log of JSON lines; None where the log holds none.
+
+    Numbered quantities of one name (``gate0``, ``gate1``, …) share a panel, all others have their own.
+    """
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for line in lines:
+        for name, value in line.items():
+            if name not in ("step", "seconds"):
+                panel = panels.setdefault(name.rstrip("0123456789") or name, {})
+                panel.setdefault(name, []).append((line["step"], value))
+    if not panels:
+        return None
+    plt = _pyplot()
+    columns = min(len(panels), 4)
+    rows = -(-len(panels) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(3.4 * columns, 2.4 * rows), layout="constrained", squeeze=False
+    )
+    for axis, (name, curves) in zip(axes.flat, panels.items(), strict=False):
+        for label, points in curves.items():
+            axis.plot(
+                *zip(*points, strict=True), lw=1.2, label=label, marker="." if len(points) < 2 else None
+            )
+        axis.set_title(name, fontsize=10)
+        axis.tick_params(labelsize=8)
+        if len(curves) > 1:
+            axis.legend(fontsize=7)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    figure.suptitle(f"{title} · means between log entries, against steps", fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
     plt.close(figure)

@@ -66,7 +66,9 @@ def test_scores_are_those_of_the_metrics_on_the_cut_image(go):
 
 
 def test_a_trained_method_learns_and_its_weights_are_recorded(go):
-    better = go("gain").record
+    outcome = go("gain")
+    assert "training.png" in [p.name for p in outcome.pictures]
+    better = outcome.record
     worse = go("half").record
     assert better.protocols["reduced"]["mean"]["ERGAS"] < worse.protocols["reduced"]["mean"]["ERGAS"]
     assert better.weights["parameters"] == 4 and len(better.weights["sha256"]) == 64
