@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ def in_pieces(function: Callable[..., Tensor], *images: Tensor) -> Tensor:
     that the allocator gives back to the system after every operation, make it several times as fast.
     """
     size = max(1, _PIECE // max(1, images[0][:1].numel()))
-    if images[0].is_cuda or len(images[0]) <= size:
+    if images[0].device.type != "cpu" or len(images[0]) <= size:
         return function(*(x.double() for x in images))
     pieces = zip(*(x.split(size) for x in images), strict=True)
     return torch.cat([function(*(x.double() for x in piece)) for piece in pieces])
@@ -50,17 +51,16 @@ def box_sum(x: Tensor, size: int) -> Tensor:
     """
     for dim in (-2, -1):
         count = x.shape[dim] - size + 1
-        total, start, width = None, 0, 1
+        parts, start, width = [], 0, 1
         for bit in reversed(f"{size:b}"):
             if bit == "1":
-                part = x.narrow(dim, start, count)
-                total = part if total is None else total + part
+                parts.append(x.narrow(dim, start, count))
                 start += width
             if start < size:
                 rest = x.shape[dim] - width
                 x = x.narrow(dim, 0, rest) + x.narrow(dim, width, rest)
                 width *= 2
-        x = total
+        x = reduce(torch.add, parts)
     return x
 
 

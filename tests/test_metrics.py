@@ -304,6 +304,13 @@ def test_no_reference_scores_are_products(seed: int, camera: tuple[str, int]) ->
     torch.testing.assert_close(given_lms, hybrid, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", OWN)
+def test_everything_is_computed_where_the_images_are(name: str) -> None:
+    """The meta device refuses to be mixed with another one, and holds no values to look at from Python."""
+    found = scores(name, mapped(images(n=2), lambda x: x.to("meta")))
+    assert found.device.type == "meta" and found.shape[1] == 2
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("c", [4, 8])
 @pytest.mark.parametrize("name", OWN)
