@@ -11,7 +11,7 @@ from pansharp_bench.imaging import interp23
 from pansharp_bench.method import FunctionMethod
 from pansharp_bench.methods._components import nonnegative_regression, regression
 from pansharp_bench.registry import METHODS
-from pansharp_bench.scene import Scene, as_sensor
+from pansharp_bench.scene import Scene, Sensor, as_sensor
 
 GOLDEN_NAMES = {
     "exp": "EXP", "gs": "GS", "gsa": "GSA", "bt-h": "BT_H", "bdsd-pc": "BDSD_PC", "awlp": "AWLP",
@@ -73,6 +73,19 @@ def test_float32_in_float32_out(name):
     assert fused.dtype == torch.float32
     exact = method(pan.double(), ms.double(), sensor=sensor)
     torch.testing.assert_close(fused.double(), exact, rtol=1e-6, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", METHODS_HERE)
+def test_other_ratios(name):
+    _, ms, _ = scene()
+    pan = interp23(ms, 2).mean(1, keepdim=True)
+    pan = pan + 20 * torch.randn(pan.shape, generator=torch.Generator().manual_seed(1), dtype=pan.dtype)
+    sensor = Sensor(
+        "half", "Half", ("b", "g", "r", "nir"), 2047, (0.34, 0.32, 0.30, 0.22), 0.15, (2, 1, 0), ratio=2
+    )
+    fused = pb.get_method(name)(pan, ms, sensor=sensor)
+    assert fused.shape == (2, 4, 32, 40) and fused.isfinite().all()
+    assert (fused - interp23(ms, 2)).abs().mean() < 0.2 * ms.mean()
 
 
 @pytest.mark.parametrize("name", METHODS_HERE)

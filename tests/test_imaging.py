@@ -84,6 +84,12 @@ def test_grids(case, device):
     close(low.pan, z["o_resize_pan2"], device)
 
 
+@pytest.mark.parametrize("ratio", [2, 4, 8])
+def test_decimation_finds_the_expanded_samples_again(ratio):
+    x = torch.randn(1, 2, 9, 14, dtype=torch.float64)
+    torch.testing.assert_close(imaging.decimate(imaging.interp23(x, ratio), ratio), x, rtol=1e-12, atol=1e-12)
+
+
 @pytest.fixture(scope="module")
 def pyramid_case():
     path = GOLDEN / "unpaired" / "lap_pyramid_L3.npz"

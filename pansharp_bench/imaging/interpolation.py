@@ -84,13 +84,12 @@ def resize_bicubic(
     """
     if (scale is None) == (size is None):
         raise ValueError("resize_bicubic needs either scale or size")
-    shape = x.shape[-2:]
-    wanted = size or tuple(math.ceil(scale * n) for n in shape)
-    scales = [scale or m / n for m, n in zip(wanted, shape, strict=True)]
-    rows, cols = (
-        operator(x.device, _bicubic_matrix, n, m, s, antialias)
-        for n, m, s in zip(shape, wanted, scales, strict=True)
-    )
+
+    def matrix(n: int, wanted: int | None) -> Tensor:
+        m = wanted or math.ceil((scale or 1) * n)
+        return operator(x.device, _bicubic_matrix, n, m, scale or m / n, antialias)
+
+    rows, cols = (matrix(n, wanted) for n, wanted in zip(x.shape[-2:], size or (None, None), strict=True))
     return separable(x, rows, cols)
 
 

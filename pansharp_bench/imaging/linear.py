@@ -21,7 +21,7 @@ def operator(device: torch.device, build: Callable[..., np.ndarray], *args: floa
     return _cached(device, build, *args)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=64)
 def _cached(device: torch.device, build: Callable[..., np.ndarray], *args: float) -> Tensor:
     with torch.inference_mode(False):  # a cached inference tensor could not be used under autograd later
         return torch.from_numpy(build(*args)).to(device)

@@ -85,7 +85,7 @@ def _kernel(gain: float, ratio: int, spread: int) -> np.ndarray:
 
 
 @torch.compiler.disable
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _spectra(
     gains: tuple[float, ...], ratio: int, spread: int, shape: tuple[int, int], dtype: torch.dtype,
     device: torch.device,

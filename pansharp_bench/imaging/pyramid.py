@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -55,14 +56,14 @@ def pyramid_down(x: Tensor) -> Tensor:
     return separable(x, *(operator(x.device, _down_matrix, n) for n in x.shape[-2:]))
 
 
-def pyramid_up(x: Tensor, size: tuple[int, int]) -> Tensor:
+def pyramid_up(x: Tensor, size: Sequence[int]) -> Tensor:
     """Insert zeros, filter by twice [1 4 6 4 1]/16 (edge-repeating borders), crop to ``size``."""
     rows, cols = (operator(x.device, _up_matrix, n, m) for n, m in zip(x.shape[-2:], size, strict=True))
     return separable(x, rows, cols)
 
 
 def _down_matrix(n: int) -> np.ndarray:
-    mode = "reflect" if n > 2 else "edge"
+    mode: Literal["reflect", "edge"] = "reflect" if n > 2 else "edge"
     return _smooth(np.pad(np.eye(n), ((2, 2), (0, 0)), mode=mode))[::2]
 
 
