@@ -17,8 +17,10 @@ from pansharp_bench.scene import Sensor
 )
 @fusion
 def gs(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
-    """M_b + g_b (P' - I): I the mean of the bands, P' PAN with I's mean and standard deviation,
-    g_b = cov(M_b, I) / var(I)."""
+    """M_b + g_b (P' - I), the intensity I being the mean of the bands.
+
+    P': PAN with I's mean and standard deviation; g_b = cov(M_b, I) / var(I).
+    """
     intensity = lms.mean(1, keepdim=True)
     fused = lms + divide(cov(lms, intensity), var(intensity)) * (matched(pan, intensity, pan) - intensity)
     return fused - mean(fused) + mean(lms)

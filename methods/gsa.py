@@ -19,10 +19,10 @@ from pansharp_bench.scene import Sensor
 )
 @fusion
 def gsa(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
-    """M_b + g_b (P - I): I = Σ w_b M_b + w_0 with w from least squares of the decimated PAN on the MS,
-    g_b = cov(M_b, I) / var(I); all images are freed of their means first.
+    """M_b + g_b (P - I), the intensity I = Σ w_b M_b + w_0 regressed on PAN at reduced resolution.
 
-    PAN is decimated after the à-trous low pass.
+    w: least squares of PAN, decimated after the à-trous low pass, on the MS; g_b = cov(M_b, I) / var(I). All
+    images are freed of their means first.
     """
     pan = pan - mean(pan)
     low = atrous(pan, levels=(sensor.ratio - 1).bit_length(), step=sensor.ratio)

@@ -19,7 +19,10 @@ from pansharp_bench.scene import Sensor
 )
 @fusion
 def mtf_glp(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
-    """M_b + P_b - P_b^L: P_b is PAN with the band's mean and standard deviation (measured on the low-passed
-    PAN), P_b^L its MTF-filtered, decimated and expanded version."""
+    """M_b + P_b - P_b^L, the detail that the band's MTF removes from PAN.
+
+    P_b: PAN with the band's mean and standard deviation, measured on the low-passed PAN. P_b^L: P_b
+    MTF-filtered, decimated and expanded.
+    """
     pan = matched(pan, lms, lowpass(pan, sensor.ratio))
     return lms + pan - blurred_pan(pan, sensor)

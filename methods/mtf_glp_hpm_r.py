@@ -18,8 +18,10 @@ from pansharp_bench.scene import Sensor
 )
 @fusion
 def mtf_glp_hpm_r(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
-    """M_b P_b / P_b^L, P and P^L regressed onto the band: x -> g_b (x - μ(P)) + μ(M_b) with
-    g_b = cov(M_b, P_b^L) / var(P_b^L)."""
+    """M_b P_b / P_b^L, both PAN images regressed onto the band.
+
+    The regression is x -> g_b (x - μ(P)) + μ(M_b) with g_b = cov(M_b, P_b^L) / var(P_b^L).
+    """
     low = blurred_pan(pan, sensor)
     gain = divide(cov(lms, low), var(low))
     high, low = (gain * (x - mean(pan)) + mean(lms) for x in (pan, low))
