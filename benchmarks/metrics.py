@@ -1,6 +1,6 @@
 """How long every metric takes: milliseconds per image by size, on 1 and 2 threads and on CUDA where there is one.
 
-    python benchmarks/metrics.py [--threads 1 2] [--repeat 15] [--out metrics.json]
+    python benchmarks/metrics.py [--threads 1 --threads 2] [--repeat 15] [--out metrics.json]
 
 Prints a Markdown table. The first figure of a cell is the median wall time; on the CPU the second is the median
 CPU time of the process, which a busy machine disturbs less. Last come two whole tasks: the reduced-resolution
