@@ -32,9 +32,10 @@ class PairedConfig(TrainedMethod.Config):
 
     Training lasts ``steps`` steps or ``epochs`` passes over the samples; the other is 0. ``schedule``:
     ``constant``, ``step`` (a tenth from half-way on) or ``cosine`` (down to 0), after ``warmup`` steps of
-    linear rise. ``clip`` bounds the gradient's norm; 0 leaves it. ``validations`` is how many times, evenly
-    spread, the mean absolute error on the validation split is taken; the best state is kept. ``peak`` is the
-    DN that becomes 1; 0 takes the sensor's.
+    linear rise. ``loss``: mean absolute (``l1``) or squared (``mse``) error. ``clip`` bounds the gradient's
+    norm; 0 leaves it. ``validations`` is how many times, evenly spread, the mean absolute error on the
+    validation split is taken, on ``validate_on`` of its samples, evenly spread (0: all); the best state is kept.
+    ``peak`` is the DN that becomes 1; 0 takes the sensor's.
     """
 
     steps: int = 1000
@@ -47,6 +48,8 @@ class PairedConfig(TrainedMethod.Config):
     clip: float = 0.0
     augment: Augment = "none"
     validations: int = 20
+    validate_on: int = 0
+    loss: Literal["l1", "mse"] = "l1"
     peak: float = 0.0
     channels_last: bool = False
     compile: bool = False
@@ -58,12 +61,21 @@ class PairedConfig(TrainedMethod.Config):
             raise ValueError(f"schedule={self.schedule!r}; known are: constant, step, cosine")
         if self.augment not in ("none", "flips", "dihedral"):
             raise ValueError(f"augment={self.augment!r}; known are: none, flips, dihedral")
+        if self.loss not in ("l1", "mse"):
+            raise ValueError(f"loss={self.loss!r}; known are: l1, mse")
         if min(self.batch, self.validations) < 1 or min(self.lr, self.peak, self.clip, self.warmup) < 0:
             raise ValueError("batch and validations must be at least 1, and nothing may be negative")
 
 
 LIGHT: dict[str, dict[str, Any]] = {
-    "quick": {"steps": 600, "batch": 16, "lr": 1e-3, "schedule": "cosine", "validations": 3},
+    "quick": {
+        "steps": 600,
+        "batch": 16,
+        "lr": 1e-3,
+        "schedule": "cosine",
+        "validations": 3,
+        "validate_on": 128,
+    },
     "standard": {"steps": 20_000, "batch": 32, "lr": 1e-3, "schedule": "cosine"},
 }
 """Presets of the small convolutional networks, beside each one's own ``paper``."""
@@ -126,7 +138,10 @@ class PairedMethod(TrainedMethod):
 
     def losses(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """``loss`` is differentiated; others are logged."""
-        return {"loss": F.l1_loss(self.predict(net, batch.pan, batch.ms, batch.lms), batch.gt)}
+        return {"loss": self.distance(self.predict(net, batch.pan, batch.ms, batch.lms), batch.gt)}
+
+    def distance(self, fused: Tensor, truth: Tensor) -> Tensor:
+        return F.mse_loss(fused, truth) if self.config.loss == "mse" else F.l1_loss(fused, truth)
 
     def learner(self, data: PairedData, trainer: Trainer, steps: int) -> PairedLearner:
         return PairedLearner(self, data, trainer, steps)
@@ -240,14 +255,15 @@ class PairedLearner(Learner):
         return Batch(*images, index, epoch + 1)
 
     def validate(self) -> float:
-        """Mean absolute error over the validation split, as a share of the peak."""
-        total = torch.zeros((), device=self.data.device)
-        n = len(self.valid["gt"])
-        for index in torch.arange(n, device=self.data.device).split(64):
+        """Mean absolute error on validation samples, as a share of the peak."""
+        device, n = self.data.device, len(self.valid["gt"])
+        total = torch.zeros((), device=device)
+        chosen = torch.linspace(0, n - 1, min(n, self.method.config.validate_on or n), device=device)
+        for index in chosen.round().long().split(64):
             pan, ms, lms, gt = (self.valid[k].take(index) for k in ("pan", "ms", "lms", "gt"))
             fused = self.method.fuse(Scene(self.data.sensor, pan, ms, lms))
             total += (fused - gt).abs().mean() * len(index)
-        return float(total / n / self.method.peak)
+        return float(total / len(chosen) / self.method.peak)
 
     def state(self) -> dict[str, Any]:
         return {"at": self.at}

@@ -81,7 +81,7 @@ class Attention(nn.Module):
         h, w = q.shape[-2:]
         q, k, v = (heads_of(windows(t.permute(0, 2, 3, 1)), self.heads) for t in (q, k, v))
         mixed = F.scaled_dot_product_attention(q * self.temperature, k, v, scale=1.0)
-        return self.proj_conv(joined(mixed.transpose(2, 3).flatten(3), h, w).permute(0, 3, 1, 2))
+        return self.proj_conv(joined(merged(mixed), h, w).permute(0, 3, 1, 2))
 
 
 class CrossAttention(Attention):
@@ -104,21 +104,26 @@ class WindowAttention(Attention):
 
 
 def windows(x: Tensor) -> Tensor:
-    """(B, H, W, C) to (B, windows, 64, C)."""
+    """(B, H, W, C) to (B · windows, 64, C)."""
     b, h, w, c = x.shape
     x = x.view(b, h // WINDOW, WINDOW, w // WINDOW, WINDOW, c).transpose(2, 3)
-    return x.reshape(b, -1, WINDOW * WINDOW, c)
+    return x.reshape(-1, WINDOW * WINDOW, c)
 
 
 def joined(x: Tensor, h: int, w: int) -> Tensor:
     """The inverse of :func:`windows`."""
-    x = x.view(len(x), h // WINDOW, w // WINDOW, WINDOW, WINDOW, -1).transpose(2, 3)
-    return x.reshape(len(x), h, w, -1)
+    x = x.view(-1, h // WINDOW, w // WINDOW, WINDOW, WINDOW, x.shape[-1]).transpose(2, 3)
+    return x.reshape(-1, h, w, x.shape[-1])
 
 
 def heads_of(x: Tensor, heads: int) -> Tensor:
-    """(B, windows, tokens, C) to (B, windows, heads, tokens, C/heads)."""
-    return x.unflatten(3, (heads, -1)).transpose(2, 3)
+    """(windows, tokens, C) to (windows, heads, tokens, C/heads)."""
+    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+
+
+def merged(x: Tensor) -> Tensor:
+    """The inverse of :func:`heads_of`."""
+    return x.transpose(1, 2).flatten(2)
 
 
 # -- Swin transformer of the MS stream --
@@ -140,11 +145,11 @@ class SwinAttention(nn.Module):
         h, w = x.shape[1:3]
         x = x.roll((-self.shift, -self.shift), (1, 2)) if self.shift else x
         q, k, v = (heads_of(t, self.heads) for t in self.qkv(windows(x)).chunk(3, -1))
-        bias = self.relative_position_bias_table[relative_positions(x.device)].permute(2, 0, 1)
+        bias = self.relative_position_bias_table[relative_positions(x.device)].permute(2, 0, 1)[None]
         if self.shift:
-            bias = bias + shift_mask(h, w, self.shift, x.device)[:, None]
+            bias = (bias + shift_mask(h, w, self.shift, x.device)[:, None]).repeat(len(x), 1, 1, 1)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
-        x = joined(self.proj(mixed.transpose(2, 3).flatten(3)), h, w)
+        x = joined(self.proj(merged(mixed)), h, w)
         return x.roll((self.shift, self.shift), (1, 2)) if self.shift else x
 
 
@@ -166,7 +171,7 @@ def shift_mask(h: int, w: int, shift: int, device: torch.device) -> Tensor:
         return (at >= n - WINDOW).int() + (at >= n - shift).int()
 
     with torch.inference_mode(False):
-        regions = windows((3 * region(h)[:, None] + region(w)).view(1, h, w, 1))[0, ..., 0]
+        regions = windows((3 * region(h)[:, None] + region(w)).view(1, h, w, 1))[..., 0]
         return -100.0 * (regions[:, :, None] != regions[:, None, :]).to(device)
 
 
@@ -341,10 +346,13 @@ class DCPNetMethod(PairedMethod):
 
     Config = DCPNetConfig
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "quick": {"steps": 60, "batch": 4, "lr": 5e-4, "schedule": "cosine", "validations": 1},
+        "quick": {
+            "steps": 100, "batch": 4, "lr": 1e-3, "schedule": "cosine", "width": 16, "validations": 1,
+            "validate_on": 32,
+        },
         "standard": {"steps": 4000, "batch": 16, "lr": 4e-4, "schedule": "cosine", "clip": 10.0},
         "paper": {"steps": 0, "epochs": 200, "batch": 16, "lr": 2e-4, "clip": 10.0},
-    }
+    }  # fmt: skip
     config: DCPNetConfig
     divisor = 8
 
@@ -356,7 +364,7 @@ class DCPNetMethod(PairedMethod):
 
     def losses(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         fused, upsampled = net(batch.pan, batch.ms)
-        main, auxiliary = F.l1_loss(fused, batch.gt), F.l1_loss(upsampled, batch.gt)
+        main, auxiliary = (self.distance(x, batch.gt) for x in (fused, upsampled))
         return {"loss": main + self.config.auxiliary * auxiliary, "fused": main, "upsampled": auxiliary}
 
     def authors_keys(self, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ class DiCNNMethod(PairedMethod):
     """Three convolutions whose output is added to the expanded MS."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = LIGHT | {
-        "paper": {"steps": 0, "epochs": 1000, "batch": 64, "lr": 2e-4}
+        "paper": {"steps": 0, "epochs": 5000, "batch": 64, "lr": 2e-4, "loss": "mse"}
     }
 
     def network(self) -> DiCNN:

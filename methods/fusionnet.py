@@ -43,7 +43,7 @@ class FusionNetMethod(PairedMethod):
     """A residual network on the difference of PAN and expanded MS."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = LIGHT | {
-        "paper": {"steps": 0, "epochs": 400, "batch": 32, "lr": 3e-4}
+        "paper": {"steps": 0, "epochs": 400, "batch": 32, "lr": 3e-4, "loss": "mse"}
     }
 
     def network(self) -> FusionNet:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pansharp_bench.methods._patches import TAPS, add_patches, patches_of, pieces, sum_type
 from pansharp_bench.methods._supervised import LIGHT, PairedMethod
 from pansharp_bench.registry import register_method
 
@@ -18,7 +19,7 @@ class LAGConv(nn.Module):
 
     def __init__(self, cin: int, cout: int) -> None:
         super().__init__()
-        self.kernel = nn.Conv2d(cin, cout, 3, bias=False).weight
+        self.weight = nn.Conv2d(cin, cout, 3, bias=False).weight
         self.taps = nn.Sequential(
             nn.Conv2d(cin, 9, 3, padding=1),
             nn.ReLU(),
@@ -30,11 +31,41 @@ class LAGConv(nn.Module):
         self.bias = nn.Sequential(nn.Conv2d(cin, cout, 1), nn.ReLU(), nn.Conv2d(cout, cout, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        h, w = x.shape[-2:]
-        patches = F.unfold(x, 3, padding=1).unflatten(1, (-1, 9))
-        weighed = patches * self.taps(x).flatten(2)[:, None]
-        y = self.kernel.flatten(1) @ weighed.flatten(1, 2)
-        return y.unflatten(2, (h, w)) + self.bias(x.mean((2, 3), keepdim=True))
+        taps, bias = self.taps(x), self.bias(x.mean((2, 3), keepdim=True))
+        x, taps = (t.to(taps.dtype).permute(0, 2, 3, 1) for t in (x, taps))
+        theta = self.weight.permute(2, 3, 1, 0).flatten(0, 2).to(taps.dtype)
+        return _TapConv.apply(F.pad(x, (0, 0, 1, 1, 1, 1)), taps, theta).permute(0, 3, 1, 2) + bias
+
+
+class _TapConv(torch.autograd.Function):
+    """y = (patches ⊙ taps) Θ: padded (B, H + 2, W + 2, cin), taps (B, H, W, 9), Θ (9·cin, cout), tap first."""
+
+    @staticmethod
+    def forward(ctx, padded, taps, theta):
+        padded, taps = padded.contiguous(), taps.contiguous()
+        y = taps.new_empty(*taps.shape[:3], theta.shape[1])
+        for images, rows in pieces(padded):
+            weights = taps[images, rows].flatten(1, 2)[..., None]
+            weighed = patches_of(padded, images, rows).unflatten(2, (TAPS, -1)) * weights
+            y[images, rows] = (weighed.flatten(2) @ theta).view_as(y[images, rows])
+        ctx.save_for_backward(padded, taps, theta)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        padded, taps, theta = ctx.saved_tensors
+        exact = sum_type(padded.dtype)
+        grad_padded, grad_theta = (torch.zeros_like(t, dtype=exact) for t in (padded, theta))
+        grad_taps = torch.empty_like(taps)
+        for images, rows in pieces(padded):
+            weights = taps[images, rows].flatten(1, 2)[..., None]
+            patches = patches_of(padded, images, rows).unflatten(2, (TAPS, -1))
+            part = grad[images, rows].flatten(1, 2)
+            grad_theta += (patches * weights).flatten(2).flatten(0, 1).T @ part.flatten(0, 1)
+            weighed = (part @ theta.T).unflatten(2, (TAPS, -1))
+            grad_taps[images, rows] = (patches * weighed).sum(3).view_as(grad_taps[images, rows])
+            add_patches(grad_padded, (weighed * weights).flatten(2), images, rows)
+        return grad_padded.to(padded.dtype), grad_taps, grad_theta.to(theta.dtype)
 
 
 class LAGBlock(nn.Module):
@@ -76,7 +107,7 @@ class LAGNetMethod(PairedMethod):
 
     presets: ClassVar[dict[str, dict[str, Any]]] = LIGHT | {
         "quick": LIGHT["quick"] | {"steps": 200, "batch": 8},
-        "paper": {"steps": 0, "epochs": 1000, "batch": 32, "lr": 1e-3},
+        "paper": {"steps": 0, "epochs": 1000, "batch": 32, "lr": 1e-3, "loss": "mse"},
     }
 
     def network(self) -> LAGNet:

@@ -60,7 +60,8 @@ class MSDCNNMethod(PairedMethod):
     """A deep branch with kernels of three sizes beside a shallow one."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = LIGHT | {
-        "paper": {"steps": 0, "epochs": 500, "batch": 64, "lr": 1e-4}
+        "quick": LIGHT["quick"] | {"steps": 300, "batch": 8},
+        "paper": {"steps": 0, "epochs": 500, "batch": 64, "lr": 1e-4, "schedule": "cosine", "loss": "mse"},
     }
 
     def network(self) -> MSDCNN:

@@ -52,7 +52,7 @@ class PanNetMethod(PairedMethod):
     """A residual network on high-pass images, added to the expanded MS."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = LIGHT | {
-        "paper": {"steps": 0, "epochs": 450, "batch": 32, "lr": 1e-3}
+        "paper": {"steps": 0, "epochs": 450, "batch": 32, "lr": 1e-3, "loss": "mse"}
     }
 
     def network(self) -> PanNet:

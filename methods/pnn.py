@@ -39,7 +39,7 @@ class PNNMethod(PairedMethod):
     """Three convolutions; trained on the part of a patch that needs no padding."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = LIGHT | {
-        "paper": {"steps": 0, "epochs": 12_000, "batch": 64, "lr": 1e-3}
+        "paper": {"steps": 0, "epochs": 12_000, "batch": 64, "lr": 1e-3, "loss": "mse"}
     }
 
     def network(self) -> PNN:
@@ -50,4 +50,4 @@ class PNNMethod(PairedMethod):
 
     def losses(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         inner = batch.gt[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
-        return {"loss": F.l1_loss(net(torch.cat([batch.lms, batch.pan], 1)), inner)}
+        return {"loss": self.distance(net(torch.cat([batch.lms, batch.pan], 1)), inner)}

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pansharp_bench.methods._supervised import (
@@ -63,7 +62,14 @@ class CANConvMethod(PairedMethod):
 
     Config = Config
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "quick": {"steps": 150, "batch": 8, "lr": 1e-3, "schedule": "cosine", "validations": 2},
+        "quick": {
+            "steps": 120,
+            "batch": 8,
+            "lr": 1e-3,
+            "schedule": "cosine",
+            "validations": 2,
+            "validate_on": 64,
+        },
         "standard": {"steps": 6000, "lr": 1e-3, "schedule": "cosine"},
         "paper": {"steps": 0, "epochs": 500, "lr": 0.0, "validations": 50},
     }
@@ -104,7 +110,7 @@ class CachingLearner(PairedLearner):
                 self.known = [f.new_zeros(n, f.shape[1], dtype=torch.uint8) for f in found]
             for table, labels in zip(self.known, found, strict=True):
                 table[batch.index] = labels.to(torch.uint8)
-        return {"loss": F.l1_loss(fused, batch.gt)}
+        return {"loss": self.method.distance(fused, batch.gt)}
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"known": self.known}

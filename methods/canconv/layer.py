@@ -13,15 +13,12 @@ with the image. Inside this file a patch is ordered tap first, channel second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pansharp_bench.methods._patches import TAPS, add_patches, patches_of, pieces, sum_type
 from pansharp_bench.methods.canconv.kmeans import kmeans, one_hot
-
-TAPS = 9
 
 
 class CANConv(nn.Module):
@@ -90,47 +87,11 @@ def filter_small(labels: Tensor, clusters: int, threshold: float) -> Tensor:
 # -- the two operations on patches, each with its derivative --
 
 
-def _pieces(padded: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Slices of images and of pixel rows whose patches together stay within a budget."""
-    b, h, w, c = padded.shape
-    budget = (1 << 27) if padded.is_cuda else (1 << 20)
-    per_row = (w - 2) * TAPS * c
-    rows = min(h - 2, max(1, budget // per_row))
-    images = max(1, budget // (per_row * rows))
-    for i in range(0, b, images):
-        for r in range(0, h - 2, rows):
-            yield slice(i, min(i + images, b)), slice(r, min(r + rows, h - 2))
-
-
-def _patches(padded: Tensor, images: slice, rows: slice) -> Tensor:
-    """(n, pixels, 9·C) patches of a piece."""
-    x = padded[images, rows.start : rows.stop + 2]
-    n, h, w, c = x.shape
-    s, stride_h, stride_w, _ = x.stride()
-    view = x.as_strided((n, h - 2, w - 2, 3, 3 * c), (s, stride_h, stride_w, stride_h, 1))
-    return view.reshape(n, (h - 2) * (w - 2), TAPS * c)
-
-
-def _add_patches(total: Tensor, patches: Tensor, images: slice, rows: slice) -> None:
-    """The adjoint of :func:`_patches`, added onto ``total``."""
-    x = total[images, rows.start : rows.stop + 2]
-    n, h, w, c = x.shape
-    taps = patches.view(n, h - 2, w - 2, 3, 3, c)
-    for ky in range(3):
-        for kx in range(3):
-            x[:, ky : ky + h - 2, kx : kx + w - 2] += taps[:, :, :, ky, kx]
-
-
 def _pick(table: Tensor, labels: Tensor) -> Tensor:
     """(n, pixels, D) rows of each image's (n, K, D) table."""
     n, k, d = table.shape
     index = labels + k * torch.arange(n, device=labels.device)[:, None]
     return table.reshape(n * k, d).index_select(0, index.reshape(-1)).view(n, -1, d)
-
-
-def _exact(dtype: torch.dtype) -> torch.dtype:
-    """The type sums are kept in."""
-    return torch.promote_types(dtype, torch.float32)
 
 
 class _ClusterMeans(torch.autograd.Function):
@@ -140,27 +101,29 @@ class _ClusterMeans(torch.autograd.Function):
     def forward(ctx, padded, labels, groups):
         padded = padded.contiguous()
         width = padded.shape[2] - 2
-        share = one_hot(labels, groups, _exact(padded.dtype))
-        share[..., -1] = 1
-        share /= share.sum(1, keepdim=True).clamp(min=1)
-        means = padded.new_zeros(len(padded), groups, TAPS * padded.shape[3], dtype=share.dtype)
-        for images, rows in _pieces(padded):
-            part = share[images, rows.start * width : rows.stop * width]
-            means[images] += part.to(padded.dtype).mT @ _patches(padded, images, rows)
-        ctx.save_for_backward(share)
-        ctx.like = padded
-        return means
+        member = one_hot(labels, groups, padded.dtype)
+        member[..., -1] = 1
+        counts = member.sum(1, dtype=sum_type(padded.dtype)).clamp(min=1)[..., None]
+        sums = counts.new_zeros(len(padded), groups, TAPS * padded.shape[3])
+        for images, rows in pieces(padded):
+            part = member[images, rows.start * width : rows.stop * width]
+            sums[images] += part.mT @ patches_of(padded, images, rows)
+        ctx.save_for_backward(labels, counts)
+        ctx.shape, ctx.dtype = padded.shape, padded.dtype
+        return sums / counts
 
     @staticmethod
     def backward(ctx, grad):
-        (share,) = ctx.saved_tensors
-        like = ctx.like
-        width = like.shape[2] - 2
-        total = like.new_zeros(like.shape, dtype=share.dtype)
-        for images, rows in _pieces(like):
-            part = share[images, rows.start * width : rows.stop * width]
-            _add_patches(total, part @ grad[images], images, rows)
-        return total.to(like.dtype), None, None
+        labels, counts = ctx.saved_tensors
+        share = grad / counts
+        whole = share[:, -1:]
+        share = torch.cat([share[:, :-1] + whole, whole], 1)
+        total = share.new_zeros(ctx.shape)
+        width = ctx.shape[2] - 2
+        for images, rows in pieces(total):
+            part = labels[images, rows.start * width : rows.stop * width]
+            add_patches(total, _pick(share[images], part), images, rows)
+        return total.to(ctx.dtype), None, None
 
 
 class _ClusterConv(torch.autograd.Function):
@@ -172,9 +135,9 @@ class _ClusterConv(torch.autograd.Function):
         b, h, w, _ = padded.shape
         width = w - 2
         inner = padded.new_empty(b, (h - 2) * width, theta.shape[1])
-        for images, rows in _pieces(padded):
+        for images, rows in pieces(padded):
             pixels = slice(rows.start * width, rows.stop * width)
-            modulated = _patches(padded, images, rows) * _pick(gain[images], labels[images, pixels])
+            modulated = patches_of(padded, images, rows) * _pick(gain[images], labels[images, pixels])
             inner[images, pixels] = modulated @ theta
         ctx.save_for_backward(padded, labels, gain, theta, scale, inner)
         y = torch.addcmul(_pick(bias, labels), inner, _pick(scale, labels))
@@ -185,7 +148,7 @@ class _ClusterConv(torch.autograd.Function):
         padded, labels, gain, theta, scale, inner = ctx.saved_tensors
         width = padded.shape[2] - 2
         groups = gain.shape[1]
-        exact = _exact(padded.dtype)
+        exact = sum_type(padded.dtype)
         grad = grad.flatten(1, 2)
         member = one_hot(labels, groups, padded.dtype)
         grad_scale, grad_bias = member.mT @ (grad * inner), member.mT @ grad
@@ -193,15 +156,15 @@ class _ClusterConv(torch.autograd.Function):
         grad_padded = padded.new_zeros(padded.shape, dtype=exact)
         grad_gain = gain.new_zeros(gain.shape, dtype=exact)
         grad_theta = theta.new_zeros(theta.shape, dtype=exact)
-        for images, rows in _pieces(padded):
+        for images, rows in pieces(padded):
             pixels = slice(rows.start * width, rows.stop * width)
-            patches = _patches(padded, images, rows)
+            patches = patches_of(padded, images, rows)
             picked = _pick(gain[images], labels[images, pixels])
             part = grad_inner[images, pixels]
             grad_theta += (patches * picked).flatten(0, 1).T @ part.flatten(0, 1)
             modulated = part @ theta.T
             grad_gain[images] += member[images, pixels].mT @ (patches * modulated)
-            _add_patches(grad_padded, picked * modulated, images, rows)
+            add_patches(grad_padded, picked * modulated, images, rows)
         return (
             grad_padded.to(padded.dtype), None, grad_gain.to(gain.dtype), grad_theta.to(theta.dtype),
             grad_scale, grad_bias,

@@ -65,7 +65,7 @@ class PANCrafterMethod(PairedMethod):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "quick": {
             "steps": 100, "batch": 4, "lr": 1e-3, "schedule": "cosine", "warmup": 10, "width": 32, "heads": 4,
-            "validations": 1,
+            "validations": 1, "validate_on": 64,
         },
         "standard": {
             "steps": 4000, "batch": 32, "lr": 3e-4, "schedule": "cosine", "warmup": 100, "weight_decay": 0.01,
@@ -100,7 +100,7 @@ class PANCrafterMethod(PairedMethod):
         n = len(pan)
         mode = torch.tensor([PAN, MS], device=pan.device).repeat_interleave(n)
         back, fused = net(pan.repeat(2, 1, 1, 1), ms.repeat(2, 1, 1, 1), mode).chunk(2)
-        in_pan, in_ms = F.l1_loss(back, pan.expand_as(back)), F.l1_loss(fused, gt)
+        in_pan, in_ms = self.distance(back, pan.expand_as(back)), self.distance(fused, gt)
         return {"loss": in_ms + self.config.pan_weight * in_pan, "ms": in_ms, "pan": in_pan}
 
 
