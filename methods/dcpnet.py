@@ -347,8 +347,7 @@ class DCPNetMethod(PairedMethod):
     Config = DCPNetConfig
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "quick": {
-            "steps": 100, "batch": 4, "lr": 1e-3, "schedule": "cosine", "width": 16, "validations": 1,
-            "validate_on": 32,
+            "steps": 40, "batch": 4, "lr": 1e-3, "schedule": "cosine", "validations": 1, "validate_on": 32,
         },
         "standard": {"steps": 4000, "batch": 16, "lr": 4e-4, "schedule": "cosine", "clip": 10.0},
         "paper": {"steps": 0, "epochs": 200, "batch": 16, "lr": 2e-4, "clip": 10.0},

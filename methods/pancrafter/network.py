@@ -39,7 +39,7 @@ def low_pan(pan: Tensor) -> Tensor:
     6, 10, …"""
     at = torch.arange(-20, 21, dtype=pan.dtype, device=pan.device)
     taps = torch.softmax(-(at**2) / (2 * 1.98**2), 0)
-    padded = F.pad(pan, (18, 18, 18, 18), mode="replicate")
+    padded = F.pad(pan, (18, 20, 18, 20), mode="replicate")
     with torch.autocast(pan.device.type, enabled=False):  # 8 bits of mantissa are too few for an image
         rows = F.conv2d(padded, taps.view(1, 1, -1, 1), stride=(4, 1))
         return F.conv2d(rows, taps.view(1, 1, 1, -1), stride=(1, 4))
