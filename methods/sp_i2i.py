@@ -185,10 +185,9 @@ class SPLearner(BridgeLearner):
             )
         self.pyramid = LaplacianPyramid(c.bands)
         if c.gated:
-            gate = Gate(
-                self.data.sensor.channels, c.bands, c.timesteps, c.gate == "monotone", c.gate_residual
-            )
+            gate = Gate(data.sensor.channels, c.bands, c.timesteps, c.gate == "monotone", c.gate_residual)
             self.networks["gate"] = gate.to(self.device)
+            self.optimise(gate=c.gate_lr)
 
     def show(self, fake: Tensor, draw: BridgeDraw) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         c = self.config

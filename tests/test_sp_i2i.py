@@ -189,9 +189,12 @@ def test_gate_learns_from_the_adversarial_loss_alone() -> None:
     _, learner = fitted(lambda_gan=0.0, lambda_sp=3.0)
     learner.step(lambda loss: loss.backward())
     assert all(p.grad is None or not p.grad.any() for p in learner.networks["gate"].parameters())
-    _, learner = fitted()
-    learner.step(lambda loss: loss.backward())
-    assert any(p.grad.any() for p in learner.networks["gate"].parameters())
+    for rate in (1.0, 0.1):
+        _, learner = fitted(gate_lr=rate)
+        assert learner.optimizers["gate"].param_groups[0]["initial_lr"] == pytest.approx(2e-4 * rate)
+        start = Gate(4, learner.config.bands, 5, monotone=True).last.bias
+        moved = (learner.networks["gate"].last.bias - start).abs().max().item()
+        assert moved == pytest.approx(3 * 2e-4 * rate, rel=0.5)  # Adam's step, three times
 
 
 @pytest.mark.parametrize(
