@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import statistics
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError
@@ -60,8 +64,15 @@ def load_dataset(
             f"(where to get it: `bench data info {name}`)",
             stacklevel=2,
         )
+    if label and entry.card.simulated:
+        raise BenchError(f"--label {label} names real files; {entry.name} is simulated and keeps its name")
     extra = {} if seed is None else {"seed": seed}
-    return entry.obj(root=None if root is None else Path(root), label=label, **extra)
+    dataset = entry.obj(root=None if root is None else Path(root), label=label, **extra)
+    if dataset.name != entry.name and not dataset.name.startswith(f"{entry.name}-"):
+        raise BenchError(
+            f"dataset {entry.name!r} calls itself {dataset.name!r}; it must be {entry.name}[-LABEL]"
+        )
+    return dataset
 
 
 @dataclass(frozen=True)
@@ -124,10 +135,16 @@ def plan(spec: RunSpec) -> Plan:
     preset = spec.preset or ("standard" if device.type == "cuda" else "quick")
     config = resolve_config(entry, preset, spec.options)
     learns = config is not None
+    if learns != (card.training != "none"):
+        raise BenchError(
+            f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
+        )
+    if spec.weights and not learns:
+        raise BenchError(f"method {card.name!r} has no weights; leave out --weights")
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
     protocols = _protocols(track, dataset, card)
     needed = _needed_splits(learns and spec.weights is None, protocols, dataset)
-    described = _describe_dataset(dataset, dataset.files(*needed))
+    described = _describe_dataset(dataset, dataset.files(*needed), _is_simulated(dataset))
     identity = {
         "track": track,
         "dataset": dataset.name,
@@ -135,7 +152,7 @@ def plan(spec: RunSpec) -> Plan:
         "preset": preset if learns else "untrained",
         "options": asdict(config) if config else {},
         "changed": _changed(entry, preset, config),
-        "seed": spec.seed,
+        "seed": spec.seed if learns and not spec.weights else 0,  # elsewhere nothing is drawn
         "data": described["fingerprint"],
         "weights": {"file_sha256": _sha256(spec.weights)} if spec.weights else {},
         "precision": choose_precision(device, spec.precision) if learns else "32-true",
@@ -160,22 +177,32 @@ def run(
     RecordExists where the record of an identical run lies under ``results`` and ``force`` is not given.
     """
     it = plan(spec) if isinstance(spec, RunSpec) else spec
-    spec, identity, dataset, device = it.spec, it.identity, it.dataset, it.device
+    if resume and (it.config is None or it.spec.weights):
+        raise BenchError("there is no training to resume; leave out --resume")
     path = it.path(results)
     if not force:
         records.refuse_existing(path)
     folder = runs / path.relative_to(results).with_suffix("")
+    records.check_writable(path.parent)
+    with _only_run_in(folder):
+        return _run(it, results, folder, force, resume, pictures, progress, say)
+
+
+def _run(
+    it: Plan, results: Path, folder: Path, force: bool, resume: bool, pictures: int, progress: bool, say: Say
+) -> Outcome:
+    spec, identity, dataset, device = it.spec, it.identity, it.dataset, it.device
     say(
         f"method {identity['method']} · dataset {dataset.name} · preset {identity['preset']} · "
-        f"seed {spec.seed} · {_device_name(device)}"
+        f"seed {identity['seed']} · {_device_name(device)}"
     )
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     trainer = Trainer(folder, str(device), identity["precision"], spec.seed, resume, progress, it.sha256)
     method = build(it.entry, dataset.sensor, it.config)
 
-    title = f"{it.entry.card.label} · {dataset.name}"
     training: dict[str, Any] = {}
     weights: dict[str, Any] = {}
-    drawn: list[Path] = []
     checkpoint = None
     if isinstance(method, TrainedMethod):
         if spec.weights:
@@ -183,24 +210,22 @@ def run(
             training = {"weights_from": spec.weights.name}
         else:
             training = _fit(method, dataset, trainer)
-            curves = training_curves(folder / LOG, folder / "pictures" / "training.png", title)
-            drawn += [curves] if curves else []
         method.to(device).eval()
         checkpoint = folder / "weights.safetensors"
-        weights = {"sha256": _save_weights(method, checkpoint), **identity["weights"]}
+        weights = {"sha256": _save_weights(method, checkpoint, identity), **identity["weights"]}
         weights["parameters"] = sum(p.numel() for p in method.parameters())
 
     scores: dict[str, Any] = {}
     inference: dict[str, Any] = {}
+    kept: dict[SplitName, list[Tensor]] = {}
     for split_name in dict.fromkeys(p.split for p in it.protocols):
         asked = [p for p in it.protocols if p.split == split_name]
         result = evaluate(method, dataset.split(split_name), asked, device, pictures, progress)
-        scores |= {k: records.summarise(v) for k, v in result.scores.items()}
+        for protocol in asked:
+            better = {c: b for e in protocol.entries() for c, b in e.card.directions.items()}
+            scores[protocol.name] = {**records.summarise(result.scores[protocol.name]), "better": better}
         inference[split_name] = _timing(result)
-        for index, fused in enumerate(result.fused):
-            picture = folder / "pictures" / f"{split_name}-{index:02d}.png"
-            where = f"{title} · {split_name} resolution, scene {index}"
-            drawn.append(compare_scene(dataset.split(split_name)[index], fused, picture, where))
+        kept[split_name] = result.fused
 
     made = Record(
         schema=records.SCHEMA,
@@ -216,7 +241,37 @@ def run(
         environment=records.environment(str(device), _device_name(device), identity["precision"])
         | {"peak_memory": records.peak_memory(str(device))},
     )
-    return Outcome(made, records.write(made, results, force), folder, drawn, checkpoint)
+    path = records.write(made, results, force)
+    return Outcome(made, path, folder, _draw(it, folder, kept), checkpoint)
+
+
+def _draw(it: Plan, folder: Path, kept: dict[SplitName, list[Tensor]]) -> list[Path]:
+    """Pictures of the run: training curves where a log lies, and the first scenes of every split."""
+    title, pictures = f"{it.entry.card.label} · {it.dataset.name}", folder / "pictures"
+    curves = training_curves(folder / LOG, pictures / "training.png", title)
+    drawn = [curves] if curves else []
+    for split, images in kept.items():
+        for index, fused in enumerate(images):
+            where = f"{title} · {split} resolution, scene {index}"
+            path = pictures / f"{split}-{index:02d}.png"
+            drawn.append(compare_scene(it.dataset.split(split)[index], fused, path, where))
+    return drawn
+
+
+@contextmanager
+def _only_run_in(folder: Path) -> Iterator[None]:
+    """Hold the run's folder; raises BenchError where another process holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BenchError(f"this run is under way in another process (its folder: {folder})") from None
+        yield
+
+
+def _is_simulated(dataset: Dataset) -> bool:
+    return dataset.name in DATASETS and DATASETS.get(dataset.name).card.simulated
 
 
 def _changed(entry: Entry[MethodCard], preset: str, config: TrainedMethod.Config | None) -> list[str]:
@@ -252,18 +307,21 @@ def _needed_splits(fits: bool, protocols: list[Protocol], dataset: Dataset) -> t
 
 def _fit(method: TrainedMethod, dataset: Dataset, trainer: Trainer) -> dict[str, Any]:
     train, valid = dataset.split("train"), dataset.split("valid")
+    half = "16" in trainer.precision  # half a DN is lost to such autocast anyway
     data: PairedData | UnpairedData
     if method.card.training == "unpaired":
         pairing = getattr(method.config, "pairing", "disjoint")
         target = getattr(method.config, "target", "lms")
-        data = UnpairedData(dataset.sensor, train, valid, trainer.device, trainer.seed, pairing, target)
+        data = UnpairedData(dataset.sensor, train, valid, trainer.device, trainer.seed, pairing, target, half)
     else:
-        data = PairedData(dataset.sensor, train, valid, trainer.device)
+        data = PairedData(dataset.sensor, train, valid, trainer.device, half)
     method.to(trainer.device).train()
-    return {"data": data.describe(), **(method.fit(data, trainer) or {})}
+    started = time.perf_counter()
+    told = method.fit(data, trainer) or {}
+    return {"data": data.describe(), "seconds": time.perf_counter() - started, **told}
 
 
-def _describe_dataset(dataset: Dataset, files: tuple[FileIdentity, ...]) -> dict[str, Any]:
+def _describe_dataset(dataset: Dataset, files: tuple[FileIdentity, ...], simulated: bool) -> dict[str, Any]:
     """The dataset's identity: its content. ``fingerprint`` hashes the files of every split in use;
     ``test_fingerprint`` those that scores depend on, which is what a table may not mix."""
 
@@ -273,6 +331,7 @@ def _describe_dataset(dataset: Dataset, files: tuple[FileIdentity, ...]) -> dict
     tests = [f for f in files if f.split not in ("train", "valid")]
     return {
         "name": dataset.name,
+        "simulated": simulated,
         "sensor": dataset.sensor.name,
         "channels": dataset.sensor.channels,
         "peak": dataset.sensor.peak,
@@ -294,11 +353,13 @@ def _timing(result: Evaluation) -> dict[str, Any]:
     }
 
 
-def _save_weights(method: TrainedMethod, path: Path) -> str:
+def _save_weights(method: TrainedMethod, path: Path, identity: dict[str, Any]) -> str:
+    """The weights, with the specification they come from in the file's metadata; gives the SHA-256."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().contiguous().clone() for k, v in method.state_dict().items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(state, temporary)
+    # one entry only: the order of several is not fixed, and equal weights must be equal files
+    save_file(state, temporary, {"spec": records.canonical({**identity, "sensor": method.sensor.name})})
     os.replace(temporary, path)
     return _sha256(path)
 

@@ -21,8 +21,9 @@ import numpy as np
 from tabulate import tabulate
 
 from pansharp_bench import record as records
+from pansharp_bench.protocols.evaluate import Protocol
 from pansharp_bench.record import Record
-from pansharp_bench.registry import DATASETS, METHODS, METRICS, TRACKS, MethodCard
+from pansharp_bench.registry import DATASETS, METHODS, TRACKS, MethodCard
 
 MISSING = "–"
 REGISTERED, UNREGISTERED, BOUNDS = (
@@ -54,6 +55,8 @@ class Cell:
     std: float = math.nan
     images: int = 0
     interval: tuple[float, float] | None = None
+    runs: int = 1
+    between_runs: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -96,16 +99,16 @@ class Table:
         return found
 
 
-def columns_of(protocol: str, metrics: str, channels: int) -> list[Column]:
-    """The columns of a protocol, in the order of its metrics' cards."""
-    entries = sorted(METRICS.entries(protocol=metrics, default=True), key=lambda e: (e.card.order, e.name))
-    columns = []
-    for entry in entries:
-        better = entry.card.better
-        for i, name in enumerate(entry.card.columns):
-            label = f"Q{1 << (channels - 1).bit_length()}" if name == "Q2n" else name
-            columns.append(Column(protocol, name, label, better[min(i, len(better) - 1)]))
-    return columns
+def columns_of(protocol: Protocol, channels: int, found: Iterable[Record] = ()) -> list[Column]:
+    """The columns of a protocol, in the order of its metrics' cards; then those that only records know of,
+    because the metric that made them is not registered here."""
+    better = {c: b for e in protocol.entries() for c, b in e.card.directions.items()}
+    for record in found:
+        scored = record.protocols.get(protocol.name, {})
+        for name in scored.get("scores", {}):
+            better.setdefault(name, scored.get("better", {}).get(name, "high"))
+    labels = {"Q2n": f"Q{1 << (channels - 1).bit_length()}"}
+    return [Column(protocol.name, name, labels.get(name, name), b) for name, b in better.items()]
 
 
 def tables(
@@ -114,76 +117,139 @@ def tables(
     combine: bool = False,
     intervals: bool = False,
     all_published: bool = False,
-    pattern: str | None = None,
+    dataset: str | None = None,
     protocols: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
+    source: str = "",
+    varied: Sequence[str] = (),
 ) -> list[Table]:
     """One table per dataset and protocol (or, with ``combine``, per dataset with its protocols side by side).
 
-    Records whose test files differ never share a table, whatever name they carry. ``intervals`` adds 95 %
-    bootstrap intervals of the mean over images; ``all_published`` shows every published method, not only those
-    registered; ``pattern`` keeps one dataset, ``protocols`` these protocols.
+    Records whose test files differ never share a table, whatever name they carry.
+
+    Args:
+        intervals: add 95 % bootstrap intervals of the mean over images.
+        all_published: show every published method, not only those registered.
+        dataset, protocols: keep one dataset by the name shown, and these protocols.
+        methods: keep these methods, measured and published, in this order instead of that of their scores.
+        source: keep published rows whose source begins so.
+        varied: options that are named in every row; rows keep the order of their records.
     """
     by_dataset: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in found:
-        if pattern is None or record.dataset["name"] == pattern:
+        wanted = methods is None or record.method["name"] in methods
+        if wanted and dataset in (None, record.dataset["name"]) and record.spec["track"] in TRACKS:
             by_dataset[record.spec["track"], record.dataset["name"]].append(record)
     made = []
-    for (track, dataset), members in sorted(by_dataset.items()):
+    for (track, name), members in sorted(by_dataset.items()):
         served = [
             p
             for p in TRACKS.get(track).obj
             if any(p.name in r.protocols for r in members) and (protocols is None or p.name in protocols)
         ]
         for chosen in [served] if combine else [[p] for p in served]:
-            splits = {p.split for p in chosen}
-            editions: dict[str, list[Record]] = defaultdict(list)
-            for record in members:
-                if any(p.name in record.protocols for p in chosen):
-                    editions[_content(record, splits)].append(record)
-            for content, edition in sorted(editions.items()):
-                suffix = f"-{content[:8]}" if len(editions) > 1 else ""
-                made.append(_table(track, dataset + suffix, edition, chosen, intervals, all_published))
+            editions = _editions(members, chosen)
+            for files, edition in editions:
+                suffix = f"-{records.spec_hash(files)[:8]}" if len(editions) > 1 else ""
+                about = _About(edition, chosen)
+                columns = [c for p in chosen for c in columns_of(p, about.channels, edition)]
+                present = {(p, c) for r in edition for p in r.protocols for c in r.protocols[p]["scores"]}
+                columns = [c for c in columns if (c.protocol, c.name) in present]
+                rows = _measured(edition, columns, intervals, methods, varied)
+                rows += _published(about, columns, all_published, methods, source)
+                titles = " and ".join(p.title.lower() for p in chosen)
+                made.append(
+                    Table(
+                        name=f"{name}{suffix}-{'-'.join(p.name for p in chosen)}",
+                        title=f"{name}{suffix}: {titles}{about.caution}",
+                        columns=columns,
+                        rows=rows,
+                        notes=about.notes(rows),
+                    )
+                )
     return made
 
 
-def _content(record: Record, splits: set[str]) -> str:
-    """What the scores depend on: the SHA-256 of the test files."""
-    return records.spec_hash({s: record.dataset["test_fingerprint"].get(s, "") for s in sorted(splits)})
+def _editions(members: list[Record], chosen: Sequence[Protocol]) -> list[tuple[dict[str, str], list[Record]]]:
+    """Records grouped so that no two in a group were scored on different files of one split."""
+    splits = {p.split for p in chosen}
+    editions: list[tuple[dict[str, str], list[Record]]] = []
+    for record in sorted(members, key=lambda r: -len(r.dataset["test_fingerprint"])):
+        if not any(p.name in record.protocols for p in chosen):
+            continue
+        files = {s: h for s, h in record.dataset["test_fingerprint"].items() if s in splits}
+        for known, edition in editions:
+            if all(known.get(s, h) == h for s, h in files.items()):
+                known.update(files)
+                edition.append(record)
+                break
+        else:
+            editions.append((files, [record]))
+    order = {id(r): i for i, r in enumerate(members)}
+    return [(files, sorted(edition, key=lambda r: order[id(r)])) for files, edition in editions]
 
 
-def _table(
-    track: str, dataset: str, edition: list[Record], protocols: Sequence, intervals: bool, all_published: bool
-) -> Table:
-    first = edition[0]
-    channels = first.dataset["channels"]
-    columns = [c for p in protocols for c in columns_of(p.name, p.metrics, channels)]
-    present = {(p, c) for r in edition for p in r.protocols for c in r.protocols[p]["scores"]}
-    columns = [c for c in columns if (c.protocol, c.name) in present]
-    rows = _measured(edition, columns, intervals)
-    published_name = _published_name(first)
-    own = first.dataset["name"] == first.dataset["sensor"]
-    rows += _published(published_name, columns, rows, own, all_published)
-    titles = " and ".join(p.title.lower() for p in protocols)
-    name = f"{dataset}-{'-'.join(p.name for p in protocols)}"
-    return Table(
-        name, f"{dataset}: {titles}", columns, rows, _notes(edition, protocols, published_name, own, rows)
-    )
+class _About:
+    """What the records of one table have in common: their sensor and their test files."""
+
+    def __init__(self, edition: list[Record], chosen: Sequence[Protocol]) -> None:
+        self.edition, self.chosen = edition, chosen
+        first = edition[0].dataset
+        self.name, self.channels = first["name"], first["channels"]
+        self.simulated = first.get("simulated", bool(first["provenance"]))
+        cards = [e.card for e in DATASETS.entries(sensor=first["sensor"]) if e.card.published]
+        self.published = cards[0].published if cards else ""
+        splits = {p.split for p in chosen}
+        self.files = {f["split"]: f for r in edition for f in r.dataset["files"] if f["split"] in splits}
+        plain = self.name == first["sensor"]
+        self.own = plain and all(f["verified"] for f in self.files.values())
+        self.caution = " (files not verified)" if plain and not self.own else ""
+
+    def notes(self, rows: list[Row]) -> list[str]:
+        notes = []
+        state = {True: "a known original", False: "not the known original", None: "no known checksum"}
+        for protocol in self.chosen:
+            counts = [
+                r.protocols[protocol.name]["images"] for r in self.edition if protocol.name in r.protocols
+            ]
+            if counts and (file := self.files.get(protocol.split)):
+                what = "simulated" if self.simulated else state[file["verified"]]
+                notes.append(
+                    f"{protocol.title}: {max(counts)} image(s) of {file['path']}, "
+                    f"SHA-256 {file['sha256'][:16]}… ({what})."
+                )
+        if self.simulated:
+            notes.append("Simulated sensor: not comparable with results on real imagery.")
+        elif self.published and not self.own:
+            notes.append(
+                f"Not the public PanCollection files: no row of {self.name} is a PanCollection result."
+            )
+        for source in dict.fromkeys(r.variant for r in rows if r.source == "published"):
+            notes.append(f"Published: {source}.")
+        if any(math.isnan(c.mean) for r in rows for c in r.cells.values()):
+            notes.append(
+                f"{MISSING}: the score is missing (NaN) for at least one image; the record says which."
+            )
+        return notes
 
 
-def _published_name(record: Record) -> str:
-    """The name of this sensor's public set in published.csv."""
-    sensor = record.dataset["sensor"]
-    return next((e.card.published for e in DATASETS.entries(sensor=sensor) if e.card.published), "")
-
-
-def _measured(edition: list[Record], columns: list[Column], intervals: bool) -> list[Row]:
-    runs: dict[str, list[Record]] = defaultdict(list)
+def _measured(
+    edition: list[Record],
+    columns: list[Column],
+    intervals: bool,
+    methods: Sequence[str] | None,
+    varied: Sequence[str],
+) -> list[Row]:
+    """A row per specification; runs that differ in the seed alone are one row."""
+    runs: dict[str, dict[str, Record]] = defaultdict(dict)
     for record in edition:
-        runs[records.canonical({k: v for k, v in record.spec.items() if k not in ("seed", "data")})].append(
-            record
-        )
-    rows = []
-    for members in runs.values():
+        spec = {k: v for k, v in record.spec.items() if k not in ("seed", "data")}
+        trained_on = {
+            f["split"]: f["sha256"] for f in record.dataset["files"] if f["split"] in ("train", "valid")
+        }
+        runs[records.canonical([spec, trained_on])][record.spec_sha256] = record
+    rows, place = [], {}
+    for members in (list(m.values()) for m in runs.values()):
         first = members[0]
         card = first.method
         cells = {
@@ -191,40 +257,41 @@ def _measured(edition: list[Record], columns: list[Column], intervals: bool) -> 
             for column in columns
             if any(r.scores(column.protocol, column.name) for r in members)
         }
-        variant = _variant(first) + (f", {len(members)} seeds" if len(members) > 1 else "")
-        rows.append(
-            Row(
-                _SIDE[card["sees"]],
-                card["title"] or card["name"],
-                card["sees"],
-                card["training"],
-                variant,
-                cells,
-                cost=(_speed(first), first.weights.get("parameters")),
-            )
+        peeked = first.training.get("data", {}).get("target") == "gt"  # learnt from sharp references
+        row = Row(
+            BOUNDS if peeked else _SIDE[card["sees"]],
+            card["title"] or card["name"],
+            card["sees"],
+            card["training"],
+            _variant(first, len(members), varied),
+            cells,
+            cost=(_speed(first), first.weights.get("parameters")),
         )
+        place[id(row)] = (methods or []).index(card["name"]) if methods else 0
+        rows.append(row)
     lead = columns[0] if columns else None
 
     def order(row: Row) -> tuple:
+        if methods or varied:
+            return (GROUPS.index(row.group), place[id(row)])
         value = row.cells[lead].mean if lead in row.cells else math.nan
-        worst = math.isnan(value)
-        return (
-            GROUPS.index(row.group),
-            worst,
-            -value if lead and lead.better == "high" else value,
-            row.label,
-        )
+        signed = -value if lead and lead.better == "high" else value
+        return (GROUPS.index(row.group), math.isnan(value), 0 if math.isnan(value) else signed, row.label)
 
     return sorted(rows, key=order)
 
 
-def _variant(record: Record) -> str:
-    """Preset, and the options that differ from it."""
-    spec = record.spec
-    if spec["preset"] == "untrained":
-        return ""
-    changed = [f"{k}={spec['options'][k]}" for k in spec["changed"]]
-    return ", ".join([spec["preset"], *changed, *(["weights from elsewhere"] if spec["weights"] else [])])
+def _variant(record: Record, seeds: int, varied: Sequence[str]) -> str:
+    """Preset, the options that differ from it (and the varied ones), foreign weights, number of seeds."""
+    spec, parts = record.spec, []
+    if spec["preset"] != "untrained":
+        named = [*varied, *(k for k in spec["changed"] if k not in varied)]
+        parts = [spec["preset"], *(f"{k}={spec['options'][k]}" for k in named if k in spec["options"])]
+    if spec["weights"]:
+        parts.append(f"weights from elsewhere ({spec['weights']['file_sha256'][:8]})")
+    if seeds > 1:
+        parts.append(f"{seeds} seeds")
+    return ", ".join(parts)
 
 
 def _speed(record: Record) -> float | None:
@@ -237,8 +304,9 @@ def _cell(runs: list[list[float]], intervals: bool) -> Cell:
     means = [sum(r) / len(r) for r in runs]
     pooled = np.mean(runs, axis=0) if len({len(r) for r in runs}) == 1 else np.concatenate(runs)
     std = float(np.std(pooled, ddof=1)) if len(pooled) > 1 and np.isfinite(pooled).all() else math.nan
+    between = float(np.std(means, ddof=1)) if len(means) > 1 and np.isfinite(means).all() else math.nan
     interval = bootstrap_interval(pooled) if intervals else None
-    return Cell(float(np.mean(means)), std, len(pooled), interval)
+    return Cell(float(np.mean(means)), std, len(pooled), interval, len(runs), between)
 
 
 def bootstrap_interval(
@@ -260,12 +328,14 @@ def published_rows() -> tuple[dict[str, str], ...]:
     return tuple(csv.DictReader(io.StringIO(text)))
 
 
-def _published(name: str, columns: list[Column], rows: list[Row], own: bool, everything: bool) -> list[Row]:
+def _published(
+    about: _About, columns: list[Column], everything: bool, methods: Sequence[str] | None, source: str
+) -> list[Row]:
     """Rows of published.csv on this sensor's public set.
 
     A row is the first source in the file that names the method; values marked there as wrong are left out.
     """
-    if not name:
+    if not about.published:
         return []
     protocol_names = {"reduced": "RR", "full": "FR"}
     wanted = {(protocol_names.get(c.protocol), c.name): c for c in columns}
@@ -274,25 +344,29 @@ def _published(name: str, columns: list[Column], rows: list[Row], own: bool, eve
     gathered: dict[str, dict[Column, Cell]] = defaultdict(dict)
     sources: dict[str, str] = {}
     for line in published_rows():
-        method = line["method"]
+        card = cards.get(_key(line["method"]))
+        origin = line["source"].partition(" (column")[0]
         column = wanted.get((line["protocol"], names.get(line["metric"], line["metric"])))
-        if line["dataset"] != name or column is None or "do not use" in line["source"]:
+        if line["dataset"] != about.published or column is None or "do not use" in origin:
             continue
-        if not everything and _key(method) not in cards:
+        if not origin.startswith(source) or not (card or everything):
             continue
-        if (
-            sources.setdefault(method, line["source"]).partition(" (column")[0]
-            != line["source"].partition(" (column")[0]
-        ):
+        if methods is not None and (card is None or card.name not in methods):
             continue
-        gathered[method].setdefault(column, Cell(float(line["value"])))
-    title = f"Published on PanCollection {name}" + ("" if own else " (other images: for orientation only)")
-    made = []
+        if sources.setdefault(line["method"], origin) == origin:
+            gathered[line["method"]].setdefault(column, Cell(float(line["value"])))
+    title = f"Published on PanCollection {about.published}"
+    title += "" if about.own else " (other images: for orientation only)"
+    rows, place = [], {}
     for method, cells in gathered.items():
         card = cards.get(_key(method))
+        side = f", {_SIDE[card.sees][0].lower()}{_SIDE[card.sees][1:]}" if card else ""
         seen = (card.sees, card.training) if card else ("", "")
-        made.append(Row(title, method, *seen, sources[method], cells, source="published"))
-    return sorted(made, key=lambda r: _SIDE.get(r.sees, "") == UNREGISTERED)
+        row = Row(title + side, method, *seen, sources[method], cells, source="published")
+        known = methods is not None and card is not None
+        place[id(row)] = (side == "", "without" in side, methods.index(card.name) if known else 0)
+        rows.append(row)
+    return sorted(rows, key=lambda r: place[id(r)])
 
 
 def _key(name: str) -> str:
@@ -301,31 +375,6 @@ def _key(name: str) -> str:
 
 def _cards_by_published_name() -> dict[str, MethodCard]:
     return {_key(x): e.card for e in METHODS for x in (e.name, e.card.label, e.card.published) if x}
-
-
-def _notes(
-    edition: list[Record], protocols: Sequence, published: str, own: bool, rows: list[Row]
-) -> list[str]:
-    first = edition[0]
-    notes = []
-    for protocol in protocols:
-        images = max(r.protocols[protocol.name]["images"] for r in edition if protocol.name in r.protocols)
-        file = next((f for f in first.dataset["files"] if f["split"] == protocol.split), None)
-        if file:
-            state = {True: "a known original", False: "not the known original", None: "no known checksum"}
-            notes.append(
-                f"{protocol.title}: {images} image(s) of {file['path']}, SHA-256 {file['sha256'][:16]}… "
-                f"({'simulated' if first.dataset['provenance'] else state[file['verified']]})."
-            )
-    if first.dataset["provenance"]:
-        notes.append("Simulated sensor: not comparable with results on real imagery.")
-    elif not own:
-        notes.append(
-            f"{first.dataset['name']} is not the public PanCollection set; its rows are not PanCollection results."
-        )
-    if any(math.isnan(c.mean) for r in rows for c in r.cells.values()):
-        notes.append(f"{MISSING}: the score is missing (NaN) for at least one image; the record says which.")
-    return notes
 
 
 # --- renderers ------------------------------------------------------------------------------------------------
@@ -353,14 +402,16 @@ def _heading(column: Column) -> str:
     return f"{column.label} {'↑' if column.better == 'high' else '↓'}"
 
 
-def _several_protocols(table: Table) -> bool:
-    return len({c.protocol for c in table.columns}) > 1
+def _prefixes(table: Table) -> dict[str, str]:
+    """What tells columns of several protocols in one table apart."""
+    several = len({c.protocol for c in table.columns}) > 1
+    return {"full": "FR ", "reduced": "RR ", "truth": "truth "} if several else {}
 
 
 def to_markdown(table: Table) -> str:
     """GitHub Markdown; groups as bold lines of their own."""
     marks = table.marks()
-    prefix = {"full": "FR ", "reduced": "RR ", "truth": "truth "} if _several_protocols(table) else {}
+    prefix = _prefixes(table)
     headers = [
         "Method",
         "Sees",
@@ -383,6 +434,7 @@ def to_markdown(table: Table) -> str:
         label = f"*{row.label}*" if row.source == "published" else row.label
         variant = "published" if row.source == "published" else row.variant
         body.append([label, _SEES.get(row.sees, ""), row.training, variant, *values, *_cost(row)])
+    body = [[cell.replace("|", "\\|") for cell in line] for line in body]
     text = tabulate(body, headers, tablefmt="github", disable_numparse=True)
     notes = "".join(f"- {n}\n" for n in table.notes)
     return f"## {table.title}\n\n{text}\n\n**best**, <u>second best</u> on each side.\n\n{notes}"
@@ -398,52 +450,38 @@ def _cost(row: Row) -> tuple[str, str]:
 
 def to_csv(table: Table) -> str:
     """One line per row and column, full precision: made to be read by programs."""
+    lines = [
+        {
+            "table": table.name,
+            "source": row.source,
+            "group": row.group,
+            "method": row.label,
+            "sees": row.sees,
+            "training": row.training,
+            "variant": row.variant,
+            "protocol": column.protocol,
+            "metric": column.label,
+            "better": column.better,
+            "mean": _number(cell.mean),
+            "std_over_images": _number(cell.std),
+            "images": cell.images or "",
+            "runs": cell.runs if row.source == "measured" else "",
+            "std_over_runs": _number(cell.between_runs),
+            "ci95_low": _number(cell.interval[0]) if cell.interval else "",
+            "ci95_high": _number(cell.interval[1]) if cell.interval else "",
+        }
+        for row in table.rows
+        for column, cell in row.cells.items()
+    ]
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        [
-            "table",
-            "source",
-            "group",
-            "method",
-            "sees",
-            "training",
-            "variant",
-            "protocol",
-            "metric",
-            "better",
-            "mean",
-            "std",
-            "images",
-            "ci95_low",
-            "ci95_high",
-        ]
-    )
-    for row in table.rows:
-        for column, cell in row.cells.items():
-            low, high = cell.interval or ("", "")
-            std = "" if math.isnan(cell.std) else repr(cell.std)
-            mean = "" if math.isnan(cell.mean) else repr(cell.mean)
-            writer.writerow(
-                [
-                    table.name,
-                    row.source,
-                    row.group,
-                    row.label,
-                    row.sees,
-                    row.training,
-                    row.variant,
-                    column.protocol,
-                    column.label,
-                    column.better,
-                    mean,
-                    std,
-                    cell.images or "",
-                    low,
-                    high,
-                ]
-            )
+    writer = csv.DictWriter(out, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return out.getvalue()
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
 
 
 _LATEX = r"""% {{ table.title }} (needs booktabs)
@@ -466,19 +504,16 @@ _LATEX = r"""% {{ table.title }} (needs booktabs)
 _MARKED = {"best": r"\textbf{%s}", "second": r"\underline{%s}", None: "%s"}
 
 
+_TEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{",
+        "}": r"\}", "^": r"\^{}", "~": r"\~{}", "∞": r"$\infty$", "–": "--", "λ": r"$\lambda$", "×": r"$\times$",
+    }
+)  # fmt: skip
+
+
 def _tex(text: str) -> str:
-    for plain, escaped in (
-        ("\\", r"\textbackslash "),
-        ("&", r"\&"),
-        ("%", r"\%"),
-        ("_", r"\_"),
-        ("#", r"\#"),
-        ("∞", r"$\infty$"),
-        ("–", "--"),
-        ("λ", r"$\lambda$"),
-    ):
-        text = text.replace(plain, escaped)
-    return text
+    return text.translate(_TEX)
 
 
 def to_latex(table: Table) -> str:
@@ -492,7 +527,11 @@ def to_latex(table: Table) -> str:
         cells = [_MARKED[marks.get((i, c))] % _tex(_cell_text(row.cells.get(c), c)) for c in table.columns]
         groups[row.group].append(" & ".join([_tex(label), *cells]))
     arrows = {"high": r"$\uparrow$", "low": r"$\downarrow$"}
-    heading = " & ".join(["Method", *(f"{_tex(c.label)} {arrows[c.better]}" for c in table.columns)])
+    prefix = _prefixes(table)
+    names = [_tex(prefix.get(c.protocol, "") + c.label) for c in table.columns]
+    heading = " & ".join(
+        ["Method", *(f"{n} {arrows[c.better]}" for n, c in zip(names, table.columns, strict=True))]
+    )
     environment = Environment(autoescape=False, keep_trailing_newline=True)
     environment.filters["tex"] = _tex
     return environment.from_string(_LATEX).render(table=table, heading=heading, groups=groups.items())
@@ -504,7 +543,7 @@ def run_table(record: Record) -> str:
     rows = []
     for protocol in TRACKS.get(record.spec["track"]).obj:
         scored = record.protocols.get(protocol.name)
-        for column in columns_of(protocol.name, protocol.metrics, channels) if scored else ():
+        for column in columns_of(protocol, channels) if scored else ():
             if column.name not in scored["scores"]:
                 continue
             mean, std = scored["mean"][column.name], scored["std"][column.name]

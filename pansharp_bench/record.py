@@ -15,6 +15,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
@@ -24,6 +25,11 @@ from typing import Any
 from pansharp_bench.errors import BenchError, RecordExists
 
 SCHEMA = 1
+_NEEDED = {
+    "spec": ("track", "dataset", "method", "preset", "options", "changed", "seed", "weights"),
+    "method": ("name", "title", "sees", "training"),
+    "dataset": ("name", "sensor", "channels", "files", "test_fingerprint", "provenance"),
+}
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -107,11 +113,24 @@ def write(record: Record, root: Path, force: bool = False) -> Path:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if force:
+            os.replace(temporary, path)
+        else:
+            _link_new(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
     return path
+
+
+def _link_new(temporary: Path, path: Path) -> None:
+    """Give a file its name in one step that fails where the name is taken."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        refuse_existing(path)
+    except OSError:  # a file system without links
+        os.replace(temporary, path)
 
 
 def refuse_existing(path: Path) -> None:
@@ -131,9 +150,13 @@ def read(path: Path) -> Record:
         raise BenchError(f"{path} has schema {schema}; this version reads {SCHEMA}: update pansharp-bench")
     try:
         known = {f.name for f in fields(Record)}
-        return Record(**{k: _unplain(v) for k, v in data.items() if k in known})
-    except TypeError as error:
+        record = Record(**{k: _unplain(v) for k, v in data.items() if k in known})
+        for part, keys in _NEEDED.items():
+            if missing := [k for k in keys if k not in getattr(record, part)]:
+                raise KeyError(f"{part} lacks {', '.join(missing)}")
+    except (TypeError, KeyError) as error:
         raise BenchError(f"{path} is not a whole record: {error}") from error
+    return record
 
 
 def read_all(root: Path) -> Iterator[tuple[Path, Record | BenchError]]:
@@ -173,12 +196,26 @@ def git_state(folder: Path) -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
+        if not git("ls-files", Path(__file__).name):
+            return {}  # installed below some other repository
         commit = git("rev-parse", "HEAD")
         # records are what runs add; they do not make the code another one
         changed = git("status", "--porcelain", "--", ":/", ":(top,exclude)results", ":(top,exclude)docs")
     except (OSError, subprocess.TimeoutExpired):
         return {}
     return {"commit": commit, "dirty": bool(changed)} if commit else {}
+
+
+def check_writable(folder: Path) -> None:
+    """Raises BenchError where no file can be made in this folder: better before a training than after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BenchError(
+            f"cannot write to {folder}: {error.strerror or error}; choose another folder"
+        ) from error
 
 
 def peak_memory(device: str) -> dict[str, int]:
@@ -206,9 +243,11 @@ def _plain(value: Any) -> Any:
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
+    if hasattr(value, "tolist"):  # arrays and scalars of NumPy and torch
+        return _plain(value.tolist())
     if isinstance(value, Iterable) and not isinstance(value, str):
         return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
 
 
 def _unplain(value: Any) -> Any:

@@ -12,17 +12,19 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from pansharp_bench.errors import BenchError, UnknownName
 
 Sees = Literal["pan", "pan+bag", "pan+ms", "reference"]
 Training = Literal["none", "unpaired", "paired"]
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 C = TypeVar("C", bound="Card")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,6 +37,10 @@ class Card:
     title: str = ""
     summary: str = ""
     tracks: tuple[str, ...] = ("pansharpening",)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r} is not made of lower-case letters, digits, - _ and .")
 
     @property
     def label(self) -> str:
@@ -60,6 +66,14 @@ class MethodCard(Card):
     licence: str = ""
     published: str = ""  # its name in published.csv, where that differs from the title
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, known in (("sees", get_args(Sees)), ("training", get_args(Training))):
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(
+                    f"method {self.name!r}: {name}={value!r} is unknown; known are: {', '.join(known)}"
+                )
+
 
 @dataclass(frozen=True)
 class MetricCard(Card):
@@ -78,15 +92,21 @@ class MetricCard(Card):
     order: int = 100
     default: bool = True
 
+    @property
+    def directions(self) -> dict[str, str]:
+        """Column -> whether high or low is good."""
+        return {c: self.better[min(i, len(self.better) - 1)] for i, c in enumerate(self.columns)}
+
 
 @dataclass(frozen=True)
 class DatasetCard(Card):
     """A dataset's card. ``stand_in`` names the simulated dataset used when no data root is configured;
-    ``published`` the dataset's name in published.csv."""
+    ``published`` the dataset's name in published.csv; ``simulated`` says that its scenes were never on Earth."""
 
     sensor: str = ""
     stand_in: str = ""
     published: str = ""
+    simulated: bool = False
 
 
 @dataclass(frozen=True)
@@ -209,11 +229,14 @@ def _import_tree(package: str) -> None:
 
 
 def load_plugin(path: str | Path) -> None:
-    """Import a plug-in file given by the user; what it registers becomes available. A failure is kept in
-    ``broken``. Raises BenchError when the file does not exist."""
+    """Import a plug-in file given by the user; what it registers becomes available. It comes after everything
+    shipped, so that it cannot take a name. A failure is kept in ``broken``. Raises BenchError when the file
+    does not exist."""
     path = Path(path)
     if not path.is_file():
         raise BenchError(f"plug-in file {path} does not exist")
+    for table in (METHODS, METRICS, DATASETS, SENSORS, TRACKS):
+        table.discover()
     name = "pansharp_bench_plugin_" + "".join(c if c.isalnum() else "_" for c in str(path.resolve()))
     if name in sys.modules:
         return

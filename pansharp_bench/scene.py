@@ -80,6 +80,9 @@ class Scene:
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Scene:
         return self._map(lambda x: x.to(device=device, dtype=dtype))
 
+    def clone(self) -> Scene:
+        return self._map(torch.clone)
+
     def _map(self, fn) -> Scene:
         arrays = {k: getattr(self, k) for k in ("pan", "ms", "lms", "gt")}
         return replace(self, **{k: None if v is None else fn(v) for k, v in arrays.items()})
@@ -100,7 +103,11 @@ class Scene:
             order = torch.stack([torch.randperm(h * w, generator=generator) for _ in range(n)])
             bag = self.ms.flatten(2).gather(2, order.to(self.ms.device)[:, None].expand(n, c, h * w))
             return replace(self, ms=bag.view(n, c, h, w), lms=None, gt=None)
-        return self if card.sees == "reference" else replace(self, gt=None)
+        if card.sees == "pan+ms":
+            return replace(self, gt=None)
+        if card.sees == "reference":
+            return self
+        raise ValueError(f"method {card.name!r} sees {card.sees!r}, which is unknown")
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ MAY = {
         "record",
         "figures",
     },
-    "leaderboard": {"errors", "record", "registry"},
+    "leaderboard": {"errors", "record", "registry", "protocols"},
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},

@@ -107,6 +107,59 @@ def test_options_change_the_run_and_its_record(go):
     assert outcome.record.spec["changed"] == ["select", "steps"]
 
 
+def test_nothing_fitted_has_no_seed(go):
+    assert go("half", seed=3).record.spec["seed"] == 0
+
+
+def test_the_run_in_progress_is_not_run_again(go, tmp_path, monkeypatch):
+    from pansharp_bench import experiment
+
+    def again(*words):
+        with pytest.raises(BenchError, match="under way in another process"):
+            go("half")
+        return [], {}
+
+    monkeypatch.setattr(experiment, "evaluate", lambda *a: again())
+    with pytest.raises(AttributeError):
+        go("half")
+
+
+def test_a_method_cannot_touch_what_it_is_scored_by(go, monkeypatch):
+    def greedy(pan, lms, *, sensor):
+        pan.zero_()
+        out = lms.clone()
+        lms.zero_()
+        return out
+
+    register_temporarily(monkeypatch, "greedy", greedy)
+    register_temporarily(monkeypatch, "modest", lambda lms, *, sensor: lms)
+    assert go("greedy").record.protocols["full"]["scores"] == go("modest").record.protocols["full"]["scores"]
+
+
+def test_an_image_with_nan_has_no_score_at_all(go, monkeypatch):
+    def holey(lms, *, sensor):
+        lms[..., 40, 40] = math.nan
+        return lms
+
+    register_temporarily(monkeypatch, "holey", holey)
+    for scored in go("holey").record.protocols.values():
+        assert all(map(math.isnan, scored["mean"].values()))
+        assert all(v == list(range(scored["images"])) for v in scored["missing"].values())
+
+
+def test_two_metrics_cannot_give_one_column(go, monkeypatch):
+    from pansharp_bench.registry import METRICS
+
+    METRICS.register("liar", protocol="reduced", columns=("ERGAS",))(lambda fused: fused.mean((1, 2, 3)) * 0)
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
+    try:
+        with pytest.raises(BenchError, match="gives ERGAS, as another does"):
+            go("half")
+    finally:
+        monkeypatch.undo()
+        del METRICS._entries["liar"]
+
+
 @pytest.mark.parametrize(
     ("spec", "error", "message"),
     [
@@ -116,6 +169,10 @@ def test_options_change_the_run_and_its_record(go):
         ({"method": "gain", "options": {"stpes": "3"}}, BenchError, "unknown option 'stpes'"),
         ({"method": "gain", "options": {"steps": "many"}}, BenchError, "steps='many' is not of type int"),
         ({"method": "exp", "options": {"steps": "3"}}, BenchError, "has no options"),
+        ({"method": "exp", "resume": True}, BenchError, "no training to resume"),
+        ({"method": "exp", "weights": Path("w.pt")}, BenchError, "'exp' has no weights"),
+        ({"method": "exp", "dataset": "qb-sim", "label": "mini"}, BenchError, "simulated and keeps its name"),
+        ({"method": "gain", "precision": "bogus"}, BenchError, "unknown precision 'bogus'"),
         ({"method": "exp", "device": "gpu"}, BenchError, "known are: auto, cpu, cuda"),
         ({"method": "gain", "weights": Path("nowhere.pt")}, BenchError, r"nowhere\.pt"),
         ({"method": "exp", "dataset": "qb", "data": Path("nowhere")}, DataError, "nowhere"),

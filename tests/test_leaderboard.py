@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,17 @@ from pansharp_bench.record import Record, summarise
 
 
 def make(
-    method, sees="pan+ms", dataset="qb-mini", seed=0, test="aa", protocols=None, simulated=False, **extra
+    method,
+    sees="pan+ms",
+    dataset="qb-mini",
+    seed=0,
+    test="aa",
+    protocols=None,
+    simulated=False,
+    verified=False,
+    train="t",
+    splits=("reduced", "full"),
+    **extra,
 ):
     spec = {
         "track": "pansharpening",
@@ -48,11 +59,11 @@ def make(
             "channels": 4,
             "peak": 2047,
             "files": [
-                {"split": s, "path": f"{s}.h5", "sha256": test * 32, "verified": False}
-                for s in ("reduced", "full")
+                {"split": s, "path": f"{s}.h5", "sha256": h, "verified": verified}
+                for s, h in (("train", train * 64), *((s, test * 32) for s in splits))
             ],
             "fingerprint": test,
-            "test_fingerprint": {"reduced": test, "full": test},
+            "test_fingerprint": dict.fromkeys(splits, test),
             "provenance": {"simulator_version": 1} if simulated else {},
         },
         protocols={k: summarise(v) for k, v in protocols.items()},
@@ -127,9 +138,61 @@ def test_simulated_and_mini_are_never_shown_as_the_public_set():
         (table,) = tables([make("a", dataset=dataset, simulated=simulated)])
         assert table.title.startswith(dataset)
         groups = {r.group for r in table.rows if r.source == "published"}
-        assert groups == {"Published on PanCollection QB (other images: for orientation only)"}
+        head = "Published on PanCollection QB (other images: for orientation only)"
+        assert groups == {f"{head}, with co-registration", f"{head}, without co-registration"}
         notes = " ".join(table.notes)
-        assert ("Simulated" if simulated else "not PanCollection results") in notes
+        assert ("Simulated" if simulated else "no row of qb-mini is a PanCollection result") in notes
+
+
+def test_only_verified_files_are_shown_as_the_public_set():
+    for verified, own in ((True, True), (None, False), (False, False)):
+        (table,) = tables([make("a", dataset="qb", verified=verified)])
+        assert ("(files not verified)" not in table.title) == own
+        published = {r.group for r in table.rows if r.source == "published"}
+        assert all(("other images" in g) != own for g in published)
+
+
+def test_training_on_other_files_is_another_row():
+    (table,) = tables([make("a", train="t"), make("a", train="u", seed=1)])
+    assert len([r for r in table.rows if r.source == "measured"]) == 2
+
+
+def test_the_same_record_twice_is_one_seed():
+    (table,) = tables([make("a"), make("a")])
+    (row,) = (r for r in table.rows if r.source == "measured")
+    assert "seeds" not in row.variant
+
+
+def test_rows_of_one_protocol_only_join_a_combined_table():
+    both = {"full": {"HQNR": [0.9]}, "reduced": {"ERGAS": [1.0]}}
+    oracle = make("o", "reference", protocols=ergas(0.1), splits=("reduced",))
+    (table,) = tables([make("a", protocols=both), oracle], combine=True)
+    assert [r.label for r in table.rows if r.source == "measured"] == ["A", "O"]
+    other = make("b", protocols=both, test="bb")
+    assert len(tables([make("a", protocols=both), oracle, other], combine=True)) == 2
+
+
+def test_learning_from_sharp_references_is_never_ranked():
+    peeked = replace(make("p", "pan", protocols=ergas(0.5)), training={"data": {"target": "gt"}})
+    table = tables([peeked, make("a", "pan", protocols=ergas(1.0)), make("b", "pan", protocols=ergas(2.0))])[
+        0
+    ]
+    marks = {table.rows[i].label: mark for (i, _), mark in table.marks().items()}
+    assert marks == {"A": "best", "B": "second"}
+
+
+def test_a_metric_that_is_gone_keeps_its_column():
+    record = make("a")
+    scored = {**summarise({"ERGAS": [1.0], "GONE": [2.0]}), "better": {"ERGAS": "low", "GONE": "low"}}
+    (table,) = tables([replace(record, protocols={"reduced": scored})])
+    assert [(c.name, c.better) for c in table.columns] == [("ERGAS", "low"), ("GONE", "low")]
+
+
+def test_a_papers_table_keeps_its_order_and_its_own_published_rows():
+    found = [make("sp-i2i", "pan", protocols=ergas(1.0)), make("cut", "pan", protocols=ergas(2.0))]
+    (table,) = tables(found, methods=["cut", "sp-i2i"], source="SP-I2I paper")
+    assert [r.label for r in table.rows if r.source == "measured"] == ["CUT", "SP-I2I"]
+    assert [r.label for r in table.rows if r.source == "published"] == ["CUT", "SP-I2I"]
 
 
 def test_published_rows_are_told_apart_and_never_ranked():
@@ -149,10 +212,11 @@ def test_a_value_its_own_source_calls_wrong_is_left_out():
         if line["method"] == "BDSD-PC" and line["dataset"] == "GF2" and line["metric"] == "Q4"
     ]
     assert "0.9932" in values
-    columns = [boards.Column("reduced", "Q2n", "Q4", "high")]
-    rows = boards._published("GF2", columns, [], True, True)
-    (row,) = (r for r in rows if r.label == "BDSD-PC")
-    assert row.cells[columns[0]].mean != 0.9932
+    record = make("a", protocols={"reduced": {"Q2n": [0.5]}})
+    record.dataset["sensor"] = "gf2"
+    (table,) = tables([record], all_published=True)
+    (row,) = (r for r in table.rows if r.label == "BDSD-PC")
+    assert [cell.mean for cell in row.cells.values()] == [0.892]
 
 
 def test_csv_has_full_precision_and_latex_is_escaped():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -16,14 +17,30 @@ from pansharp_bench.record import Record, summarise
 
 
 def make(seed: int = 0, **scores: list[float]) -> Record:
-    spec = {"track": "pansharpening", "dataset": "tiny", "method": "exp", "preset": "untrained", "seed": seed}
+    spec = {
+        "track": "pansharpening",
+        "dataset": "tiny",
+        "method": "exp",
+        "preset": "untrained",
+        "options": {},
+        "changed": [],
+        "seed": seed,
+        "weights": {},
+    }
     return Record(
         schema=record.SCHEMA,
         created="2026-01-01T00:00:00+00:00",
         spec=spec,
         spec_sha256=record.spec_hash(spec),
-        method={"name": "exp"},
-        dataset={"name": "tiny"},
+        method={"name": "exp", "title": "EXP", "sees": "pan+ms", "training": "none"},
+        dataset={
+            "name": "tiny",
+            "sensor": "qb",
+            "channels": 4,
+            "files": [],
+            "test_fingerprint": {},
+            "provenance": {},
+        },
         protocols={"reduced": summarise(scores or {"SAM": [1.0]})},
     )
 
@@ -56,6 +73,34 @@ def test_an_existing_record_is_refused_and_kept(tmp_path):
     assert path.read_bytes() == before
     record.write(make(SAM=[2.0]), tmp_path, force=True)
     assert record.read(path).scores("reduced", "SAM") == [2.0]
+
+
+def test_two_writers_at_once_cannot_both_win(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "refuse_existing", lambda path: None)  # both looked before either wrote
+    record.write(make(SAM=[1.0]), tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(RecordExists):
+        record._link_new(_file(tmp_path / "later"), make().path(tmp_path))
+    assert record.read(make().path(tmp_path)).scores("reduced", "SAM") == [1.0]
+
+
+def _file(path):
+    path.write_text("{}")
+    return path
+
+
+def test_numbers_of_other_libraries_are_written(tmp_path):
+    import numpy as np
+    import torch
+
+    made = replace(make(), training={"a": np.float32(1.5), "b": torch.tensor([1, 2]), "c": np.arange(2)})
+    assert record.read(record.write(made, tmp_path)).training == {"a": 1.5, "b": [1, 2], "c": [0, 1]}
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BenchError, match=r"cannot write to .*file/sub"):
+        record.check_writable(tmp_path / "file" / "sub")
 
 
 def test_the_path_tells_what_it_is(tmp_path):

@@ -80,6 +80,32 @@ def test_a_plugin_that_exits_is_only_broken(broken, tmp_path):
     assert "SystemExit: 3" in broken[str(path)]
 
 
+def test_a_plugin_cannot_take_a_shipped_name(broken, tmp_path):
+    path = tmp_path / "hijack.py"
+    path.write_text(
+        "import pansharp_bench as pb\n@pb.register_method('exp')\ndef exp(lms, *, sensor): return lms * 0\n"
+    )
+    before = registry.METHODS.get("exp").obj
+    registry.load_plugin(path)
+    assert "already registered" in broken[str(path)]
+    assert registry.METHODS.get("exp").obj is before
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [({"sees": "pan-only"}, "sees='pan-only'"), ({"training": "some"}, "training='some'")],
+)
+def test_a_card_that_says_nonsense_is_refused(fresh, card, message):
+    with pytest.raises(ValueError, match=message):
+        fresh.register("a", **card)(lambda: None)
+
+
+@pytest.mark.parametrize("name", ["A", "a/b", "", "a b", "-a"])
+def test_names_fit_into_paths(fresh, name):
+    with pytest.raises(ValueError, match="not made of"):
+        fresh.register(name)(lambda: None)
+
+
 def test_a_missing_plugin_file_is_a_user_mistake():
     with pytest.raises(BenchError, match=r"nowhere\.py does not exist"):
         registry.load_plugin("nowhere.py")

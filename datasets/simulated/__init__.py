@@ -19,7 +19,7 @@ VERSION = 2  # counts every change that alters pixels
 
 def _register(sensor: str, title: str, published: str) -> None:
     @register_dataset(f"{sensor}-sim", title=f"{title}, simulated", sensor=sensor, published=published,
-                      summary=f"simulated {title} scenes, made in the cache")  # fmt: skip
+                      summary=f"simulated {title} scenes, made in the cache", simulated=True)  # fmt: skip
     def load(
         root: Path | None = None, label: str | None = None, seed: int = 0, size: str = "default"
     ) -> Simulated:

@@ -52,7 +52,7 @@ def leaderboard(
             click.secho(f"! left out: {item}", fg="yellow", err=True)
         else:
             found.append(item)
-    made = boards.tables(found, combine=combine, intervals=ci, all_published=all_published, pattern=dataset)
+    made = boards.tables(found, combine=combine, intervals=ci, all_published=all_published, dataset=dataset)
     if not made:
         known = sorted({r.dataset["name"] for r in found})
         raise BenchError(
@@ -60,7 +60,8 @@ def leaderboard(
             if known
             else f"no records under {results}: `bench run` writes one"
         )
-    paths = boards.write_tables(made, out or results / "leaderboards", formats)
+    whole = dataset is None and not combine
+    paths = boards.write_tables(made, out or results / "leaderboards", formats, index=whole)
     for table in made:
         click.echo(boards.to_markdown(table))
     click.echo(f"wrote {len(paths)} files to {paths[0].parent}/", err=True)

@@ -11,12 +11,14 @@ from pathlib import Path
 import click
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.registry import load_plugin
+from pansharp_bench.registry import broken, load_plugin
 
 
 def _load(ctx: click.Context, param: click.Parameter, paths: tuple[str, ...]) -> None:
     for path in paths:
         load_plugin(path)
+        if error := broken.get(path):
+            click.secho(f"! plug-in {path} failed: {error.strip().splitlines()[-1]}", fg="yellow", err=True)
 
 
 def plugin_option(command: Callable) -> Callable:
@@ -108,9 +110,13 @@ def running() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = loud
+            warnings.filterwarnings("always", module=r"pansharp_bench\b")
             yield
     except Interrupted as stop:
         say(f"\n{stop}; the state is saved: run the same command with --resume")
+        raise SystemExit(130) from None
+    except KeyboardInterrupt:
+        say("\ninterrupted; a training that had begun goes on with --resume")
         raise SystemExit(130) from None
     except OSError as error:
         raise BenchError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")) from error

@@ -20,7 +20,13 @@ from pansharp_bench.cli.options import read_pairs, run_options, running, say, sh
     callback=read_pairs,
     help="Change one option of the method's preset; may be repeated.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of initial weights and every draw.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Of initial weights and every draw.",
+)
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights file to use instead of training.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted training exactly where it stopped.")
 @click.option("--force", is_flag=True, help="Replace the record of an earlier identical run.")

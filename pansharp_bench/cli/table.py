@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib import resources
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pansharp_bench.cli.options import read_pairs, run_options, running, say, show_progress
 from pansharp_bench.errors import BenchError
 
+CHECKPOINT = "checkpoint.pt"
+PAPERS = resources.files("pansharp_bench").joinpath("papers.toml")
+
 
 def _ensure(specs: Iterable, results: Path, runs: Path, pictures: int, quiet: bool, resume: bool) -> list:
-    """The record of every spec: read where it exists, else made now."""
+    """The record of every spec: read where it exists, else made now. All are settled before the first runs."""
     from pansharp_bench import experiment, record
 
     found = []
     with running():
-        for spec in specs:
-            plan = experiment.plan(spec)
+        for plan in [experiment.plan(spec) for spec in specs]:
             path = plan.path(results)
             if path.exists():
                 say(f"reused {path}")
                 found.append(record.read(path))
                 continue
-            unfinished = runs / path.relative_to(results).with_suffix("") / "checkpoint.pt"
+            unfinished = runs / path.relative_to(results).with_suffix("") / CHECKPOINT
             outcome = experiment.run(
                 plan,
                 results,
@@ -41,13 +45,13 @@ def _ensure(specs: Iterable, results: Path, runs: Path, pictures: int, quiet: bo
     return found
 
 
-def _print(found: list, title: str, protocols: list[str] | None, out: Path | None, name: str) -> None:
-    from dataclasses import replace
-
+def _print(found: list, title: str, out: Path | None, name: str, **choice: Any) -> None:
     from pansharp_bench import leaderboard
 
-    made = leaderboard.tables(found, combine=True, protocols=protocols)
-    made = [replace(t, name=f"{name}-{t.name}", title=f"{title} · {t.title}") for t in made]
+    made = [
+        replace(t, name=f"{name}-{t.name}", title=f"{title} · {t.title}")
+        for t in leaderboard.tables(found, combine=True, **choice)
+    ]
     for table in made:
         click.echo(leaderboard.to_markdown(table))
     if out:
@@ -90,7 +94,7 @@ def table(
     """
     from pansharp_bench import experiment
 
-    known = tomllib.loads(resources.files("pansharp_bench").joinpath("papers.toml").read_text())
+    known = tomllib.loads(PAPERS.read_text(encoding="utf-8"))
     if number not in known:
         raise BenchError(f"unknown table {number!r}; known are: {', '.join(known)}")
     wanted = known[number]
@@ -108,7 +112,15 @@ def table(
                 click.echo(f"{'have   ' if path.exists() else 'missing'} {path}")
         return
     found = _ensure(specs, results, runs, pictures, quiet, resume)
-    _print(found, wanted["title"], wanted["protocols"], out, f"table-{number}")
+    _print(
+        found,
+        wanted["title"],
+        out,
+        f"table-{number}",
+        protocols=wanted["protocols"],
+        methods=wanted["methods"],
+        source=wanted["source"],
+    )
 
 
 @click.command(
@@ -123,6 +135,9 @@ def table(
 @click.option(
     "--set", "options", multiple=True, metavar="NAME=VALUE", callback=read_pairs, help="For all runs."
 )
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Vary inference alone: use these, train nothing."
+)
 @click.option("--resume", is_flag=True, help="Continue interrupted trainings.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Also write the table here.")
 @run_options
@@ -133,6 +148,7 @@ def ablate(
     dataset: str,
     seeds: str,
     options: dict[str, str],
+    weights: Path | None,
     resume: bool,
     out: Path | None,
     data: Path | None,
@@ -152,6 +168,7 @@ def ablate(
 
     \b
     bench ablate sp-i2i --dataset qb --levels 1,2,4,6 --no-gating    as in the paper's Tables 1 and 3
+    bench ablate sp-i2i --dataset qb --nfe 1,2,3,4,5 --weights FILE    one training, five ways to use it
     """
     from pansharp_bench import experiment
 
@@ -165,20 +182,23 @@ def ablate(
             seed,
             label,
             data,
+            weights,
             device=device,
             precision=precision,
         )
         for variant, seed in product(variants, _seeds(seeds))
     ]
     found = _ensure(specs, results, runs, pictures, quiet, resume)
-    _print(found, f"Ablation of {method}", None, out, f"ablation-{method}")
+    varied = list(dict.fromkeys(name for variant in variants for name in variant))
+    _print(found, f"Ablation of {method}", out, f"ablation-{method}", methods=[method], varied=varied)
 
 
 def _seeds(text: str) -> list[int]:
     try:
-        return [int(s) for s in text.split(",")]
+        seeds = [int(s) for s in text.split(",")]
     except ValueError:
         raise BenchError(f"--seeds {text!r} is not a comma-separated list of integers") from None
+    return list(dict.fromkeys(seeds))
 
 
 def _variants(words: list[str]) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,12 @@ class Protocol:
             wanted = inspect.signature(entry.obj).parameters
             result = entry.obj(**{k: v for k, v in named.items() if k in wanted})
             values = (result,) if isinstance(result, Tensor) else tuple(result)
-            scores.update(zip(entry.card.columns, values, strict=True))
+            for column, value in zip(entry.card.columns, values, strict=True):
+                if column in scores:
+                    raise BenchError(
+                        f"metric {entry.name!r} of {entry.origin} gives {column}, as another does"
+                    )
+                scores[column] = value
         return scores
 
 
@@ -83,7 +89,7 @@ def evaluate(
     pixels = 0
     for index in tqdm(range(len(split)), desc=f"{split.name} scenes", unit="image", disable=not progress):
         scene = split[index].to(device)
-        visible = scene.seen_by(method.card, seed=index)
+        visible = scene.clone().seen_by(method.card, seed=index)  # a method cannot touch what it is scored by
         _wait(device)
         start = time.perf_counter()
         fused = method.fuse(visible)
@@ -96,9 +102,12 @@ def evaluate(
                 f"scene {index}; expected {expected}"
             )
         pixels = scene.pan.shape[-2] * scene.pan.shape[-1]
+        whole = bool(
+            fused.isfinite().all()
+        )  # some definitions count NaN as 0; an image with NaN has no score
         for protocol in protocols:
             for column, value in protocol.score(fused, scene).items():
-                scores[protocol.name].setdefault(column, []).append(value.item())
+                scores[protocol.name].setdefault(column, []).append(value.item() if whole else math.nan)
         if index < keep:
             kept.append(fused.float().cpu())
     return Evaluation(scores, seconds, pixels, kept)

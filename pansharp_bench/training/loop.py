@@ -31,6 +31,7 @@ from pansharp_bench.errors import BenchError
 Backward = Callable[[Tensor], None]
 CHECKPOINT = "checkpoint.pt"
 LOG = "losses.jsonl"
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -109,9 +110,11 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(device: torch.device, precision: str = "auto") -> str:
-    """``auto`` is bf16 autocast with fp32 weights on CUDA, fp32 on CPU; anything else is Fabric's own name."""
+    """``auto`` is bf16 autocast with fp32 weights on CUDA, fp32 on CPU; raises BenchError on unknown names."""
     if precision == "auto":
         return "bf16-mixed" if device.type == "cuda" else "32-true"
+    if precision not in PRECISIONS:
+        raise BenchError(f"unknown precision {precision!r}; known are: auto, {', '.join(PRECISIONS)}")
     return precision
 
 

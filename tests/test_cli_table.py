@@ -1,0 +1,94 @@
+"""``bench table`` and ``bench ablate``: records are reused or made, and printed as the paper prints them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pansharp_bench.cli import main
+from pansharp_bench.cli.table import _variants
+from pansharp_bench.errors import BenchError
+
+TINY = str(Path(__file__).parent / "plugins" / "tiny.py")
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PANSHARP_DATA", raising=False)
+    return lambda *words: CliRunner().invoke(main, [str(w) for w in words])
+
+
+def test_variants_of_the_command_line():
+    assert _variants(["--levels", "1,2", "--no-gating", "--lr=0.1"]) == [
+        {"levels": "1"}, {"levels": "2"}, {"gating": "false"}, {"lr": "0.1"},
+    ]  # fmt: skip
+    assert _variants([]) == [{}]
+    for words in (["levels"], ["--levels"], ["--levels", "--no-gating"]):
+        with pytest.raises(BenchError):
+            _variants(words)
+
+
+def test_ablate_runs_every_variant_once_and_reuses_it(bench, tmp_path):
+    words = (
+        "ablate",
+        "gain",
+        "--plugin",
+        TINY,
+        "--dataset",
+        "tiny",
+        "--quiet",
+        "--steps",
+        "8,16,40",
+        "--no-select",
+    )
+    first = bench(*words, "--out", tmp_path / "out")
+    assert first.exit_code == 0, first.output
+    rows = [line for line in first.output.splitlines() if line.startswith("| Gain")]
+    assert [r.split("|")[4].strip() for r in rows] == [
+        "quick, steps=8, select=True", "quick, steps=16, select=True", "quick, steps=40, select=True",
+        "quick, steps=40, select=False",
+    ]  # fmt: skip
+    assert len(list(tmp_path.glob("results/**/*.json"))) == 4
+    assert {p.suffix for p in (tmp_path / "out").iterdir()} == {".md", ".csv", ".tex"}
+    again = bench(*words)
+    assert again.output.count("reused") == 4
+
+
+def test_ablate_settles_every_variant_before_the_first_trains(bench, tmp_path):
+    result = bench("ablate", "gain", "--plugin", TINY, "--dataset", "tiny", "--steps", "8", "--bogus", "3")
+    assert result.exit_code == 2 and "unknown option 'bogus'" in result.output
+    assert not list(tmp_path.rglob("*.json*"))
+
+
+def test_ablating_inference_uses_given_weights(bench, tmp_path):
+    trained = bench("run", "--method", "gain", "--plugin", TINY, "--dataset", "tiny", "--quiet")
+    (weights,) = tmp_path.glob("runs/**/weights.safetensors")
+    words = ("ablate", "gain", "--plugin", TINY, "--dataset", "tiny", "--quiet", "--weights", weights)
+    result = bench(*words, "--seeds", "0,0,1", "--lr", "0.1,0.2")
+    assert trained.exit_code == result.exit_code == 0, result.output
+    assert result.output.count("weights from elsewhere") == 2
+    assert len(list(tmp_path.glob("runs/**/losses.jsonl"))) == 1
+
+
+def test_a_papers_table_from_records(bench, tmp_path, monkeypatch):
+    papers = tmp_path / "papers.toml"
+    papers.write_text(
+        '[7]\ntitle = "Some paper, Table 7"\ndataset = "tiny"\nprotocols = ["reduced"]\nsource = ""\n'
+        'methods = ["half", "gain", "exp"]\n'
+    )
+    monkeypatch.setattr(sys.modules["pansharp_bench.cli.table"], "PAPERS", papers)
+    dry = bench("table", "7", "--plugin", TINY, "--dry-run")
+    assert dry.exit_code == 0 and dry.output.count("missing") == 3 and not list(tmp_path.rglob("*.json"))
+    made = bench("table", "7", "--plugin", TINY, "--quiet", "--seeds", "0,1")
+    assert made.exit_code == 0, made.output
+    rows = [line.split("|")[1].strip() for line in made.output.splitlines() if line.startswith("| ")]
+    assert [r for r in rows if r in ("half", "Gain", "EXP")] == ["half", "Gain", "EXP"]
+    assert "2 seeds" in made.output and "HQNR" not in made.output
+    assert bench("table", "7", "--plugin", TINY, "--dry-run").output.count("have") == 3
+
+
+def test_an_unknown_table_lists_the_known(bench):
+    result = bench("table", "99")
+    assert result.exit_code == 2 and "known are: 2, 4" in result.output
