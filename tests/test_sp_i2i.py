@@ -192,7 +192,7 @@ def test_gate_learns_from_the_adversarial_loss_alone() -> None:
     for rate in (1.0, 0.1):
         _, learner = fitted(gate_lr=rate)
         assert learner.optimizers["gate"].param_groups[0]["initial_lr"] == pytest.approx(2e-4 * rate)
-        start = Gate(4, learner.config.bands, 5, monotone=True).last.bias
+        start = Gate(4, learner.config.bands, 5, learner.config.gate == "monotone").last.bias
         moved = (learner.networks["gate"].last.bias - start).abs().max().item()
         assert moved == pytest.approx(3 * 2e-4 * rate, rel=0.5)  # Adam's step, three times
 
@@ -213,6 +213,7 @@ def test_every_option_trains(options: dict[str, Any], tmp_path: Path) -> None:
     method, _ = fitted(tmp_path, **({"blocks": 5} if options.get("nce") else {}), **options)
     line = json.loads((tmp_path / "losses.jsonl").read_text().splitlines()[-1])
     assert ("gate0" in line) == method.config.gated
+    assert (tmp_path / "pictures" / "gate.png").exists() == method.config.gated
     assert method.fuse(Scene(SENSOR, pan=torch.rand(1, 1, 32, 32) * 1023)).isfinite().all()
 
 
