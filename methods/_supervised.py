@@ -230,7 +230,10 @@ class PairedLearner(Learner):
 
     def step(self, backward: Backward) -> dict[str, Tensor]:
         optimizer = self.optimizers["net"]
-        losses = self.losses(self.next_batch())
+        batch = self.next_batch()
+        # the network itself, not Fabric's wrapper: that would round the images, and the skips from them, to bf16
+        with self.trainer.fabric.autocast():
+            losses = self.losses(batch)
         optimizer.zero_grad(set_to_none=True)
         backward(losses["loss"])
         if clip := self.method.config.clip:
@@ -239,7 +242,7 @@ class PairedLearner(Learner):
         return {k: v.detach() for k, v in losses.items()}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        return self.method.losses(self.networks["net"], batch)
+        return self.method.losses(self.method.net, batch)
 
     def next_batch(self) -> Batch:
         epoch, position = divmod(self.at, self.per_epoch)

@@ -89,8 +89,8 @@ def paired(sensor: str = "qb", n: int = 6, size: int = 32) -> PairedData:
     return PairedData(as_sensor(sensor), train, valid, torch.device("cpu"))
 
 
-def trainer(folder: Path | None = None, resume: bool = False) -> Trainer:
-    return Trainer(folder, "cpu", "32-true", seed=3, resume=resume, progress=False)
+def trainer(folder: Path | None = None, resume: bool = False, precision: str = "32-true") -> Trainer:
+    return Trainer(folder, "cpu", precision, seed=3, resume=resume, progress=False)
 
 
 # -- every method --
@@ -190,6 +190,28 @@ def test_resumed_training_is_the_uninterrupted_one(case, tmp_path, monkeypatch):
         assert torch.equal(value, resumed.state_dict()[key]), key
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_bf16_autocast_gives_nearly_the_same_gradients(case):
+    data, gradients = paired(size=32 if case == "pnn" else 16), []
+    for precision in ("32-true", "bf16-mixed"):
+        run = trainer(precision=precision)
+        method = make(case, batch=4, **({"dropout": 0.0} if "pancrafter" in case else {}))
+        learner = method.learner(data, run, 1)
+        if case == "canconv":  # the same partitions, for theirs may differ
+            labels = tuple(
+                torch.randint(4, (6, 256 >> 2 * i), generator=torch.Generator().manual_seed(i))
+                for i in range(3)
+            )
+            learner.known, learner.at = [t.to(torch.uint8) for t in labels], 20
+        with run.fabric.autocast():
+            loss = learner.losses(learner.next_batch())["loss"]
+        run.fabric.backward(loss)
+        gradients.append(torch.cat([p.grad.flatten() for p in method.net.parameters() if p.grad is not None]))
+    exact, rounded = gradients
+    assert rounded.isfinite().all()
+    assert F.cosine_similarity(exact, rounded, dim=0) > 0.97
+
+
 def test_every_sample_comes_once_per_epoch():
     data = paired(n=6)
     learner = make("dicnn", batch=4).learner(data, trainer(), 9)
@@ -231,6 +253,35 @@ def test_a_sensor_of_another_ratio_is_refused():
     odd = Sensor("odd", "Odd", ("a", "b"), 255, (0.3, 0.3), 0.15, (0, 1, 0), ratio=2)
     with pytest.raises(BenchError, match="ratio 4"):
         build(METHODS.get("pnn"), odd)
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@needs_cuda
+@pytest.mark.parametrize("case", CASES)
+def test_cuda_fuses_as_the_cpu_does(case):
+    images = scene(h=64, w=64)
+    method = make(case)
+    if case == "canconv":  # another order of summation may move a pixel to another cluster
+        labels = tuple(torch.randint(4, (2, 4096 >> 2 * i)) for i in range(3))
+        method.predict = lambda net, pan, ms, lms: net(pan, lms, tuple(t.to(pan.device) for t in labels))[0]
+    on_cpu = method.fuse(images)
+    on_cuda = method.cuda().fuse(images.to("cuda"))
+    assert on_cuda.is_cuda
+    assert (on_cuda.cpu() - on_cpu).abs().max() < 1e-3 * images.sensor.peak
+
+
+@needs_cuda
+@pytest.mark.parametrize("case", CASES)
+def test_cuda_trains(case, tmp_path):
+    cpu = paired(size=64)
+    data = PairedData(cpu.sensor, cpu.train, cpu.valid, torch.device("cuda:0"))
+    method = make(case, steps=12, batch=4, validations=4, lr=2e-3, schedule="constant", warmup=0).cuda()
+    run = Trainer(tmp_path, "cuda:0", seed=3, progress=False)
+    before = method.learner(data, run, 1).validate()
+    told = method.fit(data, run)
+    assert told["best_score"] < before
 
 
 # -- weights of others --
