@@ -29,7 +29,6 @@ from pansharp_bench.methods._translation.networks import SLOPE, TimePath
 from pansharp_bench.methods._translation.presets import PRESETS
 from pansharp_bench.registry import register_method
 from pansharp_bench.training import Learner, Trainer, UnpairedData
-from pansharp_bench.training.loop import LOG
 
 PHOTOGRAPHIC = (0.299, 0.587, 0.114)  # grey of red, green, blue
 
@@ -212,23 +211,6 @@ class SPLearner(BridgeLearner):
         return total
 
 
-def draw_gate(log: Path, path: Path) -> None:
-    """Mean gate weight of every level over the steps of a training log, finest level first."""
-    from matplotlib.figure import Figure
-
-    lines = [line for line in map(json.loads, log.read_text().splitlines()) if "gate0" in line]
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axes = figure.subplots()
-    levels = sum(key.startswith("gate") for key in lines[0])
-    for level in range(levels):
-        name = "residual" if level == levels - 1 else f"band {level}"
-        axes.plot([x["step"] for x in lines], [x[f"gate{level}"] for x in lines], label=name)
-    axes.set(xlabel="step", ylabel="mean weight", ylim=(-0.02, 1.02))
-    axes.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-
-
 @register_method(
     "sp-i2i",
     title="SP-I2I",
@@ -252,10 +234,3 @@ class SPI2I(BridgeMethod):
 
     def learner(self, data: UnpairedData, trainer: Trainer) -> Learner:
         return SPLearner(self, data, trainer)
-
-    def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
-        """As every translation method's; the gate's course goes to ``pictures/gate.png`` in the run's folder."""
-        report = super().fit(data, trainer)
-        if self.config.gated and trainer.folder:
-            draw_gate(trainer.folder / LOG, trainer.folder / "pictures" / "gate.png")
-        return report
