@@ -123,14 +123,20 @@ def channels_last(draw: Any) -> Any:
     return replace(draw, **images)
 
 
-def timed(run: Callable[[], Any], device: str) -> float:
+def timed(run: Callable[[], Any], device: str) -> tuple[float, float]:
+    """Seconds on the wall, and of processor time (which other load on the machine disturbs less)."""
     if device == "cuda":
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    wall, used = time.perf_counter(), time.process_time()
     run()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return time.perf_counter() - wall, time.process_time() - used
+
+
+def per_step(samples: list[list[float]]) -> float:
+    """Mean over draws of the median over repeats."""
+    return statistics.mean(map(statistics.median, samples))
 
 
 def measure(
@@ -170,18 +176,26 @@ def measure(
             failed[variant] = f"{type(error).__name__}: {error}"[:300]
     for run in runs["plain"]:
         timed(run, device)
-    seconds: dict[str, list[list[float]]] = {k: [[] for _ in draws] for k in runs}
+    wall: dict[str, list[list[float]]] = {k: [[] for _ in draws] for k in runs}
+    used: dict[str, list[list[float]]] = {k: [[] for _ in draws] for k in runs}
     for _ in range(repeats):
         for k in range(len(draws)):
             for variant, steps in runs.items():
-                seconds[variant][k].append(timed(steps[k], device))
-    step = {k: statistics.mean(map(statistics.median, v)) for k, v in seconds.items()}
-    return {
+                seconds, processor = timed(steps[k], device)
+                wall[variant][k].append(seconds)
+                used[variant][k].append(processor)
+    step = {k: per_step(v) for k, v in wall.items()}
+    processor_step = {k: per_step(v) for k, v in used.items()}
+    result = {
         "method": name, "side": side, "batch": batch, "repeats": repeats, "draws": len(draws),
         "seconds_per_step": step,
         "speed_up": {k: step["plain"] / v for k, v in step.items() if k != "plain"},
         "not_run": failed,
     }  # fmt: skip
+    if device == "cpu":
+        result["processor_seconds_per_step"] = processor_step
+        result["processor_speed_up"] = processor_step["plain"] / processor_step["fast"]
+    return result
 
 
 def main() -> None:
@@ -211,6 +225,8 @@ def main() -> None:
             report["cases"].append(result)
             times = "  ".join(f"{k} {v * 1e3:.0f} ms" for k, v in result["seconds_per_step"].items())
             ratios = "  ".join(f"{k} {v:.2f}x" for k, v in result["speed_up"].items())
+            if args.device == "cpu":
+                ratios += f"  (processor time {result['processor_speed_up']:.2f}x)"
             print(f"{name:8} {side} px, batch {batch}: {times}  |  {ratios}", flush=True)
             for variant, why in result["not_run"].items():
                 print(f"  {variant} did not run: {why}", flush=True)

@@ -181,7 +181,8 @@ class Generator(nn.Module):
     def _decode(self, h: Tensor) -> Tensor:
         h = F.relu(instance_norm(self.conv22(self.up(h))))
         h = F.relu(instance_norm(self.conv26(self.up(h))))
-        return torch.tanh(self.conv30(h))
+        with torch.autocast(h.device.type, enabled=False):  # 8 bits of mantissa would show as banding
+            return torch.tanh(self.conv30(h.to(self.conv30.weight.dtype)))
 
 
 class ResidualBlock(nn.Module):
