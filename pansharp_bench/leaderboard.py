@@ -1,7 +1,7 @@
 """Tables derived from records, never typed: Markdown, CSV and LaTeX, one per dataset and protocol.
 
 Rows are grouped as the field's papers do: with co-registration (the method sees PAN and registered MS) and
-without. Within each side the best value is bold, the second best underlined. Published numbers stand in a
+without, those that look at the scene's own MS pixels apart. Within each the best value is bold, the second best underlined. Published numbers stand in a
 block of their own. A mean over a missing (NaN) score is missing; it is never a mean over the rest.
 """
 
@@ -26,13 +26,14 @@ from pansharp_bench.record import Record
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, MethodCard
 
 MISSING = "–"
-REGISTERED, UNREGISTERED, BOUNDS = (
+REGISTERED, UNREGISTERED, BAG, BOUNDS = (
     "With co-registration",
     "Without co-registration",
+    "Without co-registration, but with the scene's own MS pixels",
     "Bounds that look at the reference (not ranked)",
 )
-GROUPS = (REGISTERED, UNREGISTERED, BOUNDS)
-_SIDE = {"pan+ms": REGISTERED, "pan+bag": UNREGISTERED, "pan": UNREGISTERED, "reference": BOUNDS}
+GROUPS = (REGISTERED, UNREGISTERED, BAG, BOUNDS)
+_SIDE = {"pan+ms": REGISTERED, "pan": UNREGISTERED, "pan+bag": BAG, "reference": BOUNDS}
 _SEES = {"pan+ms": "PAN + MS", "pan+bag": "PAN + MS pixels", "pan": "PAN", "reference": "reference"}
 _DIGITS = {"SAM": 3, "PSNR": 3, "ERGAS": 3}
 
@@ -82,9 +83,9 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def marks(self) -> dict[tuple[int, Column], str]:
-        """``best`` and ``second`` of every column among the measured rows of each side."""
+        """``best`` and ``second`` of every column among the measured rows of each ranked group."""
         found = {}
-        for group in (REGISTERED, UNREGISTERED):
+        for group in (REGISTERED, UNREGISTERED, BAG):
             members = [i for i, r in enumerate(self.rows) if r.group == group and r.source == "measured"]
             for column in self.columns:
                 scored = [
@@ -437,7 +438,7 @@ def to_markdown(table: Table) -> str:
     body = [[cell.replace("|", "\\|") for cell in line] for line in body]
     text = tabulate(body, headers, tablefmt="github", disable_numparse=True)
     notes = "".join(f"- {n}\n" for n in table.notes)
-    return f"## {table.title}\n\n{text}\n\n**best**, <u>second best</u> on each side.\n\n{notes}"
+    return f"## {table.title}\n\n{text}\n\n**best**, <u>second best</u> of each group.\n\n{notes}"
 
 
 def _cost(row: Row) -> tuple[str, str]:

@@ -93,14 +93,15 @@ def test_sides_are_apart_and_each_has_its_best():
             make("fair", protocols=ergas(2.0)),
             make("poor", protocols=ergas(3.0)),
             make("blind", "pan", protocols=ergas(9.0)),
-            make("bag", "pan+bag", protocols=ergas(8.0)),
+            make("deaf", "pan", protocols=ergas(8.0)),
+            make("bag", "pan+bag", protocols=ergas(0.5)),
             make("oracle", "reference", protocols=ergas(0.1)),
         ]
     )[0]
     marks = {table.rows[i].label: mark for (i, _), mark in table.marks().items()}
-    assert marks == {"GOOD": "best", "FAIR": "second", "BAG": "best", "BLIND": "second"}
+    assert marks == {"GOOD": "best", "FAIR": "second", "DEAF": "best", "BLIND": "second"}
     measured = [r.label for r in table.rows if r.source == "measured"]
-    assert measured == ["GOOD", "FAIR", "POOR", "BAG", "BLIND", "ORACLE"]
+    assert measured == ["GOOD", "FAIR", "POOR", "DEAF", "BLIND", "BAG", "ORACLE"]
 
 
 def test_a_missing_score_shows_as_missing_and_never_vanishes_in_a_mean():
