@@ -1,8 +1,9 @@
 """Tables derived from records, never typed: Markdown, CSV and LaTeX, one per dataset and protocol.
 
 Rows are grouped as the field's papers do: with co-registration (the method sees PAN and registered MS) and
-without, those that look at the scene's own MS pixels apart. Within each the best value is bold, the second best underlined. Published numbers stand in a
-block of their own. A mean over a missing (NaN) score is missing; it is never a mean over the rest.
+without, those that look at the scene's own MS pixels apart. In each group the best value is bold, the second
+best underlined. Published numbers stand in blocks of their own. A mean over a missing (NaN) score is missing;
+it is never a mean over the rest.
 """
 
 from __future__ import annotations
