@@ -52,22 +52,26 @@ def acquire(
     image = canvas.render(light(camera, elevation, aerosol, _GROUND), textures)
 
     bands, pan = image[:-1], image[-1:]
-    sharp = _blur(pixels, _sigma(optics.mtf_pan, 1.0), MARGIN + np.arange(size))
+    sharp = _blur(pixels, _sigma(optics.mtf_pan, 1, camera.resample[1]), MARGIN + np.arange(size))
     at = MARGIN + RATIO * np.arange(size // RATIO) + centre
-    coarse = [_blur(pixels, _sigma(gain, 1 / RATIO), at) for gain in optics.mtf]
+    off = rng.normal(0, camera.shift, 2)
+    coarse = []
+    for band, gain in zip(bands, optics.mtf, strict=True):
+        rows, columns = (_blur(pixels, _sigma(gain, RATIO, camera.resample[0]), at + d) for d in off)
+        coarse.append(rows @ band @ columns.T)
     return Acquisition(
         _record(rng, sharp @ pan @ sharp.T, optics.peak, camera.read[1], camera.shot[1]),
-        _record(rng, np.stack([a @ b @ a.T for a, b in zip(coarse, bands, strict=True)]), optics.peak,
-                camera.read[0], camera.shot[0]),
+        _record(rng, np.stack(coarse), optics.peak, camera.read[0], camera.shot[0]),
         (sharp @ bands @ sharp.T).clip(0, optics.peak) if truth else None,
-    )  # fmt: skip
+    )
 
 
-def _sigma(gain: float, scale: float) -> float:
-    """Spread (PAN pixels) of the Gaussian that, with the PAN pixel's own area, has this gain at the Nyquist
-    frequency of a grid ``scale`` times as fine as PAN's."""
-    f = 0.5 * scale
-    return float(np.sqrt(-2 * np.log(gain / np.sinc(f))) / (2 * np.pi * f))
+def _sigma(gain: float, pixel: int, resample: float) -> float:
+    """Spread (PAN pixels) of the Gaussian blur of a grid with pixels of ``pixel`` PAN pixels: together with the
+    PAN pixel's own area it has this gain at the grid's Nyquist frequency, before it is resampled."""
+    f = 0.5 / pixel
+    optical = np.sqrt(-2 * np.log(gain / np.sinc(f))) / (2 * np.pi * f)
+    return float(np.hypot(optical, resample * pixel))
 
 
 def _blur(n: int, sigma: float, centres: np.ndarray) -> np.ndarray:

@@ -434,7 +434,7 @@ class Canvas:
     def _dome(self, tree: np.ndarray) -> np.ndarray:
         """Lambert's shading of the crowns."""
         gy, gx = np.gradient(self.crown, np.float32(self.cell))
-        soft = np.float32(0.45)
+        soft = np.float32(0.6)
         gy, gx = gy.clip(-2.5, 2.5) * soft, gx.clip(-2.5, 2.5) * soft
         sx, sy = np.cos(self.azimuth), np.sin(self.azimuth)
         slope = 1 - (gx * np.float32(sx) + gy * np.float32(sy)) / np.float32(np.tan(self.elevation))

@@ -43,17 +43,18 @@ class Style:
     crown: float  # usual crown radius
     pitched: float  # share of pitched roofs among small houses
     tidy: float  # 1: clean yards; 0: cluttered ones
+    contrast: float = 0.4  # spread of the brightness of small roofs (log)
     bare_twigs: float = 0.0  # share of leafless branches in the crowns
 
 
 WEST = Style(
     ("soil", "soil-dark"), ("lawn", "dry-grass", 0.25),
     ("broadleaf", "broadleaf", "broadleaf-light", "conifer"),
-    ("gravel-roof", "tar", "membrane", "concrete-dark", "metal", "metal-dark", "gravel-roof"),
-    ("shingle", "shingle", "shingle-brown", "shingle-pale", "tile-brown"),
-    ("membrane", "metal", "metal-bright", "gravel-roof", "tar", "metal-dark", "concrete-dark"),
+    ("gravel-roof", "tar", "white-roof", "concrete-dark", "metal", "metal-dark", "tar", "membrane"),
+    ("shingle", "shingle", "shingle-brown", "shingle-pale", "gravel-roof", "metal", "shingle-pale", "membrane"),
+    ("membrane", "metal", "metal", "gravel-roof", "tar", "metal-dark", "concrete-dark"),
     {"crop": 3, "young": 2, "ploughed": 2, "stubble": 1, "fallow": 1},
-    leafy=1.0, crown=4.2, pitched=1.0, tidy=0.9,
+    leafy=1.9, crown=3.8, pitched=1.0, tidy=0.9,
 )  # fmt: skip
 EAST = Style(
     ("soil", "soil-pale"), ("meadow", "dry-grass", 0.5), ("broadleaf", "broadleaf-dry", "conifer"),
@@ -62,12 +63,16 @@ EAST = Style(
     ("steel-blue", "steel-blue", "steel-cobalt", "metal", "metal-bright", "metal-dark", "steel-red",
      "concrete-dark", "concrete"),
     {"crop": 2, "young": 3, "ploughed": 4, "stubble": 2, "fallow": 2, "greenhouse": 0.6, "orchard": 1.5},
-    leafy=0.45, crown=2.4, pitched=0.35, tidy=0.45,
+    leafy=0.45, crown=2.4, pitched=0.35, tidy=0.45, contrast=0.28,
 )  # fmt: skip
 WINTER = replace(
-    EAST, grass=("meadow", "dry-grass", 0.8), trees=("broadleaf-dry", "conifer", "broadleaf-dry", "shrub"),
+    EAST, soils=("soil-grey", "soil-grey", "soil", "soil-dark"), grass=("reed", "winter-grass", 0.85),
+    flat_roofs=("concrete", "concrete-dark", "concrete-dark", "gravel-roof", "tar", "tile-grey", "tile-grey",
+                "metal-dark"),
+    halls=("steel-blue", "metal", "metal", "metal-dark", "concrete-dark", "concrete", "gravel-roof", "metal"),
+    trees=("broadleaf-dry", "conifer", "broadleaf-dry", "shrub"),
     crops={"crop": 0.7, "young": 2, "ploughed": 5, "stubble": 3, "fallow": 3, "greenhouse": 0.5, "orchard": 1},
-    leafy=0.5, bare_twigs=0.5,
+    leafy=0.4, bare_twigs=0.7, contrast=0.22,
 )  # fmt: skip
 SOUTH = Style(
     ("soil-red", "soil"), ("meadow", "dry-grass", 0.2), ("broadleaf", "broadleaf-light", "broadleaf"),
@@ -98,21 +103,21 @@ class Land:
         self.grass = (green, dry, float(np.clip(share + rng.normal(0, 0.15), 0.02, 0.9)))
         twigs = style.bare_twigs * rng.uniform(0.5, 1.3)
         self.species = [
-            canvas.new(str(rng.choice(style.trees)), "bark", min(twigs * rng.uniform(0, 1.6), 0.9) + 0.03,
-                       bright=rng.uniform(0.8, 1.15), vary=0.16, slope=0.12, fine=0.14, coarse=0.06,
-                       mix_fine=0.05 + 0.1 * twigs)
-            for _ in range(14)
+            canvas.new(str(rng.choice(style.trees)), "bark", min(rng.uniform(0, 0.35) + twigs * rng.uniform(0, 1.4), 0.95),
+                       bright=rng.uniform(0.8, 1.2), vary=0.25, slope=0.2, fine=0.16, coarse=0.06,
+                       mix_fine=0.08 + 0.1 * twigs)
+            for _ in range(24)
         ]  # fmt: skip
-        self.asphalt = str(rng.choice(["asphalt", "asphalt-old", "asphalt"]))
+        self.asphalt = str(rng.choice(["asphalt", "asphalt-old", "asphalt", "concrete-dark"]))
         self.fine = canvas.gsd < 0.5
         self.zone = rng.uniform(0, 2 * np.pi, 4)
         kinds = ["car-white"] * 4 + ["car-silver"] * 5 + ["car-grey"] * 5 + ["car-black"] * 6 + ["car-red"] * 2
-        self.paints = [canvas.new(k, vary=0.25, coarse=0, fine=0, height=1.4) for k in [*kinds, "car-blue"]]
+        self.paints = [canvas.new(k, vary=0.35, slope=0.1, coarse=0, fine=0, height=1.4) for k in [*kinds, "car-blue"]]
         self.glass = canvas.new("glass", height=1.4, coarse=0, fine=0)
         self.lorries = [canvas.new(k, vary=0.2, height=3.2) for k in ("car-white", "metal", "steel-blue", "rust")]
         junk = ("concrete", "metal", "membrane", "rust", "metal-dark", "tar", "steel-blue", "bark", "soil-dark",
                 "tile-red", "concrete-dark", "metal-dark", "tile-grey")  # fmt: skip
-        self.junk = [canvas.new(k, vary=0.3, slope=0.1, height=h) for k in junk for h in (0.6, 1.5, 2.8)]
+        self.junk = [canvas.new(k, vary=0.4, slope=0.2, height=h) for k in junk for h in (0.6, 1.5, 2.8)]
         self.shrubs = [
             canvas.new("shrub", self.soil, rng.uniform(0, 0.35), vary=0.2, slope=0.1, fine=0.1) for _ in range(6)
         ]
@@ -143,8 +148,8 @@ class Land:
 
     def pavement(self) -> int:
         kind = self.pick(["concrete", "concrete-dark", "paving", "asphalt-old", "concrete-dark"])
-        return self.c.new(kind, self.soil, 0.1 + 0.4 * (1 - self.style.tidy) * self.rng.random(), vary=0.14,
-                          coarse=0.08, fine=0.06, mix_coarse=0.12, mix_fine=0.05)  # fmt: skip
+        return self.c.new(kind, self.soil, 0.1 + 0.4 * (1 - self.style.tidy) * self.rng.random(), vary=0.22,
+                          slope=0.08, coarse=0.08, fine=0.07, mix_coarse=0.12, mix_fine=0.08)  # fmt: skip
 
     def dirt(self) -> int:
         """A trodden or driven way."""
@@ -247,7 +252,7 @@ class Land:
         mid, e0, e1 = q.mean(0), q[1] - q[0], q[3] - q[0]
         long, deep = np.hypot(*e0), np.hypot(*e1)
         roof = c.new(kind, self.pick(["tar", "concrete", "soil", "rust", "concrete-dark"]), rng.uniform(0, 0.3),
-                     vary=0.18, slope=0.06, coarse=0.08, fine=0.06, mix_coarse=0.14, mix_fine=0.05,
+                     bright=min(1.0, (900 / (long * deep)) ** 0.2), vary=self.style.contrast, slope=0.16, coarse=0.08, fine=0.06, mix_coarse=0.14, mix_fine=0.05,
                      height=height)  # fmt: skip
         if rng.random() < 0.5:
             rim = c.new(self.pick(["concrete", "concrete-dark", "gravel-roof"]), vary=0.15, height=height + 0.7)
@@ -261,7 +266,7 @@ class Land:
                 part = np.array([[a[0], a[1]], [b[0], a[1]], [b[0], b[1]], [a[0], b[1]]])
                 c.fill(q[0] + part[:, :1] * e0 + part[:, 1:] * e1,
                        c.new(kind, "tar", rng.uniform(0, 0.4), vary=0.15, mix_coarse=0.12, height=height))  # fmt: skip
-        n = rng.poisson(detail * long * deep / 110)
+        n = rng.poisson(detail * long * deep / 70)
         if n:
             at = rng.uniform(-0.4, 0.4, (n, 2))
             at = mid + at[:, :1] * e0 + at[:, 1:] * e1
@@ -278,7 +283,8 @@ class Land:
         along = q[1] - q[0]
         angle = np.arctan2(along[1], along[0])
         head = c.heading(float(angle))
-        bright, second = float(np.exp(self.rng.normal(0, 0.18))), "rust" if kind.startswith(("metal", "steel")) else "tar"
+        bright, second = float(np.exp(self.rng.normal(0, self.style.contrast))), "rust" if kind.startswith(("metal", "steel")) else "tar"
+        tint = 0.16 * self.rng.standard_normal()
         low, high = (q[0] + q[3]) / 2, (q[1] + q[2]) / 2
         faces = []
         if hip:
@@ -289,8 +295,8 @@ class Land:
         faces += [(np.array([q[0], q[1], high, low]), -turn * np.pi / 2),
                   (np.array([low, high, q[2], q[3]]), turn * np.pi / 2)]  # fmt: skip
         for points, side in faces:
-            c.fill(points, c.new(kind, second, worn, bright=bright, vary=0.02, slope=0.05, coarse=0.06, fine=0.06,
-                                 mix_coarse=0.10, height=height, tilt=c.facing(pitch, head + side)))  # fmt: skip
+            c.fill(points, c.new(kind, second, worn, bright=bright, vary=0.02, slope=0.0, tint=tint, coarse=0.06,
+                                 fine=0.06, mix_coarse=0.10, height=height, tilt=c.facing(pitch, head + side)))  # fmt: skip
 
     def hall(self, q: np.ndarray, kind: str, height: float) -> None:
         """An industrial hall: parallel shallow gables with ridges, skylights and stains."""
@@ -305,7 +311,7 @@ class Land:
         head, pitch = c.heading(angle), rng.uniform(0.06, 0.16)
         turn = 1.0 if e0[0] * e1[1] > e0[1] * e1[0] else -1.0
         bright, second = float(np.exp(rng.normal(0, 0.2))), self.pick(["rust", "metal-dark", "metal"])
-        tint, worn, period = 0.05 * rng.standard_normal(), rng.uniform(0, 0.3), float(rng.choice([3.0, 6.0, 9.0]))
+        tint, worn, period = 0.12 * rng.standard_normal(), rng.uniform(0, 0.3), float(rng.choice([3.0, 6.0, 9.0]))
         sky, vent = c.new("plastic", vary=0.1, height=height), c.new("metal-dark", vary=0.2, height=height + 1.5)
         lights = rng.random() < 0.4
         bays = max(1, round(length / rng.uniform(40, 90))) if rng.random() < 0.5 else 1
@@ -350,7 +356,7 @@ class Land:
             return np.asarray(q)[..., ::-1] if turned else np.asarray(q)
 
         c.fill(densify(rect(*b)), self.lawn())
-        depth, lot = v1 - v0, rng.uniform(15, 24)
+        depth, lot = v1 - v0, rng.uniform(12, 21)
         rows = [(v0, 1.0), (v1, -1.0)] if depth > 42 else [(v0, 1.0)]
         for edge, d in rows:
             deep = depth / len(rows)
@@ -392,11 +398,11 @@ class Land:
         c, rng, st = self.c, self.rng, self.style
         u0, v0, u1, v1 = b
         c.fill(densify(rect(*b)), self.pavement())
-        self.clutter(b, 0.5 * (1.3 - st.tidy), 2.0)
+        self.clutter(b, 0.9 * (1.3 - st.tidy), 2.0)
         depth, alley, floors = rng.uniform(9, 15), rng.uniform(0.8, 3.5), rng.uniform(1.2, 3.2)
         pitched = rng.random() < st.pitched
         palette = [self.pick(st.flat_roofs) for _ in range(4)] + list(st.flat_roofs[:2])
-        wide = rng.uniform(1.95, 2.4)
+        wide = rng.uniform(1.85, 2.3)
         v = v0 + rng.uniform(0, 1)
         while v + 5 < v1:
             deep = min(depth * np.exp(rng.normal(0, 0.15)), v1 - v)
@@ -428,7 +434,7 @@ class Land:
         c, rng, st = self.c, self.rng, self.style
         u0, v0, u1, v1 = b
         c.fill(densify(rect(*b)), self.pavement() if rng.random() < 0.45 else self.weeds())
-        height = float(rng.choice([18, 18, 21, 33, 50, 75]))
+        height = float(rng.choice([18, 18, 24, 33, 54, 80]))
         deep = rng.uniform(11, 14) if height < 40 else rng.uniform(15, 22)
         pitch = deep + height * rng.uniform(0.75, 1.15)
         length = rng.uniform(34, 70) if height < 40 else rng.uniform(22, 45)
@@ -522,7 +528,7 @@ class Land:
         if u1 - u0 < 12 or v1 - v0 < 10:
             return
         c.fill(densify(rect(*b)), self.road(self.pick(["asphalt", "asphalt-new", "asphalt-old", "concrete-dark"])))
-        busy = rng.uniform(0.1, 0.8)
+        busy = rng.uniform(0.2, 0.95)
         line = c.new("paint", "asphalt", 0.5, vary=0.1)
         v = v0 + 3
         while v + 5 < v1:
@@ -814,7 +820,7 @@ class Land:
                 for d in (-width / 2 + 0.5, width / 2 - 0.5):
                     c.strip(offset(line, d), wide, paint)
         length = np.hypot(*np.diff(line, axis=0).T).sum()
-        self.traffic(line, width, lanes, rng.poisson(length * lanes / (70 if level == 0 else 120 if level == 1 else 250)))
+        self.traffic(line, width, lanes, rng.poisson(length * lanes / (55 if level == 0 else 90 if level == 1 else 200)))
         if not rural or rng.random() < 0.3:
             for d in (-1, 1):
                 if rng.random() < 0.2 + 0.5 * st.leafy:

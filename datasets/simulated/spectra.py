@@ -46,12 +46,12 @@ def _soil(level: float, redness: float) -> np.ndarray:
 
 MATERIALS: dict[str, np.ndarray] = {
     # leaves
-    "lawn": _leaf(0.105, 0.055, 0.43),
+    "lawn": _leaf(0.085, 0.045, 0.45),
     "meadow": _leaf(0.095, 0.065, 0.36),
     "crop": _leaf(0.085, 0.035, 0.50),
     "young-crop": _leaf(0.10, 0.07, 0.33),
-    "broadleaf": _leaf(0.062, 0.030, 0.38),
-    "broadleaf-light": _leaf(0.085, 0.042, 0.45),
+    "broadleaf": _leaf(0.060, 0.029, 0.43),
+    "broadleaf-light": _leaf(0.085, 0.042, 0.50),
     "broadleaf-dry": _leaf(0.075, 0.062, 0.27),
     "conifer": _leaf(0.040, 0.026, 0.235),
     "shrub": _leaf(0.060, 0.050, 0.25),
@@ -59,6 +59,8 @@ MATERIALS: dict[str, np.ndarray] = {
     "turf": _leaf(0.075, 0.045, 0.22),
     "dry-grass": _curve({400: 0.05, 450: 0.07, 500: 0.10, 550: 0.14, 600: 0.18, 650: 0.21, 680: 0.22,
                          700: 0.25, 750: 0.30, 800: 0.34, 900: 0.39, 1040: 0.44}),
+    "winter-grass": _curve({400: 0.05, 450: 0.06, 500: 0.075, 550: 0.095, 600: 0.115, 650: 0.13, 700: 0.15,
+                            750: 0.18, 800: 0.20, 900: 0.225, 1040: 0.25}),
     "straw": _curve({400: 0.09, 450: 0.13, 500: 0.18, 550: 0.24, 600: 0.29, 650: 0.33, 700: 0.37,
                      800: 0.43, 900: 0.47, 1040: 0.51}),
     "bark": _curve({400: 0.04, 500: 0.06, 600: 0.09, 700: 0.13, 800: 0.19, 1040: 0.26}),
@@ -68,6 +70,7 @@ MATERIALS: dict[str, np.ndarray] = {
     "soil-pale": _soil(0.27, 0.65),
     "soil-red": _curve({400: 0.04, 450: 0.05, 500: 0.063, 550: 0.095, 600: 0.18, 650: 0.225, 700: 0.255,
                         800: 0.29, 870: 0.29, 950: 0.31, 1040: 0.35}),
+    "soil-grey": _soil(0.14, 0.35),
     "loess": _soil(0.33, 0.8),
     "sand": _soil(0.40, 0.6),
     "gravel": _soil(0.24, 0.25),
@@ -83,12 +86,13 @@ MATERIALS: dict[str, np.ndarray] = {
     "paving": _soil(0.26, 0.45),
     "paint": _flat(0.62, 0.0, 0.6),
     "membrane": _curve({400: 0.25, 430: 0.40, 470: 0.47, 550: 0.50, 700: 0.51, 900: 0.49, 1040: 0.47}),
+    "white-roof": _curve({400: 0.32, 430: 0.55, 470: 0.64, 550: 0.67, 700: 0.67, 900: 0.64, 1040: 0.61}),
     "metal": _flat(0.34, 0.015),
     "metal-bright": _flat(0.52, 0.01),
     "metal-dark": _flat(0.16, 0.02),
     "rust": _curve({400: 0.05, 500: 0.06, 550: 0.08, 600: 0.14, 650: 0.18, 700: 0.20, 800: 0.22, 900: 0.23,
                     1040: 0.30}),
-    "steel-blue": _curve({400: 0.17, 440: 0.30, 475: 0.36, 500: 0.33, 550: 0.215, 600: 0.125, 650: 0.115,
+    "steel-blue": _curve({400: 0.15, 440: 0.25, 475: 0.29, 500: 0.27, 550: 0.20, 600: 0.125, 650: 0.115,
                           700: 0.16, 760: 0.27, 830: 0.34, 900: 0.36, 1040: 0.37}),
     "steel-cobalt": _curve({400: 0.15, 440: 0.28, 470: 0.29, 500: 0.21, 550: 0.09, 600: 0.06, 650: 0.065,
                             700: 0.12, 760: 0.24, 830: 0.30, 1040: 0.33}),
@@ -153,7 +157,9 @@ class Camera:
     calibration (W/m²/sr/µm per DN) of each, PAN last; ``sun`` and ``haze`` the ranges of sun elevation
     (degrees) and aerosol optical depth at 550 nm; ``mix`` the weights of the kinds of landscape, in
     one of the ``styles``; ``read`` and
-    ``shot`` the noise: variance = read² + shot · DN, MS and PAN.
+    ``shot`` the noise: variance = read² + shot · DN, MS and PAN; ``resample`` the spread (pixels of their own
+    grid) of the blur by which MS and PAN were brought to the map; ``shift`` that of the error of their mutual
+    registration (PAN pixels); ``pan_offset`` a dark level (DN) taken off PAN.
     """
 
     gsd: float
@@ -165,11 +171,14 @@ class Camera:
     styles: tuple[str, ...]
     read: tuple[float, float] = (1.2, 1.2)
     shot: tuple[float, float] = (0.010, 0.012)
+    resample: tuple[float, float] = (0.30, 0.42)
+    shift: float = 0.5
+    pan_offset: float = 0.0
 
 
-_QB_PAN = {430: 0.05, 450: 0.22, 500: 0.42, 550: 0.58, 600: 0.73, 650: 0.86, 700: 0.96, 760: 1.0, 800: 0.97,
-           850: 0.86, 900: 0.62, 950: 0.35, 1000: 0.14}  # fmt: skip
-_GF2_PAN = {430: 0.04, 450: 0.35, 480: 0.62, 520: 0.78, 580: 0.90, 640: 0.98, 700: 1.0, 760: 0.92, 800: 0.80,
+_QB_PAN = {430: 0.06, 450: 0.26, 500: 0.48, 550: 0.65, 600: 0.80, 650: 0.92, 700: 1.0, 760: 0.92, 800: 0.80,
+           850: 0.62, 900: 0.40, 950: 0.21, 1000: 0.08}  # fmt: skip
+_GF2_PAN = {430: 0.0, 450: 0.06, 480: 0.18, 520: 0.38, 580: 0.68, 640: 0.92, 700: 1.0, 760: 0.98, 800: 0.88,
             850: 0.62, 890: 0.36, 920: 0.08}  # fmt: skip
 _WV_PAN = {430: 0.03, 450: 0.40, 470: 0.66, 520: 0.76, 580: 0.86, 640: 0.94, 700: 1.0, 750: 0.99, 780: 0.90,
            800: 0.52, 820: 0.10, 840: 0.01}  # fmt: skip
@@ -178,27 +187,30 @@ CAMERAS: dict[str, Camera] = {
     "qb": Camera(
         0.65,
         np.stack([_band(450, 520), _band(520, 600), _band(630, 690), _band(760, 900), _pan(_QB_PAN)]),
-        (0.2359, 0.1453, 0.1785, 0.1353, 0.1620),
-        sun=(38, 66), haze=(0.04, 0.16),
-        mix={"suburb": 5, "dense": 2, "industry": 3, "farmland": 2, "river": 2, "hills": 1, "arid": 1, "campus": 2},
-        styles=("west", "west", "east", "south"),
+        (0.240, 0.170, 0.200, 0.160, 0.185),
+        sun=(32, 55), haze=(0.02, 0.08),
+        mix={"suburb": 6, "dense": 4, "centre": 2, "industry": 2, "farmland": 1, "river": 2, "hills": 1, "campus": 2},
+        styles=("west", "west", "west", "east", "south"),
+        resample=(0.05, 0.42), shift=1.25,
     ),
     "gf2": Camera(
-        0.85,
+        0.81,
         np.stack([_band(450, 520), _band(520, 590), _band(630, 690), _band(770, 890), _pan(_GF2_PAN)]),
-        (0.140, 0.165, 0.165, 0.180, 0.185),
-        sun=(26, 40), haze=(0.15, 0.40),
-        mix={"slabs": 4, "dense": 4, "industry": 4, "farmland": 2, "river": 3, "campus": 1, "hills": 1},
-        styles=("winter", "winter", "east", "south"),
+        (0.150, 0.200, 0.190, 0.210, 0.155),
+        sun=(24, 34), haze=(0.22, 0.42),
+        mix={"slabs": 6, "dense": 3, "centre": 2, "industry": 3, "farmland": 1.5, "river": 3, "campus": 1, "hills": 0.5},
+        styles=("winter", "winter", "winter", "winter", "east"),
+        resample=(0.46, 0.5), shift=0.5, pan_offset=-42,
     ),
     "wv3": Camera(
         0.31,
         np.stack([_band(400, 450), _band(450, 510), _band(510, 580), _band(585, 625), _band(630, 690),
                   _band(705, 745), _band(770, 895), _band(860, 1040), _pan(_WV_PAN)]),
-        (0.1965, 0.2322, 0.1542, 0.1559, 0.1923, 0.1320, 0.1238, 0.0908, 0.1995),
-        sun=(40, 68), haze=(0.06, 0.25),
-        mix={"suburb": 4, "dense": 4, "industry": 4, "campus": 3, "river": 2, "farmland": 1, "arid": 2, "slabs": 2},
-        styles=("west", "west", "south", "dry", "east"),
+        (0.150, 0.225, 0.165, 0.140, 0.160, 0.120, 0.105, 0.092, 0.165),
+        sun=(34, 60), haze=(0.03, 0.15),
+        mix={"suburb": 5, "dense": 4, "centre": 4, "industry": 2, "campus": 2, "river": 2, "arid": 0.6, "slabs": 1},
+        styles=("west", "west", "west", "west", "south", "east"),
+        resample=(0.0, 0.38), shift=0.85,
     ),
 }  # fmt: skip
 
@@ -249,6 +261,6 @@ def light(camera: Camera, elevation: float, aerosol: float, ground: np.ndarray) 
     return Light(
         direct=response @ (flux * beam * up_beam) / per_dn,
         sky=response @ (flux * down * up_beam) / per_dn,
-        haze=response @ haze / per_dn,
+        haze=response @ haze / per_dn + np.eye(len(per_dn))[-1] * camera.pan_offset,
         moments=moments,
     )
