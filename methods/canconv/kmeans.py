@@ -6,8 +6,6 @@ image's labels do not depend on the batch it came in, nor on the device.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -66,26 +64,22 @@ def plus_plus(points: Tensor, k: int, seed: int = 42) -> Tensor:
     """(B, k, D) centres by k-means++: each is a point drawn with probability proportional to its squared
     distance from the nearest centre so far (Arthur and Vassilvitskii 2007)."""
     b, n, d = points.shape
-    waits = _exponentials(k, n, seed, points.device)
+    # drawn on the CPU, so that every device sees the same
+    draws = torch.rand(k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     rows = torch.arange(b, device=points.device)
     centres = points.new_empty(b, k, d)
-    centres[:, 0] = points[rows, waits[0].argmin().expand(b)]
+    centres[:, 0] = points[:, int(draws[0] * n)]
+    draws = draws.to(points.device)
     norms = points.square().sum(2)
     nearest = norms.new_full((b, n), torch.inf)
     for j in range(1, k):
         last = centres[:, j - 1]
         distance = norms - 2 * (points @ last[..., None])[..., 0] + last.square().sum(1, keepdim=True)
         nearest = torch.minimum(nearest, distance.clamp(min=0))
-        # of exponential waiting times with these rates the first is distributed as the rates
-        centres[:, j] = points[rows, (nearest / waits[j]).argmax(1)]
+        reached = nearest.double().cumsum(1)
+        index = torch.searchsorted(reached, draws[j] * reached[:, -1:], right=True)[:, 0]
+        centres[:, j] = points[rows, index.clamp(max=n - 1)]
     return centres
-
-
-@lru_cache(maxsize=8)
-def _exponentials(k: int, n: int, seed: int, device: torch.device) -> Tensor:
-    """(k, n) waiting times, drawn on the CPU so that every device sees the same."""
-    draws = torch.empty(k, n).exponential_(generator=torch.Generator().manual_seed(seed))
-    return draws.clamp(min=1e-30).to(device)
 
 
 def _nearest(points: Tensor, centres: Tensor) -> Tensor:
