@@ -179,7 +179,7 @@ def test_cuda_gives_what_the_cpu_gives(name):
 def test_metrics_give_one_float64_per_image_in_their_columns(name, sensor):
     import inspect
 
-    entry, scene = METRICS.get(name), scenes(as_sensor(sensor))
+    entry, scene = METRICS.get(name), scenes(as_sensor(sensor), 2, 64, 64)
     offered = {
         "fused": scene.lms, "reference": scene.gt, "ms": scene.ms, "pan": scene.pan, "lms": scene.lms,
         "sensor": scene.sensor, "ratio": 4, "peak": scene.sensor.peak,
