@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 import numpy as np
 import scipy.fft
 from PIL import Image, ImageDraw
+from scipy.ndimage import gaussian_filter
 
 from pansharp_bench.datasets.simulated.spectra import NAMES, TABLE, Light
 
@@ -434,7 +435,7 @@ class Canvas:
     def _dome(self, tree: np.ndarray) -> np.ndarray:
         """Lambert's shading of the crowns."""
         gy, gx = np.gradient(self.crown, np.float32(self.cell))
-        soft = np.float32(0.6)
+        soft = np.float32(0.4)
         gy, gx = gy.clip(-2.5, 2.5) * soft, gx.clip(-2.5, 2.5) * soft
         sx, sy = np.cos(self.azimuth), np.sin(self.azimuth)
         slope = 1 - (gx * np.float32(sx) + gy * np.float32(sy)) / np.float32(np.tan(self.elevation))
@@ -466,9 +467,14 @@ def crown(size: int, which: int) -> np.ndarray:
     outline = 1 + sum(rng.normal(0, 0.10 / k) * np.cos(k * angle + rng.uniform(0, 6.28)) for k in range(2, 6))
     r = np.hypot(x, y) / outline
     dome = np.sqrt((1 - r**2).clip(0))
-    lumps = sum(rng.normal(0, 0.10) * np.cos(rng.normal(0, 5) * x + rng.normal(0, 5) * y + rng.uniform(0, 6.28))
-                for _ in range(5))  # fmt: skip
+    lumps = sum(weight * _lumps(rng, len(dome), size * share) for weight, share in ((0.16, 0.22), (0.10, 0.09)))
     return (dome * (1 + lumps)).clip(0).astype(np.float32)
+
+
+def _lumps(rng: np.random.Generator, n: int, scale: float) -> np.ndarray:
+    """Smooth noise of unit variance, its bumps of about this scale (cells)."""
+    field = gaussian_filter(rng.standard_normal((n, n)), max(scale, 0.5), mode="wrap")
+    return field / max(field.std(), 1e-6)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def ready(sensor: Sensor, seed: int, size: str) -> Path:
                     shutil.rmtree(left, ignore_errors=True)
                 part = base / f"{folder.name}.part-{os.getpid()}"
                 try:
-                    _make(sensor, seed, size, part)
+                    make(sensor, seed, SIZES[size], part)
                     os.replace(part, folder)
                     _sync(base)
                 finally:
@@ -129,29 +129,29 @@ def scenes(sensor: str, seed: int, size: Size) -> list[tuple[SplitName, int, str
     return out
 
 
-def _make(sensor: Sensor, seed: int, size: str, folder: Path) -> None:
+def make(sensor: Sensor, seed: int, size: Size, folder: Path, splits: tuple[SplitName, ...] = SPLITS) -> None:
+    """Make the files of these splits in a folder."""
     work = folder / "work"
     work.mkdir(parents=True)
-    todo = scenes(sensor.name, seed, SIZES[size])
+    todo = [s for s in scenes(sensor.name, seed, size) if s[0] in splits]
     optics = Optics(sensor.name, sensor.peak, sensor.mtf, sensor.mtf_pan)
     _run_workers(work, {"optics": optics._asdict(), "seed": seed, "scenes": todo})
-    for split in SPLITS:
+    for split in splits:
         found = (np.load(work / f"{s}-{i}.npz") for s, i, _ in todo if s == split)
         path = folder / file_name(sensor, split)
         with h5py.File(path, "w") as file:
             at = 0
             for index, arrays in enumerate(found):
                 rng = worker.rng_of(sensor.name, seed, split, index, 1)
-                samples = _samples(sensor, split, SIZES[size], arrays, rng)
+                samples = _samples(sensor, split, size, arrays, rng)
                 for key, x in samples.items():
                     if not index:
-                        file.create_dataset(key, (SIZES[size].samples()[split], *x.shape[1:]), "f4")
+                        file.create_dataset(key, (size.samples()[split], *x.shape[1:]), "f4")
                     file[key][at : at + len(x)] = x.numpy()
                 at += len(samples["pan"])
         with open(path, "rb+") as raw:
             os.fsync(raw.fileno())
     shutil.rmtree(work)
-    (folder / "about.json").write_text(json.dumps(about(sensor, seed, size), indent=1))
     _sync(folder)
 
 

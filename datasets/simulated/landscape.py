@@ -66,7 +66,7 @@ EAST = Style(
     leafy=0.45, crown=2.4, pitched=0.35, tidy=0.45, contrast=0.28,
 )  # fmt: skip
 WINTER = replace(
-    EAST, soils=("soil-grey", "soil-grey", "soil", "soil-dark"), grass=("reed", "winter-grass", 0.85),
+    EAST, soils=("soil-grey", "soil-pale", "soil", "soil-dark", "soil-pale"), grass=("reed", "winter-grass", 0.85),
     flat_roofs=("concrete", "concrete-dark", "concrete-dark", "gravel-roof", "tar", "tile-grey", "tile-grey",
                 "metal-dark"),
     halls=("steel-blue", "metal", "metal", "metal-dark", "concrete-dark", "concrete", "gravel-roof", "metal"),
@@ -266,7 +266,7 @@ class Land:
                 part = np.array([[a[0], a[1]], [b[0], a[1]], [b[0], b[1]], [a[0], b[1]]])
                 c.fill(q[0] + part[:, :1] * e0 + part[:, 1:] * e1,
                        c.new(kind, "tar", rng.uniform(0, 0.4), vary=0.15, mix_coarse=0.12, height=height))  # fmt: skip
-        n = rng.poisson(detail * long * deep / 70)
+        n = rng.poisson(detail * (long * deep) ** 0.72 / 12)
         if n:
             at = rng.uniform(-0.4, 0.4, (n, 2))
             at = mid + at[:, :1] * e0 + at[:, 1:] * e1

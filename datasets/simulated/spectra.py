@@ -180,8 +180,8 @@ _QB_PAN = {430: 0.06, 450: 0.26, 500: 0.48, 550: 0.65, 600: 0.80, 650: 0.92, 700
            850: 0.62, 900: 0.40, 950: 0.21, 1000: 0.08}  # fmt: skip
 _GF2_PAN = {430: 0.0, 450: 0.06, 480: 0.18, 520: 0.38, 580: 0.68, 640: 0.92, 700: 1.0, 760: 0.98, 800: 0.88,
             850: 0.62, 890: 0.36, 920: 0.08}  # fmt: skip
-_WV_PAN = {430: 0.03, 450: 0.40, 470: 0.66, 520: 0.76, 580: 0.86, 640: 0.94, 700: 1.0, 750: 0.99, 780: 0.90,
-           800: 0.52, 820: 0.10, 840: 0.01}  # fmt: skip
+_WV_PAN = {430: 0.03, 450: 0.40, 470: 0.66, 520: 0.76, 580: 0.86, 640: 0.94, 700: 1.0, 750: 0.92, 780: 0.74,
+           800: 0.40, 820: 0.08, 840: 0.01}  # fmt: skip
 
 CAMERAS: dict[str, Camera] = {
     "qb": Camera(
@@ -191,16 +191,16 @@ CAMERAS: dict[str, Camera] = {
         sun=(32, 55), haze=(0.02, 0.08),
         mix={"suburb": 6, "dense": 4, "centre": 2, "industry": 2, "farmland": 1, "river": 2, "hills": 1, "campus": 2},
         styles=("west", "west", "west", "east", "south"),
-        resample=(0.05, 0.42), shift=1.25,
+        resample=(0.05, 0.42), shift=1.5,
     ),
     "gf2": Camera(
         0.81,
         np.stack([_band(450, 520), _band(520, 590), _band(630, 690), _band(770, 890), _pan(_GF2_PAN)]),
-        (0.150, 0.200, 0.190, 0.210, 0.155),
-        sun=(24, 34), haze=(0.22, 0.42),
-        mix={"slabs": 6, "dense": 3, "centre": 2, "industry": 3, "farmland": 1.5, "river": 3, "campus": 1, "hills": 0.5},
+        (0.158, 0.198, 0.182, 0.195, 0.132),
+        sun=(24, 34), haze=(0.28, 0.50),
+        mix={"slabs": 5, "dense": 2.5, "centre": 1.5, "industry": 3, "farmland": 2, "river": 5, "campus": 1, "hills": 0.5},
         styles=("winter", "winter", "winter", "winter", "east"),
-        resample=(0.46, 0.5), shift=0.5, pan_offset=-42,
+        resample=(0.46, 0.5), shift=0.35, pan_offset=-76,
     ),
     "wv3": Camera(
         0.31,
@@ -208,9 +208,9 @@ CAMERAS: dict[str, Camera] = {
                   _band(705, 745), _band(770, 895), _band(860, 1040), _pan(_WV_PAN)]),
         (0.150, 0.225, 0.165, 0.140, 0.160, 0.120, 0.105, 0.092, 0.165),
         sun=(34, 60), haze=(0.03, 0.15),
-        mix={"suburb": 5, "dense": 4, "centre": 4, "industry": 2, "campus": 2, "river": 2, "arid": 0.6, "slabs": 1},
-        styles=("west", "west", "west", "west", "south", "east"),
-        resample=(0.0, 0.38), shift=0.85,
+        mix={"suburb": 7, "dense": 4, "centre": 3, "industry": 1.5, "campus": 2, "river": 2, "arid": 0.5, "slabs": 1},
+        styles=("west", "west", "west", "west", "west", "south", "east"),
+        resample=(0.0, 0.38), shift=1.0,
     ),
 }  # fmt: skip
 
