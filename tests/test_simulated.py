@@ -124,14 +124,6 @@ def test_the_truth_at_full_resolution_is_sharper_than_the_interpolated_ms():
     scene = simulated("qb", size="tiny").split("full")[:]
     detail = lambda x: (x - torch.nn.functional.avg_pool2d(x, 5, 1, 2)).std().item()  # noqa: E731
     assert detail(scene.gt) > 1.5 * detail(scene.lms)
-    # seen through the MS optics and decimated it is the MS, and lies where the MS lies
-    from pansharp_bench.imaging import decimate, mtf_filter
-
-    low = decimate(mtf_filter(scene.gt.double(), "qb"), 4)
-    best = correlation(low, scene.ms.double())
-    assert best > 0.95
-    for shift in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-        assert correlation(low.roll(shift, (2, 3)), scene.ms.double()) < best - 0.05
 
 
 def test_the_reduced_files_follow_walds_protocol():
