@@ -95,13 +95,13 @@ class ResidualBlock(nn.Module):
 
 class Batch(NamedTuple):
     """Registered samples divided by the peak: pan (N, 1, H, W), ms (N, C, H/4, W/4), lms and gt (N, C, H, W);
-    ``index`` (N,) says which training samples they are, ``epoch`` (from 1) how often those were seen."""
+    ``samples`` (N,) says which of the training samples they are, ``epoch`` (from 1) how often those were seen."""
 
     pan: Tensor
     ms: Tensor
     lms: Tensor
     gt: Tensor
-    index: Tensor
+    samples: Tensor
     epoch: int
 
 
@@ -151,7 +151,7 @@ class PairedMethod(TrainedMethod):
         c = self.config
         self.to(trainer.device)
         if c.channels_last:
-            self.net.to(memory_format=torch.channels_last)
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if c.compile:
             self.net.compile()
         steps = c.steps or c.epochs * math.ceil(len(data) / c.batch)
@@ -167,6 +167,8 @@ class PairedMethod(TrainedMethod):
     @torch.no_grad()
     def fuse(self, scene: Scene) -> Tensor:
         """(N, C, H, W) DN from pan, ms and lms; any size, on the scene's device and in its type."""
+        if scene.ms is None or scene.lms is None:
+            raise BenchError(f"method {self.card.name!r} fuses PAN with MS: the scene must have ms and lms")
         weight = next(self.net.parameters())
         pan, ms, lms = (x.to(weight.dtype) / self.peak for x in (scene.pan, scene.ms, scene.lms))
         h, w = pan.shape[-2:]
@@ -252,10 +254,11 @@ class PairedLearner(Learner):
             generator = torch.Generator().manual_seed(hash((self.trainer.seed, epoch)) % 2**63)
             order = torch.randperm(len(self.data), generator=generator)
             self.order = torch.cat([order, order[: self.batch]]).to(self.data.device)
-        index = self.order[position * self.batch : (position + 1) * self.batch]
-        scene = self.data.scenes(index, self.trainer.generator, self.method.config.augment)
-        images = (x / self.method.peak for x in (scene.pan, scene.ms, scene.lms, scene.gt))
-        return Batch(*images, index, epoch + 1)
+        samples = self.order[position * self.batch : (position + 1) * self.batch]
+        scene = self.data.scenes(samples, self.trainer.generator, self.method.config.augment)
+        assert scene.ms is not None and scene.lms is not None and scene.gt is not None
+        pan, ms, lms, gt = (x / self.method.peak for x in (scene.pan, scene.ms, scene.lms, scene.gt))
+        return Batch(pan, ms, lms, gt, samples, epoch + 1)
 
     def validate(self) -> float:
         """Mean absolute error on validation samples, as a share of the peak."""

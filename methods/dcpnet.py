@@ -51,6 +51,7 @@ class QKV(nn.Module):
 
     def forward(self, x: Tensor, first: int = 0, last: int = 3) -> tuple[Tensor, ...]:
         part = slice(first * self.width, last * self.width)
+        assert self.conv1.bias is not None and self.deptconv.bias is not None
         x = F.conv2d(x, self.conv1.weight[part], self.conv1.bias[part])
         groups = part.stop - part.start
         x = F.conv2d(x, self.deptconv.weight[part], self.deptconv.bias[part], padding=1, groups=groups)
@@ -80,7 +81,8 @@ class Attention(nn.Module):
         """Attention whose tokens are the pixels of an 8x8 window."""
         h, w = q.shape[-2:]
         q, k, v = (heads_of(windows(t.permute(0, 2, 3, 1)), self.heads) for t in (q, k, v))
-        mixed = F.scaled_dot_product_attention(q * self.temperature, k, v, scale=1.0)
+        q = q * self.temperature.to(q.dtype)
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=1.0)
         return self.proj_conv(joined(merged(mixed), h, w).permute(0, 3, 1, 2))
 
 
@@ -175,17 +177,26 @@ def shift_mask(h: int, w: int, shift: int, device: torch.device) -> Tensor:
         return -100.0 * (regions[:, :, None] != regions[:, None, :]).to(device)
 
 
+class Perceptron(nn.Module):
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
 class SwinBlock(nn.Module):
     def __init__(self, width: int, heads: int, shift: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
         self.attn = SwinAttention(width, heads, shift)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, 2 * width), "fc2": nn.Linear(2 * width, width)})
+        self.mlp = Perceptron(width, 2 * width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(x))))
+        return x + self.mlp(self.norm2(x))
 
 
 class SwinPair(nn.Module):
@@ -193,11 +204,11 @@ class SwinPair(nn.Module):
 
     def __init__(self, width: int, heads: int = 8) -> None:
         super().__init__()
-        self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(width)})
+        self.norm = nn.LayerNorm(width)
         self.blocks = nn.Sequential(*(SwinBlock(width, heads, s) for s in (0, WINDOW // 2)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(self.patch_embed.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        return self.blocks(self.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
 
 
 # -- the streams --
@@ -313,12 +324,12 @@ class DCPNet(nn.Module):
         for i in LEVELS:
             p = self.pan_net[f"pan_feb{i}"](p)
             m = streams[f"ms_feb{i}"](m, p)
-            gated.append(fusion.gate(fusion[f"fub{i}"](interleave(m, p))))
-        x = fusion.convf1(torch.cat(gated, 1))
+            gated.append(fusion["gate"](fusion[f"fub{i}"](interleave(m, p))))
+        x = fusion["convf1"](torch.cat(gated, 1))
         for i in BLOCKS:
             x = fusion[f"frb{i}"](x)
             m = streams[f"rb{i}"](m)
-        return fusion.reconv(x), streams.conv5(m)
+        return fusion["reconv"](x), streams["conv5"](m)
 
 
 @dataclass(frozen=True)
@@ -369,9 +380,10 @@ class DCPNetMethod(PairedMethod):
     def authors_keys(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Their file lists shared modules under two names and holds constants; ours holds each once.
         Raises BenchError where two names of one tensor disagree."""
-        kept, copies = {}, {}
+        kept: dict[str, Tensor] = {}
+        copies: dict[str, Tensor] = {}
         for key, value in state.items():
-            key = key.replace(".transformer_body.0.", ".")
+            key = key.replace(".transformer_body.0.", ".").replace(".patch_embed.norm.", ".norm.")
             if key.endswith((".attn_mask", ".relative_position_index")):
                 continue
             original = key

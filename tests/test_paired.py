@@ -217,10 +217,10 @@ def test_every_sample_comes_once_per_epoch():
     learner = make("dicnn", batch=4).learner(data, trainer(), 9)
     epochs = [[learner.next_batch() for _ in range(2)] for _ in range(3)]
     for number, batches in enumerate(epochs, 1):
-        index = torch.cat([b.index for b in batches]).tolist()
+        index = torch.cat([b.samples for b in batches]).tolist()
         assert sorted(set(index)) == list(range(6))
-        assert all(b.epoch == number and len(b.index) == 4 for b in batches)
-    assert epochs[0][0].index.tolist() != epochs[1][0].index.tolist()
+        assert all(b.epoch == number and len(b.samples) == 4 for b in batches)
+    assert epochs[0][0].samples.tolist() != epochs[1][0].samples.tolist()
 
 
 def test_schedules():

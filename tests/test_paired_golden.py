@@ -223,7 +223,7 @@ def test_pancrafter_release():
     assert mode.tolist() == [0, 1]  # the first sample in PAN mode, the second in MS mode
     residual = net.residual(pan, ms, lpan, mode)
     assert_near(residual, g.arrays["out/residual"])
-    base = torch.stack([resize(lpan, (32, 32))[0].expand(4, -1, -1), resize(ms, (32, 32))[1]])
+    base = torch.stack([resize(lpan, 32, 32)[0].expand(4, -1, -1), resize(ms, 32, 32)[1]])
     assert_near(base + residual, g.arrays["out/rec"])
     target = torch.stack([pan[0].expand(4, -1, -1), gt[1]])
     loss = sum(F.l1_loss(base[i] + residual[i], target[i]) for i in (0, 1))

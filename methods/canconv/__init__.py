@@ -23,7 +23,7 @@ __all__ = ["CANConvMethod", "CANNet"]
 
 
 @dataclass(frozen=True)
-class Config(PairedConfig):
+class CANConvConfig(PairedConfig):
     """``width`` channels at full size, ``clusters`` groups of pixels per image; a cluster of at most the share
     ``threshold`` of the pixels is merged into one of all such. With ``cache`` a training sample's partition is
     kept from epoch to epoch and renewed as :func:`renews` says. ``lr=0`` takes the authors' rate for the
@@ -60,7 +60,7 @@ class Config(PairedConfig):
 class CANConvMethod(PairedMethod):
     """A kernel per cluster of similar pixels, made from the cluster's mean patch; U-shaped network."""
 
-    Config = Config
+    Config = CANConvConfig
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "quick": {
             "steps": 120,
@@ -73,7 +73,7 @@ class CANConvMethod(PairedMethod):
         "standard": {"steps": 6000, "lr": 1e-3, "schedule": "cosine"},
         "paper": {"steps": 0, "epochs": 500, "lr": 0.0, "validations": 50},
     }
-    config: Config
+    config: CANConvConfig
 
     def network(self) -> CANNet:
         c = self.config
@@ -101,7 +101,7 @@ class CachingLearner(PairedLearner):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         known, refine = None, False
         if batch.epoch > 1 and self.known is not None:
-            known = tuple(table[batch.index].long() for table in self.known)
+            known = tuple(table[batch.samples].long() for table in self.known)
             refine = renews(batch.epoch)
         fused, found = self.method.net(batch.pan, batch.lms, known, refine)
         if known is None or refine:
@@ -109,7 +109,7 @@ class CachingLearner(PairedLearner):
                 n = len(self.data)
                 self.known = [f.new_zeros(n, f.shape[1], dtype=torch.uint8) for f in found]
             for table, labels in zip(self.known, found, strict=True):
-                table[batch.index] = labels.to(torch.uint8)
+                table[batch.samples] = labels.to(torch.uint8)
         return {"loss": self.method.distance(fused, batch.gt)}
 
     def state(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pansharp_bench.registry import register_method
 
 
 @dataclass(frozen=True)
-class Config(PairedConfig):
+class PANCrafterConfig(PairedConfig):
     """``variant``: the network of the paper or that of the public code (``release``), whose two slips
     ``key_fix`` and ``shift_kernels`` mend. ``pan_weight`` weighs the loss of PAN mode. With ``crop`` below 1
     each sample is a random square of at least that share of the patch's side, enlarged to the patch."""
@@ -61,10 +61,10 @@ class Config(PairedConfig):
 class PANCrafterMethod(PairedMethod):
     """One network gives back MS or PAN; local attention between the two aligns them."""
 
-    Config = Config
+    Config = PANCrafterConfig
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "quick": {
-            "steps": 100, "batch": 4, "lr": 1e-3, "schedule": "cosine", "warmup": 10, "width": 32, "heads": 4,
+            "steps": 200, "batch": 4, "lr": 1e-3, "schedule": "cosine", "warmup": 10, "width": 32, "heads": 4,
             "validations": 1, "validate_on": 64,
         },
         "standard": {
@@ -76,7 +76,7 @@ class PANCrafterMethod(PairedMethod):
             "weight_decay": 0.01, "augment": "dihedral", "crop": 0.75, "validations": 50,
         },
     }  # fmt: skip
-    config: Config
+    config: PANCrafterConfig
 
     def network(self) -> PANCrafter:
         c, bands = self.config, self.sensor.channels

@@ -8,6 +8,7 @@ The two variants share this skeleton. The release's attribute names are the keys
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -27,11 +28,11 @@ class Condition(NamedTuple):
     mode: Tensor
 
 
-def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(x: Tensor, height: int, width: int) -> Tensor:
     """PyTorch's bicubic interpolation without antialiasing."""
-    if x.shape[-2:] == size:
+    if x.shape[-2:] == (height, width):
         return x
-    return F.interpolate(x, size, mode="bicubic", align_corners=False)
+    return F.interpolate(x, (height, width), mode="bicubic", align_corners=False)
 
 
 def low_pan(pan: Tensor) -> Tensor:
@@ -163,7 +164,12 @@ class PaperAttention(LocalAttention):
 
 class ResBlock(nn.Module):
     def __init__(
-        self, cin: int, width: int, norm: type[nn.Module], modulation: nn.Module, dropout: float
+        self,
+        cin: int,
+        width: int,
+        norm: Callable[[int], nn.Module],
+        modulation: nn.Module,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.in_layers = nn.Sequential(norm(cin), nn.SiLU(), nn.Conv2d(cin, width, 3, padding=1))
@@ -182,19 +188,27 @@ class ResBlock(nn.Module):
         return t + self.skip_connection(x)
 
 
+class Perceptron(nn.Module):
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+
+
 class AttentionBlock(nn.Module):
     def __init__(self, width: int, attention: nn.Module, modulation: nn.Module) -> None:
         super().__init__()
         self.attn = attention
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)})
+        self.mlp = Perceptron(width, 4 * width)
         self.adaLN_modulation = modulation
 
     def forward(self, x: Tensor, at: Condition, told: Tensor) -> Tensor:
         of_ms, of_pan = self.adaLN_modulation(told)[:, :, None, None].chunk(2, 1)
         pan, ms = self.attn(norm_channels(x), at)
         x = x + of_ms * ms + of_pan * pan
-        hidden = F.gelu(self.mlp.fc1(norm_channels(x).permute(0, 2, 3, 1)), approximate="tanh")
-        return x + self.mlp.fc2(hidden).permute(0, 3, 1, 2)
+        return x + self.mlp(norm_channels(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 # -- the network --
@@ -263,14 +277,16 @@ class PANCrafter(nn.Module):
 
     def forward(self, pan: Tensor, ms: Tensor, mode: Tensor) -> Tensor:
         lpan = low_pan(pan)
-        size = pan.shape[-2:]
-        base = torch.where((mode == MS)[:, None, None, None], resize(ms, size), resize(lpan, size))
+        h, w = pan.shape[-2:]
+        base = torch.where((mode == MS)[:, None, None, None], resize(ms, h, w), resize(lpan, h, w))
         return base + self.residual(pan, ms, lpan, mode)
 
     def residual(self, pan: Tensor, ms: Tensor, lpan: Tensor, mode: Tensor) -> Tensor:
         h, w = pan.shape[-2:]
-        images = (ms, lpan, pan)
-        at = [Condition(*(resize(x, (h >> i, w >> i)) for x in images), mode) for i in range(self.levels + 1)]
+        at = []
+        for i in range(self.levels + 1):
+            scaled = [resize(x, h >> i, w >> i) for x in (ms, lpan, pan)]
+            at.append(Condition(scaled[0], scaled[1], scaled[2], mode))
         told = self.tell(mode)
 
         def run(blocks: nn.ModuleList, x: Tensor) -> Tensor:
