@@ -196,10 +196,10 @@ CAMERAS: dict[str, Camera] = {
     "gf2": Camera(
         0.81,
         np.stack([_band(450, 520), _band(520, 590), _band(630, 690), _band(770, 890), _pan(_GF2_PAN)]),
-        (0.158, 0.198, 0.182, 0.195, 0.132),
+        (0.155, 0.198, 0.188, 0.205, 0.136),
         sun=(24, 34), haze=(0.28, 0.50),
         mix={"slabs": 5, "dense": 2.5, "centre": 1.5, "industry": 3, "farmland": 2, "river": 5, "campus": 1, "hills": 0.5},
-        styles=("winter", "winter", "winter", "winter", "east"),
+        styles=("winter",) * 14 + ("east",),
         resample=(0.46, 0.5), shift=0.35, pan_offset=-76,
     ),
     "wv3": Camera(
