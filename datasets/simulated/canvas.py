@@ -185,7 +185,9 @@ class Canvas:
         self._pen = ImageDraw.Draw(self.image)
         self.frame = Frame((0.0, 0.0), 0.0)
         lean, side = np.tan(np.radians(rng.uniform(0, 9))), rng.uniform(0, 2 * np.pi)
-        self.view = lean * np.array([np.cos(side), np.sin(side)])  # metres a roof is displaced per metre of height
+        self.view = lean * np.array(
+            [np.cos(side), np.sin(side)]
+        )  # metres a roof is displaced per metre of height
         self.crown = np.zeros((self.n, self.n), np.float32)  # height of trees above their ground
         self.leaf = np.zeros((self.n, self.n), np.uint16)  # tree object, 0: none
         self.terrain: np.ndarray | None = None
@@ -193,7 +195,8 @@ class Canvas:
     # -- objects ---------------------------------------------------------------------------------------
 
     def new(
-        self, a: str, b: str = "", mix: float = 0.0, *, bright: float = 1.0, vary: float = 0.06, slope: float = 0.03, tint: float = 0.0,
+        self, a: str, b: str = "", mix: float = 0.0, *, bright: float = 1.0, vary: float = 0.06,
+        slope: float = 0.03, tint: float = 0.0,
         coarse: float = 0.05, fine: float = 0.04, mix_coarse: float = 0.0, mix_fine: float = 0.0,
         stripe: float = 0.0, mix_stripe: float = 0.0, period: float = 0.0, along: float = 0.0,
         height: float = 0.0, tilt: float = 1.0,
@@ -201,8 +204,9 @@ class Canvas:
         """A new object; returns its number.
 
         ``a`` and ``b`` are materials, mixed in the share ``mix`` (of b) plus noise; ``vary`` is the spread of
-        its brightness (log), ``slope`` of its spectral tilt (around ``tint``); ``coarse`` and ``fine`` are amplitudes of texture
-        and ``stripe`` of parallel waves of ``period`` metres, whose lines run along the angle ``along``.
+        its brightness (log), ``slope`` of its spectral tilt (around ``tint``); ``coarse`` and
+        ``fine`` are amplitudes of texture and ``stripe`` of parallel waves of ``period`` metres, whose
+        lines run along the angle ``along``.
         """
         rng = self.rng
         if period:
@@ -211,7 +215,8 @@ class Canvas:
         else:
             kx = ky = phase = 0.0
         self.rows.append((
-            NAMES[a], NAMES[b or a], bright * np.exp(vary * rng.standard_normal()), tint + slope * rng.standard_normal(),
+            NAMES[a], NAMES[b or a], bright * np.exp(vary * rng.standard_normal()),
+            tint + slope * rng.standard_normal(),
             mix, mix_coarse, mix_fine, mix_stripe, coarse, fine, stripe, kx, ky, phase, tilt, height,
         ))  # fmt: skip
         return len(self.rows)
@@ -337,7 +342,9 @@ class Canvas:
         if not area.inside.any():
             return
         shift = self.rng.integers(0, tile.height.shape[0], 2)
-        grid = np.ix_(*((np.arange(k) + s) % tile.height.shape[0] for k, s in zip((h, w), shift, strict=True)))
+        grid = np.ix_(
+            *((np.arange(k) + s) % tile.height.shape[0] for k, s in zip((h, w), shift, strict=True))
+        )
         y = (np.arange(h)[:, None] + tile.dy[grid]).clip(0, h - 1)
         x = (np.arange(w)[None] + tile.dx[grid]).clip(0, w - 1)
         window = np.s_[area.top : area.top + h, area.left : area.left + w]
@@ -467,7 +474,9 @@ def crown(size: int, which: int) -> np.ndarray:
     outline = 1 + sum(rng.normal(0, 0.10 / k) * np.cos(k * angle + rng.uniform(0, 6.28)) for k in range(2, 6))
     r = np.hypot(x, y) / outline
     dome = np.sqrt((1 - r**2).clip(0))
-    lumps = sum(weight * _lumps(rng, len(dome), size * share) for weight, share in ((0.16, 0.22), (0.10, 0.09)))
+    lumps = sum(
+        weight * _lumps(rng, len(dome), size * share) for weight, share in ((0.16, 0.22), (0.10, 0.09))
+    )
     return (dome * (1 + lumps)).clip(0).astype(np.float32)
 
 

@@ -123,7 +123,9 @@ def scenes(sensor: str, seed: int, size: Size) -> list[tuple[SplitName, int, str
     out = []
     for split in SPLITS:
         n = getattr(size, split)
-        kinds = np.array(list(mix))[np.searchsorted(weights.cumsum(), (np.arange(n) + 0.5) / n * weights.sum())]
+        kinds = np.array(list(mix))[
+            np.searchsorted(weights.cumsum(), (np.arange(n) + 0.5) / n * weights.sum())
+        ]
         order = worker.rng_of(sensor, seed, split).permutation(n)
         out += [(split, i, str(kinds[k])) for i, k in enumerate(order)]
     return out
@@ -196,7 +198,9 @@ def _run_workers(folder: Path, plan: dict) -> None:
                 command = [sys.executable, "-m", worker.__name__, str(folder), str(i)]
                 workers.append(subprocess.Popen(command, env={**os.environ, **single}, stdin=subprocess.DEVNULL,
                                                 stdout=subprocess.DEVNULL, stderr=errors))  # fmt: skip
-        with tqdm(total=total, unit="scene", desc=f"simulating {name} (once)", leave=False, disable=not shown) as bar:
+        with tqdm(
+            total=total, unit="scene", desc=f"simulating {name} (once)", leave=False, disable=not shown
+        ) as bar:
             while any(w.poll() is None for w in workers) and not any(w.returncode for w in workers):
                 time.sleep(0.1)
                 bar.update(len(list(folder.glob("*.npz"))) - bar.n)

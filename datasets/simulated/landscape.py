@@ -8,6 +8,7 @@ All lengths are metres.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -103,7 +104,8 @@ class Land:
         self.grass = (green, dry, float(np.clip(share + rng.normal(0, 0.15), 0.02, 0.9)))
         twigs = style.bare_twigs * rng.uniform(0.5, 1.3)
         self.species = [
-            canvas.new(str(rng.choice(style.trees)), "bark", min(rng.uniform(0, 0.35) + twigs * rng.uniform(0, 1.4), 0.95),
+            canvas.new(str(rng.choice(style.trees)), "bark", min(rng.uniform(0,
+                       0.35) + twigs * rng.uniform(0, 1.4), 0.95),
                        bright=rng.uniform(0.8, 1.2), vary=0.25, slope=0.2, fine=0.16, coarse=0.06,
                        mix_fine=0.08 + 0.1 * twigs)
             for _ in range(24)
@@ -111,15 +113,22 @@ class Land:
         self.asphalt = str(rng.choice(["asphalt", "asphalt-old", "asphalt", "concrete-dark"]))
         self.fine = canvas.gsd < 0.5
         self.zone = rng.uniform(0, 2 * np.pi, 4)
-        kinds = ["car-white"] * 4 + ["car-silver"] * 5 + ["car-grey"] * 5 + ["car-black"] * 6 + ["car-red"] * 2
-        self.paints = [canvas.new(k, vary=0.35, slope=0.1, coarse=0, fine=0, height=1.4) for k in [*kinds, "car-blue"]]
+        kinds = (
+            ["car-white"] * 4 + ["car-silver"] * 5 + ["car-grey"] * 5 + ["car-black"] * 6 + ["car-red"] * 2
+        )
+        self.paints = [
+            canvas.new(k, vary=0.35, slope=0.1, coarse=0, fine=0, height=1.4) for k in [*kinds, "car-blue"]
+        ]
         self.glass = canvas.new("glass", height=1.4, coarse=0, fine=0)
-        self.lorries = [canvas.new(k, vary=0.2, height=3.2) for k in ("car-white", "metal", "steel-blue", "rust")]
+        self.lorries = [
+            canvas.new(k, vary=0.2, height=3.2) for k in ("car-white", "metal", "steel-blue", "rust")
+        ]
         junk = ("concrete", "metal", "membrane", "rust", "metal-dark", "tar", "steel-blue", "bark", "soil-dark",
                 "tile-red", "concrete-dark", "metal-dark", "tile-grey")  # fmt: skip
         self.junk = [canvas.new(k, vary=0.4, slope=0.2, height=h) for k in junk for h in (0.6, 1.5, 2.8)]
         self.shrubs = [
-            canvas.new("shrub", self.soil, rng.uniform(0, 0.35), vary=0.2, slope=0.1, fine=0.1) for _ in range(6)
+            canvas.new("shrub", self.soil, rng.uniform(0, 0.35), vary=0.2, slope=0.1, fine=0.1)
+            for _ in range(6)
         ]
 
     def pick(self, kinds: Sequence[str]) -> str:
@@ -162,7 +171,8 @@ class Land:
 
     def water(self) -> int:
         kind = self.pick(["water", "water-green", "water-green", "water-muddy"])
-        return self.c.new(kind, "water-green", self.rng.uniform(0, 0.3), vary=0.1, slope=0.1, coarse=0.03, fine=0.015,
+        return self.c.new(kind, "water-green", self.rng.uniform(0, 0.3), vary=0.1, slope=0.1,
+                          coarse=0.03, fine=0.015,
                           mix_coarse=0.10)  # fmt: skip
 
     # -- plants ----------------------------------------------------------------------------------------
@@ -170,7 +180,9 @@ class Land:
     def canopy(self, area: np.ndarray, radius: float = 0.0) -> None:
         self.c.wood(area, radius or self.style.crown * self.rng.uniform(0.75, 1.2), self.species)
 
-    def scatter(self, b: Block, spacing: float, radius: float = 0.0, clump: float = 0.0, shrubs: bool = False) -> None:
+    def scatter(
+        self, b: Block, spacing: float, radius: float = 0.0, clump: float = 0.0, shrubs: bool = False
+    ) -> None:
         """Trees strewn over a block, about ``spacing`` apart; ``clump`` > 0 draws them together."""
         u0, v0, u1, v1 = b
         n = min(6000, self.rng.poisson(max(0.0, (u1 - u0) * (v1 - v0)) / spacing**2))
@@ -252,10 +264,13 @@ class Land:
         mid, e0, e1 = q.mean(0), q[1] - q[0], q[3] - q[0]
         long, deep = np.hypot(*e0), np.hypot(*e1)
         roof = c.new(kind, self.pick(["tar", "concrete", "soil", "rust", "concrete-dark"]), rng.uniform(0, 0.3),
-                     bright=min(1.0, (900 / (long * deep)) ** 0.2), vary=self.style.contrast, slope=0.16, coarse=0.08, fine=0.06, mix_coarse=0.14, mix_fine=0.05,
+                     bright=min(1.0, (900 / (long * deep)) ** 0.2), vary=self.style.contrast, slope=0.16,
+                     coarse=0.08, fine=0.06, mix_coarse=0.14, mix_fine=0.05,
                      height=height)  # fmt: skip
         if rng.random() < 0.5:
-            rim = c.new(self.pick(["concrete", "concrete-dark", "gravel-roof"]), vary=0.15, height=height + 0.7)
+            rim = c.new(
+                self.pick(["concrete", "concrete-dark", "gravel-roof"]), vary=0.15, height=height + 0.7
+            )
             c.fill(q, rim)
             c.fill(mid + (q - mid) * (1 - 0.8 / max(2.5, min(long, deep))), roof)
         else:
@@ -265,7 +280,8 @@ class Land:
                 a, b = np.sort(rng.uniform(0, 1, (2, 2)), axis=0)
                 part = np.array([[a[0], a[1]], [b[0], a[1]], [b[0], b[1]], [a[0], b[1]]])
                 c.fill(q[0] + part[:, :1] * e0 + part[:, 1:] * e1,
-                       c.new(kind, "tar", rng.uniform(0, 0.4), vary=0.15, mix_coarse=0.12, height=height))  # fmt: skip
+                       c.new(kind, "tar", rng.uniform(0, 0.4), vary=0.15, mix_coarse=0.12,
+                             height=height))  # fmt: skip
         n = rng.poisson(detail * (long * deep) ** 0.72 / 12)
         if n:
             at = rng.uniform(-0.4, 0.4, (n, 2))
@@ -276,14 +292,23 @@ class Land:
             c.fills(quads(at, size, np.arctan2(e0[1], e0[0])), ids)
 
     def gable(
-        self, q: np.ndarray, kind: str, height: float, pitch: float = 0.45, hip: bool = False, worn: float = 0.1
+        self,
+        q: np.ndarray,
+        kind: str,
+        height: float,
+        pitch: float = 0.45,
+        hip: bool = False,
+        worn: float = 0.1,
     ) -> None:
         """A pitched roof over a quadrilateral whose first edge runs along the ridge."""
         c = self.c
         along = q[1] - q[0]
         angle = np.arctan2(along[1], along[0])
         head = c.heading(float(angle))
-        bright, second = float(np.exp(self.rng.normal(0, self.style.contrast))), "rust" if kind.startswith(("metal", "steel")) else "tar"
+        bright, second = (
+            float(np.exp(self.rng.normal(0, self.style.contrast))),
+            "rust" if kind.startswith(("metal", "steel")) else "tar",
+        )
         tint = 0.16 * self.rng.standard_normal()
         low, high = (q[0] + q[3]) / 2, (q[1] + q[2]) / 2
         faces = []
@@ -296,7 +321,8 @@ class Land:
                   (np.array([low, high, q[2], q[3]]), turn * np.pi / 2)]  # fmt: skip
         for points, side in faces:
             c.fill(points, c.new(kind, second, worn, bright=bright, vary=0.02, slope=0.0, tint=tint, coarse=0.06,
-                                 fine=0.06, mix_coarse=0.10, height=height, tilt=c.facing(pitch, head + side)))  # fmt: skip
+                                 fine=0.06, mix_coarse=0.10, height=height, tilt=c.facing(pitch,
+                                 head + side)))  # fmt: skip
 
     def hall(self, q: np.ndarray, kind: str, height: float) -> None:
         """An industrial hall: parallel shallow gables with ridges, skylights and stains."""
@@ -311,8 +337,15 @@ class Land:
         head, pitch = c.heading(angle), rng.uniform(0.06, 0.16)
         turn = 1.0 if e0[0] * e1[1] > e0[1] * e1[0] else -1.0
         bright, second = float(np.exp(rng.normal(0, 0.2))), self.pick(["rust", "metal-dark", "metal"])
-        tint, worn, period = 0.12 * rng.standard_normal(), rng.uniform(0, 0.3), float(rng.choice([3.0, 6.0, 9.0]))
-        sky, vent = c.new("plastic", vary=0.1, height=height), c.new("metal-dark", vary=0.2, height=height + 1.5)
+        tint, worn, period = (
+            0.12 * rng.standard_normal(),
+            rng.uniform(0, 0.3),
+            float(rng.choice([3.0, 6.0, 9.0])),
+        )
+        sky, vent = (
+            c.new("plastic", vary=0.1, height=height),
+            c.new("metal-dark", vary=0.2, height=height + 1.5),
+        )
         lights = rng.random() < 0.4
         bays = max(1, round(length / rng.uniform(40, 90))) if rng.random() < 0.5 else 1
         for i in range(spans):
@@ -329,7 +362,9 @@ class Land:
                     at = p + half * j + e0 * ((np.arange(n) + 0.5) / max(n, 1))[:, None] + half * 0.5
                     c.fills(quads(at, (1.2, 0.6 * np.hypot(*half)), angle), np.full(n, sky))
             if length > 25 and rng.random() < 0.5:
-                c.fill(quads((p + half + e0 * 0.5)[None], (length * rng.uniform(0.5, 0.85), 1.6), angle)[0], vent)
+                c.fill(
+                    quads((p + half + e0 * 0.5)[None], (length * rng.uniform(0.5, 0.85), 1.6), angle)[0], vent
+                )
 
     def house(self, mid: np.ndarray, size: tuple[float, float], angle: float) -> None:
         """A detached house with a gable or hip roof, perhaps with a wing."""
@@ -338,7 +373,9 @@ class Land:
         if rng.random() < 0.5:
             c, s = np.cos(angle), np.sin(angle)
             out = np.array([rng.choice([-1, 1]) * size[0] * 0.25, rng.choice([-1, 1]) * size[1] * 0.45])
-            wing = quads([mid + out @ np.array([[c, s], [-s, c]])], (size[0] * 0.45, size[1] * 0.85), angle)[0]
+            wing = quads([mid + out @ np.array([[c, s], [-s, c]])], (size[0] * 0.45, size[1] * 0.85), angle)[
+                0
+            ]
             self.gable(np.roll(wing, -1, 0), kind, height * 0.95, 0.5, hip)
         self.gable(quads([mid], size, angle)[0], kind, height, rng.uniform(0.35, 0.6), hip)
 
@@ -360,7 +397,9 @@ class Land:
         rows = [(v0, 1.0), (v1, -1.0)] if depth > 42 else [(v0, 1.0)]
         for edge, d in rows:
             deep = depth / len(rows)
-            edges = np.cumsum(np.concatenate([[u0], lot * np.exp(rng.normal(0, 0.12, int((u1 - u0) / lot) + 1))]))
+            edges = np.cumsum(
+                np.concatenate([[u0], lot * np.exp(rng.normal(0, 0.12, int((u1 - u0) / lot) + 1))])
+            )
             edges = edges[edges < u1 - 0.6 * lot]
             for a, z in zip(edges, np.append(edges[1:], u1), strict=True):
                 w = z - a
@@ -373,10 +412,17 @@ class Land:
                 drive = a + w * rng.choice([0.14, 0.84])
                 c.fill(place(rect(drive - 1.6, edge, drive + 1.6, edge + d * (setback + 3))), self.pavement())
                 if rng.random() < 0.4:
-                    c.fill(quads([place(mid + [0, d * size[1] * 0.7])], rng.uniform(3, 6, 2))[0], self.pavement())
+                    c.fill(
+                        quads([place(mid + np.array([0, d * size[1] * 0.7]))], rng.uniform(3, 6, 2))[0],
+                        self.pavement(),
+                    )
                 self.house(place(mid), size, np.pi / 2 if turned else 0.0)
                 if rng.random() < 0.4:
-                    self.cars(place([[drive, edge + d * rng.uniform(2, setback)]]), 0.0 if turned else np.pi / 2, 0.0)
+                    self.cars(
+                        place([[drive, edge + d * rng.uniform(2, setback)]]),
+                        0.0 if turned else np.pi / 2,
+                        0.0,
+                    )
                 back = np.sort([edge + d * (setback + size[1] + 1), edge + d * deep])
                 yard = back[1] - back[0]
                 if rng.random() < 0.35 and yard > 6:
@@ -455,11 +501,15 @@ class Land:
                     continue
                 top = c.walls(rect(u, v, u + w, v + deep), h, wall)[0]
                 k = max(2, round(w / length * modules))
-                base = c.new(roof, "tar", 0.15, vary=0.10, height=h, mix_coarse=0.10, mix_fine=0.06, fine=0.06)
+                base = c.new(
+                    roof, "tar", 0.15, vary=0.10, height=h, mix_coarse=0.10, mix_fine=0.06, fine=0.06
+                )
                 rim = c.new("concrete", vary=0.12, height=h + 0.8)
                 stairs = c.new(self.pick(["concrete", "gravel-roof", "metal"]), vary=0.12, height=h + 2.8)
                 dark = c.new("tar", vary=0.2, height=h + 1.0)
-                at = top + np.stack([(np.arange(k) + 0.5) * w / k, deep / 2 + stagger * (np.arange(k) % 2 - 0.5)], 1)
+                at = top + np.stack(
+                    [(np.arange(k) + 0.5) * w / k, deep / 2 + stagger * (np.arange(k) % 2 - 0.5)], 1
+                )
                 c.fills(quads(at, (w / k + 0.1, deep)), np.full(k, rim))
                 c.fills(quads(at, (w / k - 0.7, deep - 1.2)), np.full(k, base))
                 size = rng.uniform(3, 5), rng.uniform(3.5, 6)
@@ -468,7 +518,9 @@ class Land:
                 u += w + gap
             g0, g1 = v + deep + 1.5, min(v + pitch - 1.5, v1)
             if g1 - g0 > 4:  # garden strip and path between the rows
-                c.fill(densify(rect(u0 + 3, g0, u1 - 3, g1)), self.weeds() if rng.random() < 0.7 else self.lawn())
+                c.fill(
+                    densify(rect(u0 + 3, g0, u1 - 3, g1)), self.weeds() if rng.random() < 0.7 else self.lawn()
+                )
                 w = rng.uniform(2.5, 4.5)
                 c.fill(densify(rect(u0, g0, u1, g0 + w)), self.pavement())
                 n = rng.poisson((u1 - u0) / 12)
@@ -519,7 +571,11 @@ class Land:
             self.clutter(b, 0.5, 3)
         else:
             self.clutter(b, 1.2, 3.0)
-            self.cars(rng.uniform((u0, v0), (u1, v1), (rng.poisson(w * h / 500), 2)), float(rng.choice([0, np.pi / 2])), 0.6)
+            self.cars(
+                rng.uniform((u0, v0), (u1, v1), (rng.poisson(w * h / 500), 2)),
+                float(rng.choice([0, np.pi / 2])),
+                0.6,
+            )
 
     def parking(self, b: Block) -> None:
         """Rows of stalls."""
@@ -527,20 +583,32 @@ class Land:
         u0, v0, u1, v1 = b
         if u1 - u0 < 12 or v1 - v0 < 10:
             return
-        c.fill(densify(rect(*b)), self.road(self.pick(["asphalt", "asphalt-new", "asphalt-old", "concrete-dark"])))
+        c.fill(
+            densify(rect(*b)),
+            self.road(self.pick(["asphalt", "asphalt-new", "asphalt-old", "concrete-dark"])),
+        )
         busy = rng.uniform(0.2, 0.95)
         line = c.new("paint", "asphalt", 0.5, vary=0.1)
         v = v0 + 3
         while v + 5 < v1:
             u = np.arange(u0 + 2, u1 - 2, 2.6)
-            near = rng.uniform(0.4, 1.4) * busy * np.exp(-0.5 * ((u - rng.uniform(u0, u1)) / (0.6 * (u1 - u0))) ** 2)
+            near = (
+                rng.uniform(0.4, 1.4)
+                * busy
+                * np.exp(-0.5 * ((u - rng.uniform(u0, u1)) / (0.6 * (u1 - u0))) ** 2)
+            )
             for dv in (0.0, 5.2):
                 if v + dv + 5 > v1:
                     continue
                 if self.fine:
-                    c.fills(quads(np.stack([u, np.full(len(u), v + dv + 2.5)], 1), (0.15, 4.8)), np.full(len(u), line))
+                    c.fills(
+                        quads(np.stack([u, np.full(len(u), v + dv + 2.5)], 1), (0.15, 4.8)),
+                        np.full(len(u), line),
+                    )
                 full = rng.random(len(u)) < near
-                self.cars(np.stack([u + 1.3, v + dv + 2.5 + rng.normal(0, 0.25, len(u))], 1)[full], np.pi / 2, 0.0)
+                self.cars(
+                    np.stack([u + 1.3, v + dv + 2.5 + rng.normal(0, 0.25, len(u))], 1)[full], np.pi / 2, 0.0
+                )
             if rng.random() < 0.4 * self.style.leafy:
                 self.hedge(np.array([[u0 + 2, v + 5.1], [u1 - 2, v + 5.1]]), 1.8, 0.5)
             v += rng.uniform(16, 18)
@@ -559,7 +627,7 @@ class Land:
             a, z = store[:2], store[2:]
             n, axis = rng.integers(2, 5), int(store[2] - store[0] < store[3] - store[1])
             cuts = np.sort(np.concatenate([[a[axis], z[axis]], rng.uniform(a[axis], z[axis], n - 1)]))
-            for p, q in zip(cuts[:-1], cuts[1:], strict=True):
+            for p, q in itertools.pairwise(cuts):
                 part = rect(p, a[1], q, z[1]) if axis == 0 else rect(a[0], p, z[0], q)
                 self.flat(part, self.pick(self.style.flat_roofs), rng.uniform(5, 12))
         edge = rect(u0 + 1, v0 + 1, u1 - 1, v1 - 1)
@@ -606,7 +674,9 @@ class Land:
         for _ in range(rng.poisson(w * h / 2500)):
             c.fill(blob(rng, rng.uniform((u0, v0), (u1, v1)), rng.uniform(8, 25)), self.lawn(rng.random()))
         if min(w, h) > 75 and rng.random() < 0.5:
-            self.sports(((u0 + u1) / 2, (v0 + v1) / 2), 0.0 if w > h else np.pi / 2, min(1.0, min(w, h) / 110))
+            self.sports(
+                ((u0 + u1) / 2, (v0 + v1) / 2), 0.0 if w > h else np.pi / 2, min(1.0, min(w, h) / 110)
+            )
         elif min(w, h) > 50 and rng.random() < 0.4:
             self.pond(rng.uniform((u0 + 15, v0 + 15), (u1 - 15, v1 - 15)), 0.2 * min(w, h))
         path = self.pavement()
@@ -653,7 +723,9 @@ class Land:
     def pond(self, at: np.ndarray, radius: float) -> None:
         outline = blob(self.rng, at, radius, 0.35, 60)
         mid = outline.mean(0)
-        self.c.fill(mid + (outline - mid) * (1 + 4 / radius), self.bare() if self.rng.random() < 0.5 else self.weeds())
+        self.c.fill(
+            mid + (outline - mid) * (1 + 4 / radius), self.bare() if self.rng.random() < 0.5 else self.weeds()
+        )
         self.c.fill(outline, self.water())
 
     def bareland(self, b: Block) -> None:
@@ -746,31 +818,39 @@ class Land:
                  "along": c.heading(0.0 if turned else np.pi / 2)}  # fmt: skip
         tone = float(np.exp(rng.normal(0, 0.10)))
         if crop == "ploughed":
-            number = c.new(self.soil, "soil-dark", rng.uniform(0.0, 0.5), bright=tone, mix_coarse=0.16, mix_fine=0.05,
+            number = c.new(self.soil, "soil-dark", rng.uniform(0.0, 0.5), bright=tone, mix_coarse=0.16,
+                           mix_fine=0.05,
                            coarse=0.06, fine=0.05, stripe=0.05, **lines)  # fmt: skip
         elif crop == "young":
             number = c.new(self.soil, "young-crop", rng.uniform(0.15, 0.6), bright=tone, mix_coarse=0.12,
                            mix_fine=0.07, mix_stripe=0.12, stripe=0.03, **lines)  # fmt: skip
         elif crop == "crop":
-            number = c.new("crop", self.soil, rng.uniform(0.02, 0.25), bright=tone * rng.uniform(0.8, 1.1), slope=0.1,
+            number = c.new("crop", self.soil, rng.uniform(0.02, 0.25), bright=tone * rng.uniform(0.8,
+                           1.1), slope=0.1,
                            mix_coarse=0.09, mix_fine=0.03, stripe=0.03, **lines)  # fmt: skip
         elif crop == "stubble":
             number = c.new("straw", self.soil, rng.uniform(0.3, 0.7), bright=tone, mix_coarse=0.14, mix_fine=0.05,
                            stripe=0.04, **lines)  # fmt: skip
         elif crop == "paddy":
-            number = c.new("water-muddy", "young-crop", rng.uniform(0.1, 0.8), mix_coarse=0.12, mix_fine=0.03, fine=0.02)
+            number = c.new(
+                "water-muddy", "young-crop", rng.uniform(0.1, 0.8), mix_coarse=0.12, mix_fine=0.03, fine=0.02
+            )
         elif crop == "greenhouse":
             self.greenhouses(b, turned)
             return
         else:
-            number = c.new(dry, green, rng.uniform(0.15, 0.7), mix_coarse=0.2, mix_fine=0.14, coarse=0.06, fine=0.06)
+            number = c.new(
+                dry, green, rng.uniform(0.15, 0.7), mix_coarse=0.2, mix_fine=0.14, coarse=0.06, fine=0.06
+            )
         c.fill(densify(rect(*b)), number)
         if crop in ("ploughed", "young", "crop", "stubble") and min(u1 - u0, v1 - v0) > 18 and c.gsd < 0.9:
             step = rng.uniform(9, 24)  # wheel tracks
             rut = c.new(self.soil, "soil-dark", 0.3, bright=tone, vary=0.05, mix_fine=0.1)
             a, z = (v0, v1) if turned else (u0, u1)
             for x in np.arange(a + step / 2, z, step):
-                c.fill(densify(rect(u0, x - 0.2, u1, x + 0.2) if turned else rect(x - 0.2, v0, x + 0.2, v1)), rut)
+                c.fill(
+                    densify(rect(u0, x - 0.2, u1, x + 0.2) if turned else rect(x - 0.2, v0, x + 0.2, v1)), rut
+                )
         if crop == "orchard":
             s = rng.uniform(3.5, 6.0)
             gu, gv = np.meshgrid(np.arange(u0 + s / 2, u1, s), np.arange(v0 + s / 2, v1, s))
@@ -820,11 +900,20 @@ class Land:
                 for d in (-width / 2 + 0.5, width / 2 - 0.5):
                     c.strip(offset(line, d), wide, paint)
         length = np.hypot(*np.diff(line, axis=0).T).sum()
-        self.traffic(line, width, lanes, rng.poisson(length * lanes / (55 if level == 0 else 90 if level == 1 else 200)))
+        self.traffic(
+            line,
+            width,
+            lanes,
+            rng.poisson(length * lanes / (55 if level == 0 else 90 if level == 1 else 200)),
+        )
         if not rural or rng.random() < 0.3:
             for d in (-1, 1):
                 if rng.random() < 0.2 + 0.5 * st.leafy:
-                    self.hedge(offset(line, d * (width / 2 + 1.8)), st.crown * rng.uniform(0.6, 0.95), rng.uniform(0.2, 0.7))
+                    self.hedge(
+                        offset(line, d * (width / 2 + 1.8)),
+                        st.crown * rng.uniform(0.6, 0.95),
+                        rng.uniform(0.2, 0.7),
+                    )
             if level >= 2:  # parked along the kerb
                 self.traffic(line, 2 * width - 4.2, 2, rng.poisson(length / 22))
 
@@ -905,9 +994,16 @@ class Land:
             return
         size = min(b[2] - b[0], b[3] - b[1])
         if keep(b):
-            small = [n for n in names if n in ("suburb", "dense", "industry", "fields", "park", "scrub", "commercial")]
+            small = [
+                n
+                for n in names
+                if n in ("suburb", "dense", "industry", "fields", "park", "scrub", "commercial")
+            ]
             use = self.pick(small) if size > 28 and small and self.rng.random() < 0.7 else ""
-            getattr(self, use or self.pick(["scrub", "park", "wood", "bareland"] if size > 14 else ["scrub", "wood"]))(b)
+            getattr(
+                self,
+                use or self.pick(["scrub", "park", "wood", "bareland"] if size > 14 else ["scrub", "wood"]),
+            )(b)
         elif level < 6 and max(b[2] - b[0], b[3] - b[1]) > 12:
             for part in halves(b, 0.5):
                 self._pieces(part, keep, level + 1, names, weights)
@@ -995,7 +1091,12 @@ def crossing(rng: np.random.Generator, size: float, wiggle: float) -> np.ndarray
     d = np.array([np.cos(angle), np.sin(angle)])
     side = np.array([-d[1], d[0]])
     s = np.linspace(-0.85, 0.85, 7) * size
-    points = size / 2 + side * rng.uniform(-0.3, 0.3) * size + s[:, None] * d + rng.normal(0, wiggle, (7, 1)) * side
+    points = (
+        size / 2
+        + side * rng.uniform(-0.3, 0.3) * size
+        + s[:, None] * d
+        + rng.normal(0, wiggle, (7, 1)) * side
+    )
     return curve(points, 160)
 
 
@@ -1012,7 +1113,8 @@ class Plan:
 
 PLANS = {
     "suburb": Plan((70, 110), {"suburb": 10, "park": 1.0, "wood": 0.6, "commercial": 0.8, "office": 0.4}, bend=5),
-    "dense": Plan((60, 100), {"dense": 10, "slabs": 1, "industry": 1.0, "park": 0.6, "bareland": 0.7, "office": 0.8}),
+    "dense": Plan((60, 100), {"dense": 10, "slabs": 1, "industry": 1.0, "park": 0.6, "bareland": 0.7,
+                  "office": 0.8}),
     "slabs": Plan((120, 190), {"slabs": 10, "dense": 2, "office": 1.5, "park": 1, "bareland": 0.8, "industry": 1}),
     "industry": Plan((110, 190), {"industry": 10, "bareland": 1.2, "commercial": 1.0, "dense": 1.5, "scrub": 0.6}),
     "centre": Plan((80, 130), {"office": 6, "commercial": 3, "dense": 3, "park": 1, "slabs": 1}),
@@ -1021,7 +1123,8 @@ PLANS = {
                                   "scrub": 0.5}, rural=True, bend=12),
     "arid": Plan((120, 200), {"scrub": 3, "bareland": 2, "fields": 2, "dense": 2.5, "industry": 0.5}, rural=True,
                  bend=15, relief=0.04),
-    "hills": Plan((120, 220), {"scrub": 6, "wood": 3, "fields": 3, "bareland": 0.5}, rural=True, bend=25, relief=0.13),
+    "hills": Plan((120, 220), {"scrub": 6, "wood": 3, "fields": 3, "bareland": 0.5}, rural=True, bend=25,
+                  relief=0.13),
 }  # fmt: skip
 
 
@@ -1064,7 +1167,9 @@ def draw(canvas: Canvas, kind: str, styles: Sequence[str]) -> None:
         plan = PLANS[what]
         turn = angle + (rng.normal(0, 0.35) if sign < 0 else 0)
         frame = Frame.random(rng, (size / 2, size / 2), turn, plan.bend * rng.uniform(0, 1.5))
-        land.quarter(frame, 0.8 * size, rng.uniform(*plan.block), plan.uses, rural=plan.rural, inside=side(sign))
+        land.quarter(
+            frame, 0.8 * size, rng.uniform(*plan.block), plan.uses, rural=plan.rural, inside=side(sign)
+        )
     canvas.frame = Frame((0.0, 0.0), 0.0)
     if line is not None:
         if river:

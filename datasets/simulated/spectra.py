@@ -1,8 +1,8 @@
 """Reflectance of materials, spectral responses of sensors, and the light between sun, ground and camera.
 
-Everything here lives on one wavelength grid (nm). Reflectances are smooth curves through a few control points, set by
-hand from what spectral libraries show of each material: the red edge of leaves, iron absorption of red
-soils, the blue lobe and near-infrared rise of painted steel, the fall of water beyond the green.
+Everything here lives on one wavelength grid (nm). Reflectances are smooth curves through a few control
+points, set by hand from what spectral libraries show of each material: the red edge of leaves, iron
+absorption of red soils, the blue lobe and near-infrared rise of painted steel, the fall of water beyond the green.
 """
 
 from __future__ import annotations
@@ -189,17 +189,19 @@ CAMERAS: dict[str, Camera] = {
         np.stack([_band(450, 520), _band(520, 600), _band(630, 690), _band(760, 900), _pan(_QB_PAN)]),
         (0.240, 0.170, 0.200, 0.160, 0.185),
         sun=(32, 55), haze=(0.02, 0.08),
-        mix={"suburb": 6, "dense": 4, "centre": 2, "industry": 2, "farmland": 1, "river": 2, "hills": 1, "campus": 2},
+        mix={"suburb": 6, "dense": 4, "centre": 2, "industry": 2, "farmland": 1, "river": 2, "hills": 1,
+        "campus": 2},
         styles=("west", "west", "west", "east", "south"),
         resample=(0.05, 0.42), shift=1.5,
     ),
     "gf2": Camera(
         0.81,
         np.stack([_band(450, 520), _band(520, 590), _band(630, 690), _band(770, 890), _pan(_GF2_PAN)]),
-        (0.155, 0.198, 0.188, 0.205, 0.136),
+        (0.158, 0.198, 0.182, 0.195, 0.132),
         sun=(24, 34), haze=(0.28, 0.50),
-        mix={"slabs": 5, "dense": 2.5, "centre": 1.5, "industry": 3, "farmland": 2, "river": 5, "campus": 1, "hills": 0.5},
-        styles=("winter",) * 14 + ("east",),
+        mix={"slabs": 5, "dense": 2.5, "centre": 1.5, "industry": 3, "farmland": 2, "river": 5,
+        "campus": 1, "hills": 0.5},
+        styles=("winter", "winter", "winter", "winter", "east"),
         resample=(0.46, 0.5), shift=0.35, pan_offset=-76,
     ),
     "wv3": Camera(
@@ -208,7 +210,8 @@ CAMERAS: dict[str, Camera] = {
                   _band(705, 745), _band(770, 895), _band(860, 1040), _pan(_WV_PAN)]),
         (0.150, 0.225, 0.165, 0.140, 0.160, 0.120, 0.105, 0.092, 0.165),
         sun=(34, 60), haze=(0.03, 0.15),
-        mix={"suburb": 7, "dense": 4, "centre": 3, "industry": 1.5, "campus": 2, "river": 2, "arid": 0.5, "slabs": 1},
+        mix={"suburb": 7, "dense": 4, "centre": 3, "industry": 1.5, "campus": 2, "river": 2, "arid": 0.5,
+        "slabs": 1},
         styles=("west", "west", "west", "west", "west", "south", "east"),
         resample=(0.0, 0.38), shift=1.0,
     ),
@@ -220,8 +223,8 @@ class Light:
     """The scene's light per band, in DN for a white surface: direct beam on level ground, sky, and haze.
 
     A surface of reflectance r under direct visibility v and tilt factor t gives
-    DN = r · (direct · v · t + sky) + haze. ``moments`` (3, wavelengths, bands) integrates a reflectance, and its first
-    two derivatives by spectral tilt, into bands.
+    DN = r · (direct · v · t + sky) + haze. ``moments`` (3, wavelengths, bands) integrates a reflectance, and its
+    first two derivatives by spectral tilt, into bands.
     """
 
     direct: np.ndarray
