@@ -19,5 +19,9 @@ for _sensor in (
     Sensor("wv4", "WorldView-4", _BGRN, 2047, (0.23,) * 4, 0.16, (2, 1, 0)),
     Sensor("wv2", "WorldView-2", _WV, 2047, (0.35,) * 7 + (0.27,), 0.11, (4, 2, 1)),
     Sensor("wv3", "WorldView-3", _WV, 2047, _WV3_GAINS, 0.14, (4, 2, 1)),
+    # I/F, not DN; source and target share one grid, and no camera's blur is modelled
+    Sensor(
+        "junocam2hst", "JunoCam to Hubble", ("red", "green", "blue"), 1.0, (1.0,) * 3, 1.0, (0, 1, 2), 1, 3
+    ),
 ):
     SENSORS.add(_sensor, name=_sensor.name, title=_sensor.title, summary=f"{_sensor.channels} bands")

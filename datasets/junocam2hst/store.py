@@ -1,0 +1,437 @@
+"""One HDF5 file of map segments: how the track's samples are kept.
+
+Groups ``train``, ``target`` and ``test`` each hold ``images`` (uint16, N,C,H,W, one chunk a segment; value =
+stored x the attribute ``scale``) and one number a segment: ``zone`` (index into the file's attribute ``zones``),
+``latitude`` (planetographic degrees) and ``longitude`` (System III west, 0 to 360) of the centre, ``perijove``
+(``train``, ``test``) or ``cycle`` and ``rotation`` (``target``; 0 = A, 1 = B). ``truth``, like ``images``, is
+there where a simulation knows the answer. File attributes: ``format``, ``format_version``, ``bands``, ``zones``,
+``km_per_pixel``, ``segment_km``, ``label`` and ``provenance`` (JSON).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import operator
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from pansharp_bench.datasets._h5 import _check_dataset, _fail, _open, _short, _stamp
+from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.scene import Scene, Sensor, Split, SplitName
+
+FORMAT, VERSION = "junocam2hst", 1
+SPLITS: tuple[SplitName, ...] = ("train", "target", "test")
+LEVELS = 65535
+COLUMNS = {
+    "zone": np.uint8,
+    "latitude": np.float64,
+    "longitude": np.float64,
+    "perijove": np.int16,
+    "cycle": np.int16,
+    "rotation": np.uint8,
+}
+_REQUIRED = {"train": ("perijove",), "test": ("perijove",), "target": ("cycle", "rotation")}
+_COPY = 256  # segments copied at a time
+
+
+class Writer:
+    """Builds a file piece by piece. Killed at any moment it loses at most the piece in hand.
+
+    Pieces lie in a folder beside the file until :meth:`close` puts them together, in the order of their names,
+    and moves the whole into place; so the same pieces give the same bytes, in whatever order and in however
+    many attempts they came. A Writer of the same path and header finds the pieces of an earlier attempt.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "juno.h5"
+    >>> with Writer(path, ("red", "green", "blue"), ("EZ",), 62.5, 16000.0, {"seed": 1}) as writer:
+    ...     images = torch.rand(2, 3, 8, 8)
+    ...     writer.append("train", images, zone=0, latitude=[1, 2], longitude=[0, 90], perijove=16)
+    >>> store = Store(path)
+    >>> store.count("train"), store.column("train", "latitude").tolist()
+    (2, [1.0, 2.0])
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        bands: Sequence[str],
+        zones: Sequence[str],
+        km_per_pixel: float,
+        segment_km: float,
+        provenance: dict[str, Any],
+        label: str = "",
+    ) -> None:
+        self.path = Path(path)
+        self.header = {
+            "format": FORMAT,
+            "format_version": VERSION,
+            "bands": list(bands),
+            "zones": list(zones),
+            "km_per_pixel": float(km_per_pixel),
+            "segment_km": float(segment_km),
+            "label": label,
+            "provenance": json.dumps(provenance, sort_keys=True),
+        }
+        text = json.dumps(self.header, sort_keys=True)
+        self.parts = self.path.with_name(
+            f"{self.path.name}.{hashlib.sha256(text.encode()).hexdigest()[:12]}.part"
+        )
+        self._next = dict.fromkeys(SPLITS, 0)
+        try:
+            self.parts.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BenchError(f"{self.parts} cannot be written: {error.strerror or error}") from error
+        for rest in self.parts.glob("*.tmp"):
+            rest.unlink()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            self.close()
+
+    def has(self, split: SplitName, piece: str) -> bool:
+        """Whether this piece is already stored."""
+        return self._file(split, piece).exists()
+
+    def append(
+        self,
+        split: SplitName,
+        images: Tensor | np.ndarray,
+        zone: Any,
+        latitude: Any,
+        longitude: Any,
+        *,
+        perijove: Any = None,
+        cycle: Any = None,
+        rotation: Any = None,
+        truth: Tensor | np.ndarray | None = None,
+        piece: str | None = None,
+    ) -> None:
+        """Store n segments.
+
+        Args:
+            split: ``train``, ``target`` or ``test``.
+            images: (n, C, H, W), 0..1; what lies outside is clipped, and 16 bits are kept.
+            zone, latitude, longitude, perijove, cycle, rotation: (n,) or one value for all; ``train`` and
+                ``test`` need a perijove, ``target`` a cycle and a rotation.
+            truth: like ``images``.
+            piece: a name, by which :meth:`has` knows the piece and by which pieces are ordered; one stored
+                before under the name is replaced. Without it pieces are numbered as they come.
+
+        Raises DataError for shapes that do not belong together, values that are not finite, or a zone that
+        the file does not have.
+        """
+        if split not in SPLITS:
+            raise DataError(f"unknown split {split!r}; known are: {', '.join(SPLITS)}")
+        if piece is None:
+            piece = f"{self._next[split]:06d}"
+            self._next[split] += 1
+        arrays = {"images": self._quantised(images)}
+        n = len(arrays["images"])
+        if truth is not None:
+            arrays["truth"] = self._quantised(truth)
+            if arrays["truth"].shape != arrays["images"].shape:
+                raise DataError(
+                    f"truth has shape {arrays['truth'].shape}; expected {arrays['images'].shape}, as images"
+                )
+        given = dict(
+            zone=zone,
+            latitude=latitude,
+            longitude=longitude,
+            perijove=perijove,
+            cycle=cycle,
+            rotation=rotation,
+        )
+        for name, values in given.items():
+            if values is None:
+                if name in _REQUIRED[split]:
+                    raise DataError(f"segments of split {split!r} need a {name}")
+                continue
+            if name not in _REQUIRED[split] and name in ("perijove", "cycle", "rotation"):
+                raise DataError(f"segments of split {split!r} have no {name}")
+            column = np.asarray(values)
+            if column.ndim > 1 or column.size not in (1, n):
+                raise DataError(f"{name} has shape {column.shape}; expected ({n},), one value a segment")
+            arrays[name] = np.broadcast_to(column.astype(COLUMNS[name]).reshape(-1), n).copy()
+        if n and arrays["zone"].max() >= len(self.header["zones"]):
+            raise DataError(f"zone {arrays['zone'].max()} of {len(self.header['zones'])} zones")
+        arrays["longitude"] %= 360
+        file = self._file(split, piece)
+        temporary = file.with_suffix(".tmp")
+        try:
+            with open(temporary, "wb") as out:
+                np.savez(out, **arrays)
+                out.flush()
+                os.fsync(out.fileno())
+            temporary.replace(file)
+        except OSError as error:
+            raise BenchError(f"{file} cannot be written: {error.strerror or error}") from error
+
+    def close(self) -> Path:
+        """Put the pieces together, move the file into place and remove them."""
+        temporary = self.parts / "whole.tmp"
+        try:
+            with h5py.File(temporary, "w") as out:
+                for name, value in self.header.items():
+                    out.attrs[name] = value
+                for split in SPLITS:
+                    if pieces := sorted(self.parts.glob(f"{split}-*.npz")):
+                        self._assemble(out.create_group(split), pieces)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(self.path)
+        except OSError as error:
+            raise BenchError(f"{self.path} cannot be written: {_short(error)}") from error
+        shutil.rmtree(self.parts)
+        return self.path
+
+    def _assemble(self, group: h5py.Group, pieces: list[Path]) -> None:
+        sizes, shape, names = [], None, set()
+        for path in pieces:
+            with np.load(path) as piece:
+                n, *rest = _npz_shape(piece, "images")
+                sizes.append(n)
+                if n:
+                    if shape not in (None, rest):
+                        raise DataError(f"{path} holds segments of {rest}; expected {shape}, as before")
+                    shape = rest
+                    names |= set(piece.files)
+        if shape is None:
+            raise DataError(f"no segment of split {group.name[1:]!r} was stored")
+        total, start = sum(sizes), 0
+        for name in sorted(names):
+            image = name in ("images", "truth")
+            made = group.create_dataset(
+                name,
+                (total, *shape) if image else (total,),
+                np.uint16 if image else COLUMNS[name],
+                chunks=(1, *shape) if image else None,
+            )
+            if image:
+                made.attrs["scale"] = 1 / LEVELS
+        for path, n in zip(pieces, sizes, strict=True):
+            with np.load(path) as piece:
+                if n and (missing := names - set(piece.files)):
+                    raise DataError(f"{path} has no {', '.join(missing)}; other pieces of the split have")
+                for name in names if n else ():
+                    group[name][start : start + n] = piece[name]
+            start += n
+
+    def _quantised(self, images: Tensor | np.ndarray) -> np.ndarray:
+        x = torch.as_tensor(images)
+        bands = len(self.header["bands"])
+        if x.ndim != 4 or x.shape[1] != bands:
+            raise DataError(f"images have shape {tuple(x.shape)}; expected N,C,H,W with {bands} bands")
+        if not torch.isfinite(x).all():
+            raise DataError("images hold values that are not finite; blank pixels must be filled first")
+        levels = (x.float().clamp(0, 1) * LEVELS).round()
+        return levels.cpu().numpy().astype(np.uint16)
+
+    def _file(self, split: str, piece: str) -> Path:
+        return self.parts / f"{split}-{piece}.npz"
+
+
+def _npz_shape(piece: Any, name: str) -> tuple[int, ...]:
+    """Shape of an array of an .npz file, without reading it."""
+    with piece.zip.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        return read(file)[0]
+
+
+class Store:
+    """A file for reading: what it holds is checked here, pixels are read when asked for.
+
+    ``bands``, ``zones``, ``km_per_pixel``, ``segment_km``, ``label``, ``provenance`` are its attributes,
+    ``splits`` the splits it has. Instances pickle and work in forked and spawned workers.
+
+    Raises DataError naming file, key, what was found and what was expected.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._handle: tuple[int, h5py.File] | None = None
+        self._stamp = _stamp(self.path)
+        with _open(self.path) as file:
+            self._read_header(file)
+            self._counts: dict[SplitName, int] = {}
+            self._keys: dict[SplitName, tuple[str, ...]] = {}
+            self._shapes: dict[SplitName, tuple[int, ...]] = {}
+            self._columns: dict[SplitName, dict[str, np.ndarray]] = {}
+            for split in SPLITS:
+                link = file.get(split, getlink=True)
+                if link is None:
+                    continue
+                if not isinstance(link, h5py.HardLink) or not isinstance(file[split], h5py.Group):
+                    _fail(self.path, split, "something that is not a group of this file", "a group")
+                self._read_group(file, split)
+        if not self._counts:
+            raise DataError(f"{self.path}: found none of the groups {', '.join(SPLITS)}")
+        self.splits = tuple(self._counts)
+
+    def _read_header(self, file: h5py.File) -> None:
+        attributes = {}
+        with contextlib.suppress(OSError, RuntimeError, TypeError):
+            attributes = dict(file.attrs)
+        if attributes.get("format") != FORMAT:
+            raise DataError(
+                f"{self.path}: found no attribute format={FORMAT!r}; expected a file made by "
+                f"`bench data build {FORMAT}`"
+            )
+        if (version := attributes.get("format_version")) != VERSION:
+            raise DataError(f"{self.path}: found format_version {version}; this program reads {VERSION}")
+        try:
+            self.bands = tuple(map(str, attributes["bands"]))
+            self.zones = tuple(map(str, attributes["zones"]))
+            self.km_per_pixel = float(attributes["km_per_pixel"])
+            self.segment_km = float(attributes["segment_km"])
+            self.label = str(attributes.get("label", ""))
+            self.provenance: dict[str, Any] = json.loads(attributes["provenance"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{self.path}: attributes are missing or damaged ({type(error).__name__} {error})"
+            ) from error
+
+    def _read_group(self, file: h5py.File, split: SplitName) -> None:
+        keys = []
+        for key in ("images", "truth"):
+            name = f"{split}/{key}"
+            found = _check_dataset(self.path, file, name, optional=key == "truth")
+            if found is None:
+                continue
+            if found.dtype != "uint16" or found.shape[1] != len(self.bands):
+                expected = f"uint16, N,C,H,W with {len(self.bands)} bands ({', '.join(self.bands)})"
+                _fail(self.path, name, f"{found.dtype} of shape {found.shape}", expected)
+            if keys and found.shape != self._shapes[split]:
+                _fail(self.path, name, f"shape {found.shape}", f"{self._shapes[split]}, as images")
+            scale = file[name].attrs.get("scale")
+            if not isinstance(scale, float | np.floating) or abs(float(scale) * LEVELS - 1) > 1e-9:
+                _fail(self.path, name, f"scale {scale}", f"1/{LEVELS}")
+            self._shapes[split] = found.shape
+            keys.append(key)
+        n = self._shapes[split][0]
+        columns = {}
+        for key in COLUMNS:
+            needed = key in ("zone", "latitude", "longitude") or key in _REQUIRED[split]
+            name = f"{split}/{key}"
+            link = file.get(name, getlink=True)
+            if link is None and not needed:
+                continue
+            made = file[name] if isinstance(link, h5py.HardLink) else None
+            if not isinstance(made, h5py.Dataset) or made.shape != (n,) or made.dtype.kind not in "iuf":
+                found = (
+                    "nothing that can be used" if made is None else f"shape {getattr(made, 'shape', None)}"
+                )
+                _fail(self.path, name, found, f"{n} numbers, one a segment")
+            if made.is_virtual or made.external:
+                _fail(self.path, name, "data kept in another file", "the data itself")
+            columns[key] = made[:]
+        if columns["zone"].max() >= len(self.zones):
+            _fail(self.path, f"{split}/zone", f"zone {columns['zone'].max()}", f"{len(self.zones)} zones")
+        for key in ("latitude", "longitude"):
+            if not np.isfinite(columns[key]).all():
+                _fail(self.path, f"{split}/{key}", "values that are not finite", "degrees")
+        self._counts[split], self._keys[split], self._columns[split] = n, tuple(keys), columns
+
+    def count(self, split: SplitName) -> int:
+        return self._counts[self._known(split)]
+
+    def keys(self, split: SplitName) -> tuple[str, ...]:
+        """``("images",)``, or ``("images", "truth")`` where the truth is known."""
+        return self._keys[self._known(split)]
+
+    def shape(self, split: SplitName) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+        return self._shapes[self._known(split)]
+
+    def columns(self, split: SplitName) -> tuple[str, ...]:
+        return tuple(self._columns[self._known(split)])
+
+    def column(self, split: SplitName, name: str) -> np.ndarray:
+        """(N,) ``zone``, ``latitude``, ``longitude``, ``perijove``, ``cycle`` or ``rotation``."""
+        columns = self._columns[self._known(split)]
+        if name not in columns:
+            raise DataError(
+                f"{self.path}: split {split!r} has no column {name!r}; it has {', '.join(columns)}"
+            )
+        return columns[name]
+
+    def images(self, split: SplitName, index: int | slice = slice(None), key: str = "images") -> Tensor:
+        """(n, C, H, W) float32, 0..1, on the CPU; an int gives a batch of one."""
+        if key not in self.keys(split):
+            raise DataError(f"{self.path}: split {split!r} has no {key!r}")
+        n = self.count(split)
+        if isinstance(index, slice):
+            rows = range(n)[index]
+        else:
+            i = operator.index(index)
+            if not -n <= i < n:
+                raise IndexError(f"sample {i} of {n} in {self.path}")
+            rows = range(i % n, i % n + 1)
+        if not len(rows):
+            return torch.empty(0, *self._shapes[split][1:])
+        first, last = min(rows[0], rows[-1]), max(rows[0], rows[-1])
+        try:
+            stored = self._file()[f"{split}/{key}"][first : last + 1 : abs(rows.step)]
+        except (OSError, RuntimeError) as error:
+            where = f"samples {first} to {last}"
+            _fail(self.path, f"{split}/{key}", f"{where} cannot be read ({_short(error)})", "intact data")
+        if rows.step < 0:
+            stored = stored[::-1]
+        return torch.from_numpy(stored.astype(np.float32)).div_(LEVELS)
+
+    def _known(self, split: SplitName) -> SplitName:
+        if split not in self._counts:
+            raise DataError(f"{self.path} has no split {split!r}; it has {', '.join(self._counts)}")
+        return split
+
+    def _file(self) -> h5py.File:
+        if self._handle is None or self._handle[0] != os.getpid():  # a forked copy must not be used
+            self._handle = None
+            if _stamp(self.path) != self._stamp:
+                raise DataError(f"{self.path} changed since it was checked; start again")
+            self._handle = os.getpid(), _open(self.path)
+        return self._handle[1]
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_handle": None}
+
+
+class StoreSplit(Split):
+    """A split of a Store: ``pan`` is the segment, ``gt`` the truth where it is known, ``groups`` the zone."""
+
+    def __init__(self, store: Store, name: SplitName, sensor: Sensor) -> None:
+        if store.bands != sensor.bands:
+            _fail(
+                store.path,
+                "bands",
+                f"bands {', '.join(store.bands)}",
+                f"{', '.join(sensor.bands)}, in this order",
+            )
+        self.store, self.name, self.sensor = store, name, sensor
+        self._stored = {"pan": "images", "gt": "truth"}
+        self.keys = tuple(k for k, v in self._stored.items() if v in store.keys(name))
+        self.groups = torch.from_numpy(store.column(name, "zone").astype(np.int64))
+
+    def __len__(self) -> int:
+        return self.store.count(self.name)
+
+    def __getitem__(self, index: int | slice) -> Scene:
+        return Scene(self.sensor, **{k: self.read(k, index) for k in self.keys})
+
+    def read(self, key: str, index: int | slice) -> Tensor:
+        return self.store.images(self.name, index, self._stored[key])
