@@ -80,17 +80,26 @@ class MetricCard(Card):
     """A metric's card.
 
     ``protocol``: where it is computed (``reduced`` against a reference, ``full`` without one, or a track's
-    own). ``columns``: the quantities it yields, in the order of the returned tuple; ``better`` says for all
-    of them (or per column) whether high or low is good; ``order`` is its place in tables. A metric with
-    ``default=False`` is not part of the protocol's table.
+    own), or several of these. ``columns``: the quantities it yields, in the order of the returned tuple;
+    ``better`` says for all of them (or per column) whether high or low is good; ``digits`` how many decimals a
+    table shows; ``order`` is its place in tables. A metric with ``default=False`` is not part of the protocol's
+    table. ``scope``: a function that scores each image, or a class that scores a ``set``: it is made with the
+    sensor, takes ``add(role, images)`` (role: output, source, target or truth) for all of them, and then
+    gives ``scores()``, a tuple in the order of the columns, and ``curves()``, a JSON-able dict.
     """
 
-    protocol: str = "reduced"
+    protocol: str | tuple[str, ...] = "reduced"
     columns: tuple[str, ...] = ()
     better: tuple[Literal["high", "low"], ...] = ("high",)
     unit: str = ""
     order: int = 100
     default: bool = True
+    scope: Literal["image", "set"] = "image"
+    digits: int = 4
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        return (self.protocol,) if isinstance(self.protocol, str) else self.protocol
 
     @property
     def directions(self) -> dict[str, str]:
