@@ -25,6 +25,13 @@ def check_shapes(fused: Tensor, reference: Tensor, smallest: int = 1) -> None:
         )
 
 
+def pieces(images: Tensor) -> Sequence[Tensor]:
+    """The images a few at a time on the CPU, see :func:`in_pieces`."""
+    if images.device.type != "cpu" or not len(images):
+        return (images,)
+    return images.split(max(1, _PIECE // max(1, images[:1].numel())))
+
+
 def in_pieces(function: Callable[..., Tensor], *images: Tensor) -> Tensor:
     """``function(*images)`` in float64, for a function that treats entries of the leading axis alone.
 
