@@ -80,7 +80,7 @@ def make_draws(learner: Any, side: int, batch: int) -> list[Any]:
         pan = torch.rand(2 * batch, 1, side, side, device=device).expand(-1, channels, -1, -1) * 2 - 1
         ms = torch.rand(batch, channels, side, side, device=device) * 2 - 1
         if isinstance(learner, CUTLearner):
-            learner.source, learner.target = (lambda n, x=pan: x[:n]), (lambda n, x=ms: x)
+            learner.images = lambda sources, targets, a=pan, b=ms: (a[:sources], b)
             draws.append(learner.draw())
         else:
             start = torch.cat((pan[:batch], ms, pan[batch:])) if learner.contrasted == 2 else pan.contiguous()

@@ -1,15 +1,20 @@
-"""Pieces of the rows in closed form: maps from PAN values to band values, fitted to distributions alone."""
+"""Pieces of the rows in closed form: maps from source values to band values, fitted to distributions alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import decimate, mtf_filter
 from pansharp_bench.method import TrainedMethod
 from pansharp_bench.scene import Scene, Sensor
+from pansharp_bench.training import Trainer, UnpairedData
+
+_SAMPLES = 1 << 22  # values per band that quantiles are taken from
 
 
 def ms_like(pan: Tensor, sensor: Sensor) -> Tensor:
@@ -47,6 +52,21 @@ def transport(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
     return mapped + slope * (values - inside)
 
 
+def sample(images: Tensor, count: int) -> Tensor:
+    """Evenly spread pixels, count of them or a few more: (N, C, H, W) -> (C, K)."""
+    n, _, h, w = images.shape
+    stride = (n * h * w // count) | 1  # odd, or it would pick one phase of an interpolated image
+    at = torch.arange(0, n * h * w, stride, device=images.device)
+    return images.flatten(2)[at // (h * w), :, at % (h * w)].T.contiguous()
+
+
+def quantiles(values: Tensor, knots: int) -> Tensor:
+    """(C, K) values -> (C, knots), evenly spaced in rank from the smallest to the largest."""
+    ordered = values.sort(1).values
+    rank = torch.linspace(0, ordered.shape[1] - 1, knots, device=ordered.device)
+    return ordered[:, rank.round().long()]
+
+
 class UnpairedRow(TrainedMethod):
     """Base of rows that map each PAN value to band values by what unpaired training images look like.
 
@@ -75,3 +95,40 @@ class AffineRow(UnpairedRow):
 
     def fuse(self, scene: Scene) -> Tensor:
         return self.gain * scene.pan + self.offset
+
+
+class TransportRow(UnpairedRow):
+    """Each band by monotone optimal transport, from PAN or from the source's own band."""
+
+    @dataclass(frozen=True)
+    class Config(UnpairedRow.Config):
+        """``knots``: quantiles kept per band."""
+
+        knots: int = 4096
+
+        def __post_init__(self) -> None:
+            if self.knots < 2:
+                raise BenchError(f"option knots={self.knots}: a transport needs at least 2 quantiles")
+
+    config: Config
+    source: Tensor
+    target: Tensor
+
+    def __init__(self, sensor: Sensor, config: Config | None = None) -> None:
+        super().__init__(sensor, config)
+        ramp = torch.linspace(0, sensor.peak, self.config.knots)
+        self.register_buffer("source", ramp.repeat(sensor.source_bands, 1))
+        self.register_buffer("target", ramp.repeat(sensor.channels, 1))
+
+    def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
+        self.source.copy_(quantiles(sample(data.all_pan(), _SAMPLES), self.config.knots))
+        self.target.copy_(quantiles(sample(data.all_ms(), _SAMPLES), self.config.knots))
+        return {"knots": self.config.knots}
+
+    def fuse(self, scene: Scene) -> Tensor:
+        n, _, h, w = scene.pan.shape
+        values = scene.pan.transpose(0, 1).flatten(1)
+        target = self.target.to(values)
+        source = self.source.to(values).expand_as(target).contiguous()
+        fused = transport(values.expand(len(target), -1).contiguous(), source, target)
+        return fused.view(len(target), n, h, w).transpose(0, 1)

@@ -61,7 +61,7 @@ class CUTLearner(TranslationLearner):
 
     def draw(self) -> CUTDraw:
         c = self.config
-        source, target = self.source(c.batch), self.target(c.batch)
+        source, target = self.images(c.batch, c.batch)
         pixels = tap_pixels(c.nce_layers, *source.shape[-2:])
         positions = draw_positions(pixels, 1 + c.nce_identity, c.nce_patches, self.draws, self.device)
         coin = torch.rand((), generator=self.trainer.host_generator)

@@ -6,7 +6,9 @@ from pansharp_bench.metrics._common import check_shapes, in_pieces
 from pansharp_bench.registry import register_metric
 
 
-@register_metric("ergas", title="ERGAS", protocol="reduced", columns=("ERGAS",), better=("low",), order=10)
+@register_metric(
+    "ergas", title="ERGAS", protocol="reduced", columns=("ERGAS",), better=("low",), order=10, digits=3
+)
 def ergas(fused: Tensor, reference: Tensor, ratio: float = 4) -> Tensor:
     """Relative dimensionless global error in synthesis.
 

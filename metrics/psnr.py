@@ -6,7 +6,15 @@ from pansharp_bench.metrics._common import check_shapes, in_pieces
 from pansharp_bench.registry import register_metric
 
 
-@register_metric("psnr", title="PSNR", protocol="reduced", columns=("PSNR",), unit="dB", order=50)
+@register_metric(
+    "psnr",
+    title="PSNR",
+    protocol=("reduced", "calibration"),
+    columns=("PSNR",),
+    unit="dB",
+    order=50,
+    digits=3,
+)
 def psnr(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor:
     """Peak signal-to-noise ratio in dB, the error pooled over all pixels and bands.
 

@@ -144,7 +144,7 @@ def plan(spec: RunSpec) -> Plan:
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
     protocols = _protocols(track, dataset, card)
     needed = _needed_splits(learns and spec.weights is None, protocols, dataset)
-    described = _describe_dataset(dataset, dataset.files(*needed), _is_simulated(dataset))
+    described = _describe_dataset(dataset, dataset.files(*needed), protocols)
     identity = {
         "track": track,
         "dataset": dataset.name,
@@ -220,10 +220,12 @@ def _run(
     kept: dict[SplitName, list[Tensor]] = {}
     for split_name in dict.fromkeys(p.split for p in it.protocols):
         asked = [p for p in it.protocols if p.split == split_name]
-        result = evaluate(method, dataset.split(split_name), asked, device, pictures, progress)
+        result = evaluate(method, dataset, asked, device, pictures, progress)
         for protocol in asked:
             better = {c: b for e in protocol.entries() for c, b in e.card.directions.items()}
             scores[protocol.name] = {**records.summarise(result.scores[protocol.name]), "better": better}
+            if curves := result.curves[protocol.name]:
+                scores[protocol.name]["curves"] = curves
         inference[split_name] = _timing(result)
         kept[split_name] = result.fused
 
@@ -252,9 +254,11 @@ def _draw(it: Plan, folder: Path, kept: dict[SplitName, list[Tensor]]) -> list[P
     drawn = [curves] if curves else []
     for split, images in kept.items():
         for index, fused in enumerate(images):
-            where = f"{title} · {split} resolution, scene {index}"
+            protocol = next(p for p in it.protocols if p.split == split)
+            where = f"{title} · {protocol.title.lower()}, scene {index}"
             path = pictures / f"{split}-{index:02d}.png"
-            drawn.append(compare_scene(it.dataset.split(split)[index], fused, path, where))
+            source = TRACKS.get(it.identity["track"]).obj.source
+            drawn.append(compare_scene(it.dataset.split(split)[index], fused, path, where, source))
     return drawn
 
 
@@ -285,8 +289,8 @@ def _changed(entry: Entry[MethodCard], preset: str, config: TrainedMethod.Config
 def _protocols(track: str, dataset: Dataset, card: MethodCard) -> list[Protocol]:
     """The track's protocols that this dataset can serve; to an oracle only those that have a reference."""
     chosen = []
-    for protocol in TRACKS.get(track).obj:
-        if protocol.split not in dataset.available():
+    for protocol in TRACKS.get(track).obj.protocols:
+        if not {protocol.split, protocol.target or protocol.split} <= set(dataset.available()):
             continue
         needs_gt = protocol.needs_gt or card.sees == "reference"
         if not needs_gt or "gt" in dataset.split(protocol.split).keys:
@@ -299,39 +303,52 @@ def _protocols(track: str, dataset: Dataset, card: MethodCard) -> list[Protocol]
 
 
 def _needed_splits(fits: bool, protocols: list[Protocol], dataset: Dataset) -> tuple[SplitName, ...]:
-    needed: list[SplitName] = ["train", "valid"] if fits else []
+    needed: list[SplitName] = ["train", _second(dataset)] if fits else []
     for split in needed:
         dataset.split(split)  # raises the reader's own account of what is missing
-    return (*needed, *dict.fromkeys(p.split for p in protocols))
+    read = [s for p in protocols for s in (p.split, p.target) if s]
+    return tuple(dict.fromkeys((*needed, *read)))
+
+
+def _second(dataset: Dataset) -> SplitName:
+    """What training reads beside ``train``: a target domain of its own, or the validation samples."""
+    return "target" if "target" in dataset.available() else "valid"
 
 
 def _fit(method: TrainedMethod, dataset: Dataset, trainer: Trainer) -> dict[str, Any]:
-    train, valid = dataset.split("train"), dataset.split("valid")
+    train, second = dataset.split("train"), dataset.split(_second(dataset))
     half = "16" in trainer.precision  # half a DN is lost to such autocast anyway
     data: PairedData | UnpairedData
-    if method.card.training == "unpaired":
+    if second.name == "target":
+        data = UnpairedData.between(dataset.sensor, train, second, trainer.device, half)
+    elif method.card.training == "unpaired":
         pairing = getattr(method.config, "pairing", "disjoint")
         target = getattr(method.config, "target", "lms")
-        data = UnpairedData(dataset.sensor, train, valid, trainer.device, trainer.seed, pairing, target, half)
+        data = UnpairedData(
+            dataset.sensor, train, second, trainer.device, trainer.seed, pairing, target, half
+        )
     else:
-        data = PairedData(dataset.sensor, train, valid, trainer.device, half)
+        data = PairedData(dataset.sensor, train, second, trainer.device, half)
     method.to(trainer.device).train()
     started = time.perf_counter()
     told = method.fit(data, trainer) or {}
     return {"data": data.describe(), "seconds": time.perf_counter() - started, **told}
 
 
-def _describe_dataset(dataset: Dataset, files: tuple[FileIdentity, ...], simulated: bool) -> dict[str, Any]:
+def _describe_dataset(
+    dataset: Dataset, files: tuple[FileIdentity, ...], protocols: list[Protocol]
+) -> dict[str, Any]:
     """The dataset's identity: its content. ``fingerprint`` hashes the files of every split in use;
     ``test_fingerprint`` those that scores depend on, which is what a table may not mix."""
 
     def fingerprint(chosen: list[FileIdentity]) -> str:
         return hashlib.sha256("\n".join(f"{f.split} {f.sha256}" for f in chosen).encode()).hexdigest()
 
-    tests = [f for f in files if f.split not in ("train", "valid")]
+    scored = {s for p in protocols for s in (p.split, p.target)}
+    tests = [f for f in files if f.split in scored]
     return {
         "name": dataset.name,
-        "simulated": simulated,
+        "simulated": _is_simulated(dataset),
         "sensor": dataset.sensor.name,
         "channels": dataset.sensor.channels,
         "peak": dataset.sensor.peak,

@@ -19,7 +19,8 @@ def stretch_limits(image: Tensor) -> tuple[Tensor, Tensor]:
     flat = image.double().flatten(1)
     low = torch.quantile(flat, LOW / 100, dim=1)
     high = torch.quantile(flat, HIGH / 100, dim=1)
-    return low, torch.maximum(high, low + 1)
+    spread = (high - low).max().clamp_min(torch.finfo(torch.float32).tiny)
+    return low, torch.maximum(high, low + 1e-3 * spread)  # a flat band is shown flat, not as noise
 
 
 def display(image: Tensor, limits: tuple[Tensor, Tensor]) -> np.ndarray:
@@ -34,29 +35,30 @@ def rgb_bands(image: Tensor, sensor: Sensor) -> Tensor:
     return image[list(sensor.rgb)]
 
 
-def compare_scene(scene: Scene, fused: Tensor, path: Path, title: str = "") -> Path:
-    """One row of pictures: PAN, MS, fused and, with a reference, reference and error map.
+def compare_scene(scene: Scene, fused: Tensor, path: Path, title: str = "", source: str = "PAN") -> Path:
+    """One row of pictures: the source (PAN), MS where there is one, fused and, with a reference, reference and
+    error map.
 
-    All colour pictures share one stretch, the reference's (or the MS's). The error map is the mean absolute
-    error over bands in DN; its scale ends at the 99th percentile and is printed beside it.
+    All colour pictures share one stretch, that of the reference (or else of the MS, or of the source). The
+    error map is the mean absolute error over bands; its scale ends at the 99th percentile and is printed beside
+    it.
     """
     plt = _pyplot()
     sensor = scene.sensor
     fused = fused[0].cpu()
-    assert scene.lms is not None and scene.ms is not None
-    base = scene.gt if scene.gt is not None else scene.lms
-    limits = stretch_limits(rgb_bands(base[0], sensor))
-    pan = scene.pan[0]
-    panels = [
-        ("PAN", display(pan, stretch_limits(pan))),
-        ("MS", display(rgb_bands(scene.ms[0], sensor), limits)),
-        ("fused", display(rgb_bands(fused, sensor), limits)),
-    ]
+    base = next(x for x in (scene.gt, scene.lms, scene.pan) if x is not None)[0]
+    limits = stretch_limits(rgb_bands(base, sensor) if len(base) == sensor.channels else fused)
+    seen = rgb_bands(scene.pan[0], sensor) if sensor.source_bands > 1 else scene.pan[0]
+    panels = [(source, display(seen, limits if len(seen) > 1 else stretch_limits(seen)))]
+    if scene.ms is not None:
+        panels.append(("MS", display(rgb_bands(scene.ms[0], sensor), limits)))
+    panels.append(("fused" if scene.ms is not None else "output", display(rgb_bands(fused, sensor), limits)))
     if scene.gt is not None:
         panels.append(("reference", display(rgb_bands(scene.gt[0], sensor), limits)))
     extra = scene.gt is not None
     count = len(panels) + extra
-    figure, axes = plt.subplots(1, count, figsize=(3.1 * count, 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, count, figsize=(3.1 * count, 3.6), layout="constrained", squeeze=False)
+    axes = axes[0]
     for axis, (name, picture) in zip(axes, panels, strict=False):
         axis.imshow(
             picture, cmap="gray" if picture.ndim == 2 else None, interpolation="nearest", vmin=0, vmax=1
@@ -66,7 +68,7 @@ def compare_scene(scene: Scene, fused: Tensor, path: Path, title: str = "") -> P
         error = (fused.double() - scene.gt[0].double()).abs().mean(0).numpy()
         top = max(float(np.nanpercentile(error, HIGH)), 1e-6)
         shown = axes[-1].imshow(error, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
-        axes[-1].set_title("mean |error| over bands (DN)", fontsize=10)
+        axes[-1].set_title("mean |error| over bands", fontsize=10)
         figure.colorbar(shown, ax=axes[-1], shrink=0.8)
     for axis in axes:
         axis.set_axis_off()

@@ -22,31 +22,25 @@ import numpy as np
 from tabulate import tabulate
 
 from pansharp_bench import record as records
-from pansharp_bench.protocols.evaluate import Protocol
+from pansharp_bench.protocols.evaluate import Protocol, Track
 from pansharp_bench.record import Record
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, MethodCard
 
 MISSING = "–"
-REGISTERED, UNREGISTERED, BAG, BOUNDS = (
-    "With co-registration",
-    "Without co-registration",
-    "Without co-registration, but with the scene's own MS pixels",
-    "Bounds that look at the reference (not ranked)",
-)
-GROUPS = (REGISTERED, UNREGISTERED, BAG, BOUNDS)
-_SIDE = {"pan+ms": REGISTERED, "pan": UNREGISTERED, "pan+bag": BAG, "reference": BOUNDS}
-_SEES = {"pan+ms": "PAN + MS", "pan+bag": "PAN + MS pixels", "pan": "PAN", "reference": "reference"}
-_DIGITS = {"SAM": 3, "PSNR": 3, "ERGAS": 3}
+_SEES = {"pan+ms": "PAN + MS", "pan+bag": "PAN + MS pixels", "reference": "reference"}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One quantity of one protocol. ``label`` is what the table prints (Q4 or Q8 for Q2n)."""
+    """One quantity of one protocol. ``label`` is what the table prints (Q4 or Q8 for Q2n), ``prefix`` what
+    tells it from another protocol's in one table."""
 
     protocol: str
     name: str
     label: str
     better: str
+    digits: int = 4
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +64,7 @@ class Row:
     variant: str
     cells: dict[Column, Cell]
     source: str = "measured"
+    ranked: bool = True
     cost: tuple[float | None, int | None] = (None, None)  # ms per megapixel, parameters
 
 
@@ -82,12 +77,14 @@ class Table:
     columns: list[Column]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+    starts_from: str = "PAN"  # what a method sees that sees no more than the source
 
     def marks(self) -> dict[tuple[int, Column], str]:
         """``best`` and ``second`` of every column among the measured rows of each ranked group."""
         found = {}
-        for group in (REGISTERED, UNREGISTERED, BAG):
-            members = [i for i, r in enumerate(self.rows) if r.group == group and r.source == "measured"]
+        ranked = [i for i, r in enumerate(self.rows) if r.ranked and r.source == "measured"]
+        for group in dict.fromkeys(self.rows[i].group for i in ranked):
+            members = [i for i in ranked if self.rows[i].group == group]
             for column in self.columns:
                 scored = [
                     (self.rows[i].cells[column].mean, i)
@@ -105,12 +102,16 @@ def columns_of(protocol: Protocol, channels: int, found: Iterable[Record] = ()) 
     """The columns of a protocol, in the order of its metrics' cards; then those that only records know of,
     because the metric that made them is not registered here."""
     better = {c: b for e in protocol.entries() for c, b in e.card.directions.items()}
+    digits = {c: e.card.digits for e in protocol.entries() for c in e.card.columns}
     for record in found:
         scored = record.protocols.get(protocol.name, {})
         for name in scored.get("scores", {}):
             better.setdefault(name, scored.get("better", {}).get(name, "high"))
     labels = {"Q2n": f"Q{1 << (channels - 1).bit_length()}"}
-    return [Column(protocol.name, name, labels.get(name, name), b) for name, b in better.items()]
+    return [
+        Column(protocol.name, name, labels.get(name, name), b, digits.get(name, 4), protocol.short)
+        for name, b in better.items()
+    ]
 
 
 def tables(
@@ -143,21 +144,22 @@ def tables(
         if wanted and dataset in (None, record.dataset["name"]) and record.spec["track"] in TRACKS:
             by_dataset[record.spec["track"], record.dataset["name"]].append(record)
     made = []
-    for (track, name), members in sorted(by_dataset.items()):
+    for (track_name, name), members in sorted(by_dataset.items()):
+        track = TRACKS.get(track_name).obj
         served = [
             p
-            for p in TRACKS.get(track).obj
+            for p in track.protocols
             if any(p.name in r.protocols for r in members) and (protocols is None or p.name in protocols)
         ]
         for chosen in [served] if combine else [[p] for p in served]:
             editions = _editions(members, chosen)
             for files, edition in editions:
                 suffix = f"-{records.spec_hash(files)[:8]}" if len(editions) > 1 else ""
-                about = _About(edition, chosen)
+                about = _About(edition, chosen, track)
                 columns = [c for p in chosen for c in columns_of(p, about.channels, edition)]
                 present = {(p, c) for r in edition for p in r.protocols for c in r.protocols[p]["scores"]}
                 columns = [c for c in columns if (c.protocol, c.name) in present]
-                rows = _measured(edition, columns, intervals, methods, varied)
+                rows = _measured(edition, columns, track, intervals, methods, varied)
                 rows += _published(about, columns, all_published, methods, source)
                 titles = " and ".join(p.title.lower() for p in chosen)
                 made.append(
@@ -167,6 +169,7 @@ def tables(
                         columns=columns,
                         rows=rows,
                         notes=about.notes(rows),
+                        starts_from=track.source,
                     )
                 )
     return made
@@ -194,8 +197,8 @@ def _editions(members: list[Record], chosen: Sequence[Protocol]) -> list[tuple[d
 class _About:
     """What the records of one table have in common: their sensor and their test files."""
 
-    def __init__(self, edition: list[Record], chosen: Sequence[Protocol]) -> None:
-        self.edition, self.chosen = edition, chosen
+    def __init__(self, edition: list[Record], chosen: Sequence[Protocol], track: Track) -> None:
+        self.edition, self.chosen, self.track = edition, chosen, track
         first = edition[0].dataset
         self.name, self.channels = first["name"], first["channels"]
         self.simulated = first.get("simulated", bool(first["provenance"]))
@@ -223,8 +226,9 @@ class _About:
         if self.simulated:
             notes.append("Simulated sensor: not comparable with results on real imagery.")
         elif self.published and not self.own:
+            collection = self.track.collection
             notes.append(
-                f"Not the public PanCollection files: no row of {self.name} is a PanCollection result."
+                f"Not the public {collection} files: no row of {self.name} is a {collection} result."
             )
         for source in dict.fromkeys(r.variant for r in rows if r.source == "published"):
             notes.append(f"Published: {source}.")
@@ -238,6 +242,7 @@ class _About:
 def _measured(
     edition: list[Record],
     columns: list[Column],
+    track: Track,
     intervals: bool,
     methods: Sequence[str] | None,
     varied: Sequence[str],
@@ -260,25 +265,28 @@ def _measured(
             if any(r.scores(column.protocol, column.name) for r in members)
         }
         peeked = first.training.get("data", {}).get("target") == "gt"  # learnt from sharp references
+        sees = "reference" if peeked else card["sees"]
         row = Row(
-            BOUNDS if peeked else _SIDE[card["sees"]],
+            track.groups[sees],
             card["title"] or card["name"],
             card["sees"],
             card["training"],
             _variant(first, len(members), varied),
             cells,
+            ranked=sees != "reference",
             cost=(_speed(first), first.weights.get("parameters")),
         )
         place[id(row)] = (methods or []).index(card["name"]) if methods else 0
         rows.append(row)
     lead = columns[0] if columns else None
+    groups = list(track.groups.values())
 
     def order(row: Row) -> tuple:
         if methods or varied:
-            return (GROUPS.index(row.group), place[id(row)])
+            return (groups.index(row.group), place[id(row)])
         value = row.cells[lead].mean if lead in row.cells else math.nan
         signed = -value if lead and lead.better == "high" else value
-        return (GROUPS.index(row.group), math.isnan(value), 0 if math.isnan(value) else signed, row.label)
+        return (groups.index(row.group), math.isnan(value), 0 if math.isnan(value) else signed, row.label)
 
     return sorted(rows, key=order)
 
@@ -339,7 +347,7 @@ def _published(
     """
     if not about.published:
         return []
-    protocol_names = {"reduced": "RR", "full": "FR"}
+    protocol_names = {p.name: p.published for p in about.chosen if p.published}
     wanted = {(protocol_names.get(c.protocol), c.name): c for c in columns}
     names = {"Q4": "Q2n", "Q8": "Q2n"}
     cards = _cards_by_published_name()
@@ -357,12 +365,13 @@ def _published(
             continue
         if sources.setdefault(line["method"], origin) == origin:
             gathered[line["method"]].setdefault(column, Cell(float(line["value"])))
-    title = f"Published on PanCollection {about.published}"
+    title = f"Published on {about.track.collection} {about.published}".rstrip()
     title += "" if about.own else " (other images: for orientation only)"
     rows, place = [], {}
     for method, cells in gathered.items():
         card = cards.get(_key(method))
-        side = f", {_SIDE[card.sees][0].lower()}{_SIDE[card.sees][1:]}" if card else ""
+        side = about.track.groups.get(card.sees, "") if card else ""
+        side = side and f", {side[0].lower()}{side[1:]}"
         seen = (card.sees, card.training) if card else ("", "")
         row = Row(title + side, method, *seen, sources[method], cells, source="published")
         known = methods is not None and card is not None
@@ -382,20 +391,20 @@ def _cards_by_published_name() -> dict[str, MethodCard]:
 # --- renderers ------------------------------------------------------------------------------------------------
 
 
-def format_value(value: float, column: str) -> str:
+def format_value(value: float, digits: int) -> str:
     if math.isnan(value):
         return MISSING
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    return f"{value:.{_DIGITS.get(column, 4)}f}"
+    return f"{value:.{digits}f}"
 
 
 def _cell_text(cell: Cell | None, column: Column) -> str:
     if cell is None:
         return ""
-    text = format_value(cell.mean, column.name)
+    text = format_value(cell.mean, column.digits)
     if cell.interval and not math.isnan(cell.interval[0]):
-        low, high = (format_value(x, column.name) for x in cell.interval)
+        low, high = (format_value(x, column.digits) for x in cell.interval)
         text += f" [{low}, {high}]"
     return text
 
@@ -404,22 +413,21 @@ def _heading(column: Column) -> str:
     return f"{column.label} {'↑' if column.better == 'high' else '↓'}"
 
 
-def _prefixes(table: Table) -> dict[str, str]:
+def _prefix(table: Table, column: Column) -> str:
     """What tells columns of several protocols in one table apart."""
     several = len({c.protocol for c in table.columns}) > 1
-    return {"full": "FR ", "reduced": "RR ", "truth": "truth "} if several else {}
+    return f"{column.prefix} " if several and column.prefix else ""
 
 
 def to_markdown(table: Table) -> str:
     """GitHub Markdown; groups as bold lines of their own."""
     marks = table.marks()
-    prefix = _prefixes(table)
     headers = [
         "Method",
         "Sees",
         "Training",
         "Variant",
-        *(prefix.get(c.protocol, "") + _heading(c) for c in table.columns),
+        *(_prefix(table, c) + _heading(c) for c in table.columns),
         "ms/MP",
         "Params",
     ]
@@ -435,7 +443,16 @@ def to_markdown(table: Table) -> str:
             values.append(f"**{text}**" if mark == "best" else f"<u>{text}</u>" if mark == "second" else text)
         label = f"*{row.label}*" if row.source == "published" else row.label
         variant = "published" if row.source == "published" else row.variant
-        body.append([label, _SEES.get(row.sees, ""), row.training, variant, *values, *_cost(row)])
+        body.append(
+            [
+                label,
+                _SEES.get(row.sees, table.starts_from if row.sees else ""),
+                row.training,
+                variant,
+                *values,
+                *_cost(row),
+            ]
+        )
     body = [[cell.replace("|", "\\|") for cell in line] for line in body]
     text = tabulate(body, headers, tablefmt="github", disable_numparse=True)
     notes = "".join(f"- {n}\n" for n in table.notes)
@@ -529,8 +546,7 @@ def to_latex(table: Table) -> str:
         cells = [_MARKED[marks.get((i, c))] % _tex(_cell_text(row.cells.get(c), c)) for c in table.columns]
         groups[row.group].append(" & ".join([_tex(label), *cells]))
     arrows = {"high": r"$\uparrow$", "low": r"$\downarrow$"}
-    prefix = _prefixes(table)
-    names = [_tex(prefix.get(c.protocol, "") + c.label) for c in table.columns]
+    names = [_tex(_prefix(table, c) + c.label) for c in table.columns]
     heading = " & ".join(
         ["Method", *(f"{n} {arrows[c.better]}" for n, c in zip(names, table.columns, strict=True))]
     )
@@ -543,7 +559,7 @@ def run_table(record: Record) -> str:
     """The short table a run ends with: mean and standard deviation over images."""
     channels = record.dataset["channels"]
     rows = []
-    for protocol in TRACKS.get(record.spec["track"]).obj:
+    for protocol in TRACKS.get(record.spec["track"]).obj.protocols:
         scored = record.protocols.get(protocol.name)
         for column in columns_of(protocol, channels) if scored else ():
             if column.name not in scored["scores"]:
@@ -555,8 +571,8 @@ def run_table(record: Record) -> str:
                 [
                     protocol.title,
                     _heading(column),
-                    format_value(mean, column.name),
-                    format_value(std, column.name),
+                    format_value(mean, column.digits),
+                    format_value(std, column.digits),
                     note,
                 ]
             )

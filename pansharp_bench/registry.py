@@ -98,10 +98,6 @@ class MetricCard(Card):
     digits: int = 4
 
     @property
-    def protocols(self) -> tuple[str, ...]:
-        return (self.protocol,) if isinstance(self.protocol, str) else self.protocol
-
-    @property
     def directions(self) -> dict[str, str]:
         """Column -> whether high or low is good."""
         return {c: self.better[min(i, len(self.better) - 1)] for i, c in enumerate(self.columns)}
@@ -178,10 +174,11 @@ class Registry(Generic[C]):
             raise UnknownName(self._unknown(name)) from None
 
     def entries(self, pattern: str = "*", **where: Any) -> list[Entry[C]]:
-        """Entries whose name matches the pattern and whose card has these values, sorted by name."""
+        """Entries whose name matches the pattern and whose card has these values (or, where it has several,
+        has them among these), sorted by name."""
         self.discover()
         found = (e for n, e in sorted(self._entries.items()) if fnmatch.fnmatch(n, pattern))
-        return [e for e in found if all(getattr(e.card, k) == v for k, v in where.items())]
+        return [e for e in found if all(_has(getattr(e.card, k), v) for k, v in where.items())]
 
     def names(self, pattern: str = "*", **where: Any) -> list[str]:
         return [e.name for e in self.entries(pattern, **where)]
@@ -214,6 +211,10 @@ class Registry(Generic[C]):
         if broken:
             text += f" (plug-ins that failed to import: {', '.join(sorted(broken))}; see `bench list`)"
         return text
+
+
+def _has(value: Any, wanted: Any) -> bool:
+    return value == wanted or (isinstance(value, tuple) and wanted in value)
 
 
 broken: dict[str, str] = {}

@@ -9,6 +9,9 @@ MS size (h, w) = (H/r, W/r):
 ``lms``    (N, C, H, W)    ``ms`` expanded to the PAN grid by the 23-tap polynomial kernel
 ``gt``     (N, C, H, W)    reference, where one exists (reduced resolution, or simulated truth)
 =========  ==============  =====================================================================
+
+On a calibration track a scene is an image of the source camera and nothing else: ``pan`` holds it, in all its
+bands, (N, C, H, W) in the target camera's unit; ``gt`` is the calibrated truth, where a simulation knows it.
 """
 
 from __future__ import annotations
@@ -24,8 +27,10 @@ from torch import Tensor
 
 from pansharp_bench.registry import SENSORS, MethodCard
 
-SPLITS = ("train", "valid", "reduced", "full")
-SplitName = Literal["train", "valid", "reduced", "full"]
+SplitName = Literal["train", "valid", "reduced", "full", "target", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "valid", "reduced", "full")  # pansharpening
+CALIBRATION_SPLITS: tuple[SplitName, ...] = ("train", "target", "test")
+"""``train`` and ``test`` hold images of the source camera, ``target`` those of the camera to be matched."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class Sensor:
 
     ``peak`` is the largest DN (2047 for 11 bits, 1023 for 10); ``mtf`` the gain of each band's modulation
     transfer function at the Nyquist frequency of the MS grid, in band order; ``mtf_pan`` that of PAN;
-    ``rgb`` the 0-based bands of a true-colour picture.
+    ``rgb`` the 0-based bands of a true-colour picture. ``source_bands``: 1 for PAN; as many as ``bands`` where
+    the source is another camera's image in the same bands (a calibration).
     """
 
     name: str
@@ -45,6 +51,7 @@ class Sensor:
     mtf_pan: float
     rgb: tuple[int, int, int]
     ratio: int = 4
+    source_bands: int = 1
 
     def __post_init__(self) -> None:
         if len(self.mtf) != len(self.bands):
@@ -131,6 +138,9 @@ class Split(ABC):
     name: str
     sensor: Sensor
     keys: tuple[str, ...]  # which of pan, ms, lms, gt are stored
+    groups: Tensor | None = (
+        None  # (N,) int64: kinds of samples that unpaired training matches (latitude zones)
+    )
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -82,8 +82,8 @@ def test_paired_batches_stay_registered():
 def test_disjoint_halves_never_share_a_scene():
     data = UnpairedData(as_sensor("qb"), Tagged(21), Tagged(6), CPU, seed=3)
     generator = torch.Generator().manual_seed(0)
-    pans = {int(v) for v in data.source(500, generator)[:, 0, 0, 0]}
-    ms = {int(v) - 1000 for v in data.target(500, generator)[:, 0, 0, 0]}
+    pans = {int(v) for v in data.draw(500, 1, generator)[0][:, 0, 0, 0]}
+    ms = {int(v) - 1000 for v in data.draw(1, 500, generator)[1][:, 0, 0, 0]}
     assert len(pans) == 10 and len(ms) == 11 and not pans & ms
     assert {int(v) for v in data.all_pan()[:, 0, 0, 0]} == pans
     assert not {int(v) for v in data.valid_pan[:, 0, 0, 0]} & {
@@ -120,3 +120,33 @@ def test_independent_pairing_says_so():
 def test_one_sample_cannot_be_halved():
     with pytest.raises(BenchError, match="disjoint halves"):
         UnpairedData(as_sensor("qb"), Tagged(1), Tagged(4), CPU)
+
+
+class Grouped(Tagged):
+    """Scene i is constant i and of group ``groups[i]``."""
+
+    def __init__(self, groups):
+        super().__init__(len(groups))
+        self.groups = torch.tensor(groups)
+
+
+def test_a_target_is_drawn_from_the_group_of_its_source():
+    source, target = Grouped([2, 0, 2, 1]), Grouped([0, 1, 1, 2, 0, 2, 2])
+    data = UnpairedData.between(as_sensor("qb"), source, target, CPU)
+    a, b = data.draw(600, 400, torch.Generator().manual_seed(0))
+    a, b = a[:400, 0, 0, 0].long(), b[:, 0, 0, 0].long()
+    assert torch.equal(source.groups[a], target.groups[b])
+    pairs = {(int(x), int(y)) for x, y in zip(a, b, strict=True)}
+    assert len(pairs) == 3 + 2 + 3 + 2  # every target of the group comes up for every source
+    assert data.describe()["pairing"] == "same group"
+
+
+def test_a_group_without_targets_is_refused():
+    with pytest.raises(BenchError, match="no target images"):
+        UnpairedData.between(as_sensor("qb"), Grouped([0, 3]), Grouped([0, 1]), CPU)
+
+
+def test_splits_without_groups_are_drawn_independently():
+    data = UnpairedData.between(as_sensor("qb"), Tagged(5), Tagged(200), CPU)
+    _, b = data.draw(1, 4000, torch.Generator().manual_seed(0))
+    assert len(b.unique()) == 200 and len(data.valid_ms) == 64 and len(data.valid_pan) == 5

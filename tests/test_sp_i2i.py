@@ -39,11 +39,9 @@ class Source(SimpleNamespace):
         self.valid_pan = torch.rand(3, 1, side, side, generator=draws) * 1023
         self.valid_ms = torch.rand(3, 4, side, side, generator=draws) * 1023
 
-    def source(self, n: int, draws: torch.Generator, augment: str) -> Tensor:
-        return torch.rand(n, 1, *self.patch_size, generator=draws) * 1023
-
-    def target(self, n: int, draws: torch.Generator, augment: str) -> Tensor:
-        return torch.rand(n, 4, *self.patch_size, generator=draws) * 1023
+    def draw(self, a: int, b: int, draws: torch.Generator, augment: str) -> tuple[Tensor, Tensor]:
+        source = torch.rand(a, 1, *self.patch_size, generator=draws) * 1023
+        return source, torch.rand(b, 4, *self.patch_size, generator=draws) * 1023
 
     def all_pan(self) -> Tensor:
         return self.valid_pan

@@ -69,7 +69,7 @@ def learner_of(name: str, side: int = 32, **options: Any) -> tuple[Any, Tensor, 
 
 def draws_of(learner: Any, a: Tensor, b: Tensor, index: int) -> Any:
     if isinstance(learner, CUTLearner):
-        learner.source, learner.target = (lambda n: a[:n]), (lambda n: b[:n])
+        learner.images = lambda sources, targets: (a[:sources], b[:targets])
         return replace(learner.draw(), mirrored=learner.config.flip_equivariance and index > 0)
     start = torch.cat((a[:2], b, a[2:])) if learner.contrasted else a.contiguous()
     return learner.noise(index, start, b)
@@ -170,8 +170,9 @@ def test_the_sampler_never_serves_pan_and_ms_of_one_scene(seed: int) -> None:
     draws = torch.Generator().manual_seed(seed)
     pan, ms = set(), set()
     for _ in range(40):
-        pan |= origins(data.source(8, draws))
-        ms |= origins(data.target(8, draws))
+        source, target = data.draw(8, 8, draws)
+        pan |= origins(source)
+        ms |= origins(target)
     assert not pan & ms
     assert pan | ms == set(range(12))  # and every scene serves one side
     assert origins(data.all_pan()) == pan and origins(data.all_ms()) == ms

@@ -27,8 +27,9 @@ class TranslationConfig:
     ``ngf``, ``ndf``, ``blocks``: widths of generator and discriminators, residual blocks. ``pairing`` and
     ``target`` are what the sampler serves (``target=gt`` shows sharp MS: an upper bound, not a result).
     ``stretch``: DN to [-1, 1] by the sensor's peak, or by the 0.1 and 99.9 percentiles of the training PAN
-    and of each training MS band. ``validations``: how often the state is scored for selection (0: the last
-    state is kept).
+    and of each training MS band; always by the peak where source and target are the same bands (a calibration:
+    a map of the source's own would be part of the answer). ``validations``: how often the state is scored for
+    selection (0: the last state is kept).
     """
 
     steps: int = 150_000
@@ -112,7 +113,7 @@ class Normaliser(nn.Module):
         self.ms_range.copy_(_percentiles(data.all_ms()))
 
     def pan(self, x: Tensor) -> Tensor:
-        """(N, 1, H, W) DN -> (N, C, H, W), every band the same. An image of C bands stays one of C bands."""
+        """(N, 1, H, W) DN -> (N, C, H, W), every band the same. A source of C bands stays one of C bands."""
         low, high = _bounds(self.pan_range)
         return ((x - low) * (2 / (high - low)) - 1).expand(-1, len(self.ms_range), -1, -1)
 
@@ -170,7 +171,7 @@ class TranslationMethod(TrainedMethod):
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
         """Train on unpaired images; returns the loop's summary and the normalisation, for the record."""
-        if self.config.stretch == "percentile":
+        if self.config.stretch == "percentile" and self.sensor.source_bands == 1:
             self.normaliser.measure(data)
         initialise(self.generator, trainer.generator)
         every = self.config.validations and max(1, self.config.steps // self.config.validations)
@@ -185,7 +186,7 @@ def selection_score(fused: Tensor, pan: Tensor, ms: Tensor) -> float:
     Distance of the spectra plus loss of structure. Spectra: pixels of ``fused`` and of ``ms`` (other scenes)
     are standardised by the bands of ``ms`` and projected on 32 fixed directions (and each band), and the mean
     1-D Wasserstein distance of the projections is taken. Structure: 1 - mean correlation of the Laplacians
-    of PAN and of the fused bands' mean.
+    of PAN (or of the source bands' mean) and of the fused bands' mean.
 
     Args:
         fused: (N, C, H, W) DN.
@@ -207,7 +208,7 @@ def selection_score(fused: Tensor, pan: Tensor, ms: Tensor) -> float:
         quantiles.append(projected[below].lerp(projected[above], share))
     spectral = (quantiles[0] - quantiles[1]).abs().mean()
     laplacian = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).to(ms)[None, None]
-    edges = [F.conv2d(x, laplacian).flatten(1) for x in (pan, fused.mean(1, keepdim=True))]
+    edges = [F.conv2d(x.mean(1, keepdim=True), laplacian).flatten(1) for x in (pan, fused)]
     edges = [e - e.mean(1, keepdim=True) for e in edges]
     structure = F.cosine_similarity(*edges, dim=1).mean()
     return float(spectral + 1 - structure)

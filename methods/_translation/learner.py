@@ -76,13 +76,12 @@ class TranslationLearner(Learner):
         for name in names:
             self.optimizers[name].step()
 
-    def source(self, n: int) -> Tensor:
-        """(n, C, H, W) PAN in [-1, 1], in every band."""
-        return self.method.normaliser.pan(self._crop(self.data.source(n, self.draws, self.config.augment)))
-
-    def target(self, n: int) -> Tensor:
-        """(n, C, H, W) MS in [-1, 1], drawn independently of any PAN."""
-        return self.method.normaliser.ms(self._crop(self.data.target(n, self.draws, self.config.augment)))
+    def images(self, sources: int, targets: int) -> tuple[Tensor, Tensor]:
+        """Source images (sources, C, H, W), PAN in every band, and target images (targets, C, H, W) of other
+        scenes, in [-1, 1]."""
+        source, target = self.data.draw(sources, targets, self.draws, self.config.augment)
+        normaliser = self.method.normaliser
+        return normaliser.pan(self._crop(source)), normaliser.ms(self._crop(target))
 
     def _crop(self, x: Tensor) -> Tensor:
         side, (h, w) = self.config.crop, x.shape[-2:]
@@ -167,7 +166,7 @@ class BridgeLearner(TranslationLearner):
     def draw(self) -> BridgeDraw:
         c, n = self.config, self.config.batch
         index = int(torch.randint(c.timesteps, (), generator=self.trainer.host_generator))
-        a, target = self.source(2 * n), self.target(n)
+        a, target = self.images(2 * n, n)
         start = torch.cat((a[:n], target, a[n:])) if self.contrasted == 2 else a.contiguous()
         return self.noise(index, start, target)
 

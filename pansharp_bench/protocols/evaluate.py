@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ from tqdm import tqdm
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.method import Method
-from pansharp_bench.registry import METRICS, Entry, MetricCard
-from pansharp_bench.scene import Scene, Split, SplitName
+from pansharp_bench.registry import METRICS, Entry, MetricCard, Sees
+from pansharp_bench.scene import Dataset, Scene, Sensor, Split, SplitName
+
+_AT_ONCE = 32  # target images read at a time
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,9 @@ class Protocol:
 
     ``split`` is what it reads; ``metrics`` the ``protocol`` value of the metrics it computes; ``prepare``
     turns (fused, scene) into the named tensors that metrics ask for. ``needs_gt``: skipped where the split
-    has no reference.
+    has no reference. ``target``: the split whose images, all together, metrics of sets compare with.
+    ``short`` tells its columns from another protocol's in one table; ``published`` is its name in
+    published.csv.
     """
 
     name: str
@@ -34,36 +38,85 @@ class Protocol:
     metrics: str
     prepare: Callable[[Tensor, Scene], dict[str, Tensor]]
     needs_gt: bool = False
+    target: SplitName | None = None
+    short: str = ""
+    published: str = ""
 
-    def entries(self) -> list[Entry[MetricCard]]:
-        """The metrics of this protocol's table, in its order."""
+    def entries(self, scope: str | None = None) -> list[Entry[MetricCard]]:
+        """The metrics of this protocol's table, in its order; of one scope, if that is given."""
         found = METRICS.entries(protocol=self.metrics, default=True)
-        return sorted(found, key=lambda e: (e.card.order, e.name))
+        chosen = (e for e in found if scope in (None, e.card.scope))
+        return sorted(chosen, key=lambda e: (e.card.order, e.name))
 
     def score(self, fused: Tensor, scene: Scene) -> dict[str, Tensor]:
         """Per-image scores, (N,) float64 each, by column."""
         sensor = scene.sensor
         named: dict[str, Any] = {**self.prepare(fused, scene), "sensor": sensor}
         named |= {"ratio": sensor.ratio, "peak": sensor.peak}
-        scores = {}
-        for entry in self.entries():
+        scores: dict[str, Tensor] = {}
+        for entry in self.entries("image"):
             wanted = inspect.signature(entry.obj).parameters
             result = entry.obj(**{k: v for k, v in named.items() if k in wanted})
-            values = (result,) if isinstance(result, Tensor) else tuple(result)
-            for column, value in zip(entry.card.columns, values, strict=True):
-                if column in scores:
-                    raise BenchError(
-                        f"metric {entry.name!r} of {entry.origin} gives {column}, as another does"
-                    )
-                scores[column] = value
+            _enter(scores, entry, (result,) if isinstance(result, Tensor) else tuple(result))
         return scores
+
+
+def _enter(scores: dict[str, Any], entry: Entry[MetricCard], values: Sequence[Any]) -> None:
+    for column, value in zip(entry.card.columns, values, strict=True):
+        if column in scores:
+            raise BenchError(f"metric {entry.name!r} of {entry.origin} gives {column}, as another does")
+        scores[column] = value
+
+
+@dataclass(frozen=True)
+class Track:
+    """A kind of task: its protocols, in the order of its tables, and its words for pictures and tables.
+
+    ``source`` is what a method starts from; ``groups`` the heading of a table's rows by what a method sees;
+    ``collection`` the public data that published rows were computed on.
+    """
+
+    protocols: tuple[Protocol, ...]
+    source: str
+    groups: Mapping[Sees, str]
+    collection: str
+
+
+class _Sets:
+    """The metrics of whole sets of one protocol, fed image by image."""
+
+    def __init__(
+        self, protocol: Protocol, sensor: Sensor, target: Split | None, device: torch.device
+    ) -> None:
+        self.entries = protocol.entries("set")
+        self.metrics = [e.obj(sensor) for e in self.entries]
+        if self.metrics and target is None:
+            raise BenchError(f"protocol {protocol.name!r} compares sets of images, but names no target split")
+        for start in range(0, len(target) if self.metrics and target else 0, _AT_ONCE):
+            assert target is not None
+            self.add("target", target.read("pan", slice(start, start + _AT_ONCE)).to(device))
+
+    def add(self, role: str, images: Tensor | None) -> None:
+        for metric in self.metrics if images is not None else ():
+            metric.add(role, images)
+
+    def scores(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for entry, metric in zip(self.entries, self.metrics, strict=True):
+            _enter(found, entry, metric.scores())
+        return found
+
+    def curves(self) -> dict[str, Any]:
+        return {name: curve for metric in self.metrics for name, curve in metric.curves().items()}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores by protocol and column, one list entry per image; seconds per image; the first fused images."""
+    """Scores by protocol and column, one list entry per image (one in all for metrics of sets); curves by
+    protocol; seconds per image; the first fused images."""
 
     scores: dict[str, dict[str, list[float]]]
+    curves: dict[str, dict[str, Any]]
     seconds: list[float]
     pixels: int
     fused: list[Tensor]
@@ -72,7 +125,7 @@ class Evaluation:
 @torch.inference_mode()
 def evaluate(
     method: Method,
-    split: Split,
+    dataset: Dataset,
     protocols: Sequence[Protocol],
     device: torch.device,
     keep: int = 0,
@@ -83,10 +136,15 @@ def evaluate(
     The method is given only what its card says it sees. Images are fused one by one, so that memory and the
     recorded times are those of single images. Raises BenchError on an output of wrong shape.
     """
+    split = dataset.split(protocols[0].split)
     scores: dict[str, dict[str, list[float]]] = {p.name: {} for p in protocols}
+    sets = {
+        p.name: _Sets(p, dataset.sensor, dataset.split(p.target) if p.target else None, device)
+        for p in protocols
+    }
     seconds: list[float] = []
     kept: list[Tensor] = []
-    pixels = 0
+    pixels, broken = 0, False
     for index in tqdm(range(len(split)), desc=f"{split.name} scenes", unit="image", disable=not progress):
         scene = split[index].to(device)
         visible = scene.clone().seen_by(method.card, seed=index)  # a method cannot touch what it is scored by
@@ -102,15 +160,21 @@ def evaluate(
                 f"scene {index}; expected {expected}"
             )
         pixels = scene.pan.shape[-2] * scene.pan.shape[-1]
-        whole = bool(
-            fused.isfinite().all()
-        )  # some definitions count NaN as 0; an image with NaN has no score
+        # some definitions count NaN as 0; an image with NaN has no score
+        whole = bool(fused.isfinite().all())
         for protocol in protocols:
             for column, value in protocol.score(fused, scene).items():
                 scores[protocol.name].setdefault(column, []).append(value.item() if whole else math.nan)
+            sets[protocol.name].add("output", fused if whole else None)
+            sets[protocol.name].add("source", scene.pan)
+            sets[protocol.name].add("truth", scene.gt)
+        broken |= not whole
         if index < keep:
             kept.append(fused.float().cpu())
-    return Evaluation(scores, seconds, pixels, kept)
+    for name, found in sets.items():
+        of_set = found.scores()
+        scores[name] |= {column: [math.nan if broken else value] for column, value in of_set.items()}
+    return Evaluation(scores, {n: s.curves() for n, s in sets.items()}, seconds, pixels, kept)
 
 
 def _wait(device: torch.device) -> None:

@@ -25,7 +25,8 @@ def without_reference(fused: Tensor, scene: Scene) -> dict[str, Tensor]:
     return {**cut, "ms": scene.ms[..., : height // ratio, : width // ratio]}
 
 
-FULL = Protocol("full", "Full resolution", "full", "full", without_reference)
+FULL = Protocol("full", "Full resolution", "full", "full", without_reference, short="FR", published="FR")
 TRUTH = Protocol(
-    "truth", "Full resolution against the truth", "full", "reduced", against_reference, needs_gt=True
-)
+    "truth", "Full resolution against the truth", "full", "reduced", against_reference, needs_gt=True,
+    short="truth",
+)  # fmt: skip

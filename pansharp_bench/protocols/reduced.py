@@ -25,4 +25,7 @@ def against_reference(fused: Tensor, scene: Scene) -> dict[str, Tensor]:
     return {"fused": crop_border(fused), "reference": crop_border(scene.gt)}
 
 
-REDUCED = Protocol("reduced", "Reduced resolution", "reduced", "reduced", against_reference, needs_gt=True)
+REDUCED = Protocol(
+    "reduced", "Reduced resolution", "reduced", "reduced", against_reference, needs_gt=True, short="RR",
+    published="RR",
+)  # fmt: skip

@@ -18,6 +18,7 @@ from pansharp_bench.scene import Scene, Sensor, Split
 Augment = Literal["none", "flips", "dihedral"]
 Pairing = Literal["disjoint", "independent"]
 _SLICE = 512  # samples read at a time
+_SELECTION = 64  # images of each domain that selection looks at, where no split is kept for it
 
 
 class Resident:
@@ -118,11 +119,12 @@ class PairedData:
 
 
 class UnpairedData:
-    """PAN images and MS images that are never seen together.
+    """Images of two domains that are never seen together: PAN and MS, or source and target of a calibration.
 
-    With ``pairing="disjoint"`` (the default) the training samples are cut into two seeded halves: PAN comes
-    from one, MS from the other, so no scene occurs in both. ``"independent"`` draws both from all samples,
-    independently. The object holds nothing else: no code that gets it can reach the MS of a PAN it saw.
+    Of the registered samples of ``train``, with ``pairing="disjoint"`` (the default) cut into two seeded
+    halves, PAN comes from one and MS from the other, so no scene occurs in both; ``"independent"`` draws both
+    from all samples, independently. :meth:`between` takes two splits that are unpaired from the start. The
+    object holds nothing else: no code that gets it can reach the MS of a PAN it saw.
     """
 
     def __init__(
@@ -136,19 +138,42 @@ class UnpairedData:
         target: Literal["lms", "gt"] = "lms",
         half: bool = False,
     ) -> None:
-        self.sensor, self.device, self.pairing, self.target_key, self.seed = (
-            sensor,
-            device,
-            pairing,
-            target,
-            seed,
-        )
+        self.sensor, self.device = sensor, device
         self.pan_index, self.ms_index = self._halves(len(train), seed, pairing)
         valid_pan, valid_ms = self._halves(len(valid), seed, pairing)
         self._pan = Resident(gather(train, "pan", self.pan_index), device, half)
         self._ms = Resident(gather(train, target, self.ms_index), device, half)
+        self._zones: _Zones | None = None
         self.valid_pan = gather(valid, "pan", valid_pan).to(device)
         self.valid_ms = gather(valid, target, valid_ms).to(device)
+        shared = len(set(self.pan_index.tolist()) & set(self.ms_index.tolist()))
+        self._about = {"pairing": pairing, "target": target, "seed": seed, "shared_samples": shared}
+
+    @classmethod
+    def between(
+        cls, sensor: Sensor, source: Split, target: Split, device: torch.device, half: bool = False
+    ) -> UnpairedData:
+        """Two splits of the same image size, each with its images under ``pan``.
+
+        Where both say which group a sample belongs to, a target is drawn from the group of its source. For
+        selection serve up to 64 evenly spread images of each.
+
+        Raises:
+            BenchError: a group of sources has no targets.
+        """
+        self = cls.__new__(cls)
+        self.sensor, self.device = sensor, device
+        self.pan_index, self.ms_index = torch.arange(len(source)), torch.arange(len(target))
+        self._pan = Resident(gather(source, "pan"), device, half)
+        self._ms = Resident(gather(target, "pan"), device, half)
+        matched = source.groups is not None and target.groups is not None
+        self._zones = _Zones(source.groups, target.groups, device) if matched else None
+        self.valid_pan, self.valid_ms = (
+            x.take(torch.linspace(0, len(x) - 1, min(len(x), _SELECTION), device=device).round().long())
+            for x in (self._pan, self._ms)
+        )
+        self._about = {"pairing": "same group" if matched else "independent", "target": target.name}
+        return self
 
     @staticmethod
     def _halves(n: int, seed: int, pairing: Pairing) -> tuple[Tensor, Tensor]:
@@ -165,31 +190,51 @@ class UnpairedData:
         h, w = self._pan.images.shape[-2:]
         return h, w
 
-    def source(self, n: int, generator: torch.Generator, augment: Augment = "dihedral") -> Tensor:
-        """(n, 1, H, W) PAN, DN."""
-        index = _draw(n, len(self._pan), generator, self.device)
-        return augment_batch({"x": self._pan.take(index)}, augment, generator)["x"]
+    def draw(
+        self, sources: int, targets: int, generator: torch.Generator, augment: Augment = "dihedral"
+    ) -> tuple[Tensor, Tensor]:
+        """Source images (sources, 1, H, W) and target images (targets, C, H, W) on the PAN grid, DN.
 
-    def target(self, n: int, generator: torch.Generator, augment: Augment = "dihedral") -> Tensor:
-        """(n, C, H, W) MS on the PAN grid, DN; drawn independently of any source."""
-        index = _draw(n, len(self._ms), generator, self.device)
-        return augment_batch({"x": self._ms.take(index)}, augment, generator)["x"]
+        Drawn and mirrored independently; where samples have groups, target k is of the group of source k.
+        """
+        index = _draw(sources, len(self._pan), generator, self.device)
+        source = augment_batch({"x": self._pan.take(index)}, augment, generator)["x"]
+        if self._zones is None:
+            index = _draw(targets, len(self._ms), generator, self.device)
+        else:
+            index = self._zones.draw(index[:targets], generator)
+        return source, augment_batch({"x": self._ms.take(index)}, augment, generator)["x"]
 
     def all_pan(self) -> Tensor:
-        """Every PAN image of the source half: (N, 1, H, W) float32 DN. For statistics in closed form."""
+        """Every source image: (N, 1, H, W) float32 DN. For statistics in closed form."""
         return self._pan.take(torch.arange(len(self._pan), device=self.device))
 
     def all_ms(self) -> Tensor:
-        """Every MS image of the target half: (N, C, H, W) float32 DN. For statistics in closed form."""
+        """Every target image: (N, C, H, W) float32 DN. For statistics in closed form."""
         return self._ms.take(torch.arange(len(self._ms), device=self.device))
 
     def describe(self) -> dict[str, Any]:
         return {
-            "kind": "unpaired",
-            "pairing": self.pairing,
-            "target": self.target_key,
-            "seed": self.seed,
-            "pan_samples": len(self._pan),
-            "ms_samples": len(self._ms),
-            "shared_samples": len(set(self.pan_index.tolist()) & set(self.ms_index.tolist())),
-        }
+            "kind": "unpaired", **self._about, "pan_samples": len(self._pan), "ms_samples": len(self._ms)
+        }  # fmt: skip
+
+
+class _Zones:
+    """Which targets are of the group of a source; draws on the device, without a loop."""
+
+    def __init__(self, source: Tensor, target: Tensor, device: torch.device) -> None:
+        kinds = int(torch.cat((source, target)).max()) + 1
+        counts = torch.bincount(target, minlength=kinds)
+        if lonely := sorted({g for g in source.tolist() if counts[g] == 0}):
+            raise BenchError(f"{len(lonely)} group(s) of source images have no target images: {lonely}")
+        self.group = source.to(device)
+        self.members = target.argsort(stable=True).to(device)
+        self.counts = counts.to(device)
+        self.starts = (counts.cumsum(0) - counts).to(device)
+
+    def draw(self, sources: Tensor, generator: torch.Generator) -> Tensor:
+        """One target index for each of these source indices, (n,)."""
+        group = self.group[sources]
+        count = self.counts[group]
+        chance = torch.rand(len(sources), generator=generator, device=sources.device)
+        return self.members[self.starts[group] + (chance * count).long().clamp_max(count - 1)]
