@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 TOP = 80.0  # degrees of latitude the map reaches to, north and south
-_COARSE = 4  # pixels of the grid to one of the coarser level that squeezed air is read from
+_COARSE = 16  # the grid's size is a multiple of the pixels to one of the coarsest level (_sample_squeezed)
 
 # Latitude (planetographic), cloud, colour, clear; and, between the same latitudes: turbulence of the flow,
 # contrast of the clouds, share of filamentary regions.
@@ -299,14 +299,16 @@ def weather(rng: np.random.Generator, grid: Grid, spot: float | None = None) -> 
 
 
 def _sample_squeezed(fields: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Fields at the origins; where neighbouring pixels come from far apart, from the fields at a quarter of their
-    resolution, so that what is too fine to be seen fades instead of breaking into dots."""
-    apart = torch.maximum(_change(row), _change(column))
-    share = (apart.clamp_(1, _COARSE).log2_() / np.log2(_COARSE)).clamp_(0, 1)
-    coarse = F.avg_pool2d(fields[None], _COARSE)[0]
-    centre = (_COARSE - 1) / 2
-    smooth = sample(coarse, (row - centre) / _COARSE, (column - centre) / _COARSE)
-    return torch.lerp(sample(fields, row, column), smooth, share)
+    """Fields at the origins; where neighbouring pixels come from far apart, from the fields at a quarter or a
+    sixteenth of their resolution, so that what is too fine to be seen fades instead of breaking into dots."""
+    level = torch.maximum(_change(row), _change(column)).clamp_(min=1).log2_() / 2
+    out = sample(fields, row, column)
+    for i in (1, 2):
+        fields = F.avg_pool2d(fields[None], 4)[0]
+        size = 4**i
+        coarse = sample(fields, (row - (size - 1) / 2) / size, (column - (size - 1) / 2) / size)
+        out.lerp_(coarse, (level - (i - 1)).clamp(0, 1))
+    return out
 
 
 def _change(x: Tensor) -> Tensor:
@@ -320,8 +322,8 @@ def _change(x: Tensor) -> Tensor:
 # and the jets' shear meanwhile (degrees at 100 m/s)
 EDDIES = (
     (10.0, 4.0, 1.7, 1.7, 8, 9.0),
-    (4.0, 1.6, 1.4, 0.9, 8, 5.0),
-    (1.6, 0.7, 1.2, 0.30, 5, 3.0),
+    (4.0, 1.6, 1.4, 0.75, 7, 5.0),
+    (1.6, 0.7, 1.2, 0.24, 4, 3.0),
 )
 # slope of power, outer scale (degrees), stretch in longitude
 TRACERS = ((-3.3, 6.0, 3.5), (-3.5, 8.0, 3.5), (-4.2, 3.0, 1.5))

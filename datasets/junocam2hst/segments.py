@@ -1,0 +1,174 @@
+"""Cutting segments from a map: the ellipsoid's equal-area projection, sampled bilinearly, many at a time.
+
+All centres of one latitude share one grid but for a shift in longitude, so the projection is worked out once a
+latitude (in float64) and a segment costs little more than its interpolation. Where the map is finer than the
+segment's pixels it is blurred first, along each row and column by as much as the pixels there need.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pansharp_bench.datasets.junocam2hst.geometry import (
+    EQUATORIAL_KM,
+    SEGMENT_KM,
+    laea_inverse,
+    to_planetocentric,
+)
+from pansharp_bench.datasets.junocam2hst.maps import GlobalMap
+
+BLANK_LIMIT = 5
+_SPREAD = 0.35  # of a Gaussian, in new pixels: leaves 9 % at the sampling frequency, where aliasing is worst
+_LEAST = 0.1  # in old pixels: a narrower blur does nothing
+_COARSE = 8  # every so many pixels are looked at before a segment is cut
+
+
+def pixel_grid(pixels: int, size_km: float = SEGMENT_KM) -> tuple[Tensor, Tensor]:
+    """Kilometres (x east, y north) of the pixel centres of a segment, each (pixels, pixels) float64."""
+    step = size_km / pixels
+    line = (torch.arange(pixels, dtype=torch.float64) + 0.5) * step - size_km / 2
+    y, x = torch.meshgrid(-line, line, indexing="ij")
+    return x, y
+
+
+class Cutter:
+    """Cuts segments of ``pixels`` x ``pixels`` spanning ``size_km`` from a map, on the map's device.
+
+    >>> from pansharp_bench.datasets.junocam2hst.maps import GlobalMap
+    >>> cut = Cutter(GlobalMap(torch.full((3, 90, 180), 0.5)), pixels=32)
+    >>> segments, kept = cut([0.0, -22.0], [359.0, 180.0])
+    >>> segments.shape, kept.tolist()
+    (torch.Size([2, 3, 32, 32]), [0, 1])
+    """
+
+    def __init__(self, source: GlobalMap, pixels: int = 256, size_km: float = SEGMENT_KM) -> None:
+        self.map = antialiased(source, size_km / pixels)
+        self.pixels = pixels
+        values = self.map.values
+        self._padded = torch.cat([values[..., -1:], values, values[..., :1]], -1)[None]
+        self._x, self._y = pixel_grid(pixels, size_km)
+        self._grids: dict[float, tuple[Tensor, Tensor]] = {}
+
+    def __call__(
+        self,
+        latitude: Tensor | np.ndarray | list[float],
+        longitude: Tensor | np.ndarray | list[float],
+        blank_limit: int = BLANK_LIMIT,
+    ) -> tuple[Tensor, Tensor]:
+        """Segments about these centres (planetographic and west degrees, each (n,)).
+
+        Returns:
+            images: (k, C, pixels, pixels), without those that have more than ``blank_limit`` blank pixels in
+                the first channel; the blank ones of the others are 0.
+            kept: (k,) which of the n centres they are.
+        """
+        lat = np.atleast_1d(np.asarray(latitude, dtype=np.float64))
+        lon = np.atleast_1d(np.asarray(longitude, dtype=np.float64))
+        if lat.shape != lon.shape:
+            raise ValueError(f"{lat.shape} latitudes and {lon.shape} longitudes")
+        images, kept = [], []
+        for value in np.unique(lat):
+            (index,) = np.nonzero(lat == value)
+            index = index[self._seen(value, lon[index], blank_limit)]
+            segments = self._sample(value, lon[index], slice(None, None))
+            blank = segments[:, 0].isnan().flatten(1).sum(1).cpu() > blank_limit
+            images.append(segments if not blank.any() else segments[~blank.to(segments.device)])
+            kept.append(torch.from_numpy(index)[~blank])
+        if not images:
+            shape = (0, self.map.values.shape[0], self.pixels, self.pixels)
+            return self.map.values.new_empty(shape), torch.empty(0, dtype=torch.int64)
+        index = torch.cat(kept)
+        segments = torch.cat(images) if len(images) > 1 else images[0]
+        if len(images) > 1:
+            order = index.argsort()
+            segments, index = segments[order.to(segments.device)], index[order]
+        return segments.nan_to_num_(0.0), index
+
+    def _seen(self, latitude: float, west: np.ndarray, limit: int) -> np.ndarray:
+        """Which centres need a closer look: few enough blanks among every 8th pixel each way."""
+        coarse = self._sample(latitude, west, slice(None, None, _COARSE), channels=1)
+        return (coarse[:, 0].isnan().flatten(1).sum(1) <= limit).cpu().numpy()
+
+    def _sample(self, latitude: float, west: np.ndarray, part: slice, channels: int | None = None) -> Tensor:
+        """(n, C, h, w), NaN where a neighbour is blank."""
+        vertical, shift = (g[part, part] for g in self._grid(latitude))
+        values = self._padded[:, :channels]
+        n, width = len(west), self.map.values.shape[2]
+        centre = self.map.column(torch.from_numpy(west)).to(shift)  # each centre's own column
+        grid = torch.empty(n, *shift.shape, 2, device=shift.device)
+        torch.remainder(centre[:, None, None] + (0.5 + shift), width, out=grid[..., 0])
+        grid[..., 0].mul_(2 / (width + 2)).sub_(1 - 2 / (width + 2))
+        grid[..., 1] = vertical
+        return F.grid_sample(
+            values.expand(n, -1, -1, -1), grid, mode="bilinear", padding_mode="border", align_corners=False
+        )
+
+    def _grid(self, latitude: float) -> tuple[Tensor, Tensor]:
+        """Vertical coordinate (-1..1) and columns to the east of the centre of a segment's pixels."""
+        if latitude not in self._grids:
+            lat, east = laea_inverse(self._x, self._y, torch.tensor(latitude, dtype=torch.float64))
+            height = self.map.values.shape[1]
+            vertical = (2 * self.map.row(lat) + 1) / height - 1
+            shift = east / self.map.degrees_per_pixel
+            device = self.map.values.device
+            if len(self._grids) >= 4:
+                self._grids.clear()
+            self._grids[latitude] = vertical.float().to(device), shift.float().to(device)
+        return self._grids[latitude]
+
+
+def antialiased(source: GlobalMap, km_per_pixel: float) -> GlobalMap:
+    """The map, blurred as far as pixels of this size need: a Gaussian of 0.35 sqrt(new^2 - old^2) km each way.
+
+    Blank pixels stay blank and lend nothing to their neighbours.
+    """
+    degree = math.radians(source.degrees_per_pixel)
+    along = EQUATORIAL_KM * degree  # north to south; a meridian's degrees differ by a few per cent only
+    latitudes = torch.deg2rad(to_planetocentric(source.latitudes()))
+    across = (along * torch.cos(latitudes)).clamp_min(along / 100)
+    sigma_y = _SPREAD * math.sqrt(max(km_per_pixel**2 - along**2, 0)) / along
+    sigma_x = _SPREAD * (km_per_pixel**2 - across**2).clamp_min(0).sqrt() / across
+    inner = latitudes.abs() < math.radians(85)
+    if sigma_y < _LEAST and sigma_x[inner].max() < _LEAST:
+        return source
+    known = source.values.isfinite()
+    total = torch.where(known, source.values, 0)
+    partial = not bool(known.all())
+    share = known[:1].float() if partial else torch.ones(1, 1, 1, device=total.device)
+    if partial and not bool((known == known[:1]).all()):
+        share = known.float()
+    sigma_x = torch.where(inner, sigma_x, sigma_x[inner].max()).float().to(total.device)
+    total = _blur_rows(_blur_columns(total, sigma_y), sigma_x)
+    if partial:
+        share = _blur_rows(_blur_columns(share, sigma_y), sigma_x)
+    return replace(source, values=torch.where(known, total / share, torch.nan))
+
+
+def _blur_columns(values: Tensor, sigma: float) -> Tensor:
+    if sigma < _LEAST:
+        return values
+    reach = math.ceil(4 * sigma)
+    taps = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(-reach, reach + 1)]
+    padded = F.pad(values[None], (0, 0, reach, reach), mode="replicate")[0]
+    out = torch.zeros_like(values)
+    for k, tap in enumerate(taps):  # a tall, narrow convolution is several times slower
+        out.add_(padded[:, k : k + values.shape[1]], alpha=tap / sum(taps))
+    return out
+
+
+def _blur_rows(values: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian along each row, which closes on itself; ``sigma`` (H,) pixels. In blocks, to bound memory."""
+    width = values.shape[2]
+    frequency = torch.fft.rfftfreq(width, device=values.device)
+    out = torch.empty_like(values)
+    for start in range(0, values.shape[1], 256):
+        rows = slice(start, start + 256)
+        gain = torch.exp(-0.5 * (2 * math.pi * sigma[rows, None] * frequency) ** 2)
+        out[:, rows] = torch.fft.irfft(torch.fft.rfft(values[:, rows]) * gain, n=width)
+    return out

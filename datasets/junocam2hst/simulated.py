@@ -1,0 +1,401 @@
+"""``junocam2hst-sim``: a simulated Jupiter seen by a fine, uncalibrated JunoCam and a coarse, calibrated Hubble.
+
+Every perijove and every Hubble rotation has its own weather (:mod:`planet`), so nothing is paired; the climate is
+the same. Segments are those of the real track (zones, HEALPix centres, Lambert projection, 16,000 km). The test
+perijove also keeps its ``truth``: the I/F Hubble's bands would show at JunoCam's resolution.
+
+JunoCam: its own bands and their leaks, limb darkening, noise and square-root companding to 8 bits; then what is done
+to make a mosaic: imperfect limb correction, exposures and framelets that do not quite match, flattening by a
+low pass of luminance, white balance, contrast, a tone curve, 8 bits. Hubble: I/F, blurred 2.5 times as much, a
+little noise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from pansharp_bench.datasets._files import cache_dir
+from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, ZONES, laea_inverse
+from pansharp_bench.datasets.junocam2hst.planet import Grid, Response, reflect, sample, weather
+from pansharp_bench.datasets.junocam2hst.store import Writer
+from pansharp_bench.errors import BenchError
+from pansharp_bench.scene import SplitName, as_sensor
+
+VERSION = 1  # counts every change that alters pixels
+NAME = "junocam2hst-sim"
+BLUR = 0.5  # pixels: spread of JunoCam's Gaussian point spread, a gain of 0.29 at the Nyquist frequency
+COARSER = 2.5  # Hubble's blur is this much wider, so it has that gain at a frequency this much lower
+NSIDE = 16
+MARGIN = 6  # pixels cut around a segment and lost again to the blur
+
+HUBBLE = Response(white=(1.0, 0.95, 0.82), colour=(0.10, 0.42, 0.85), clear=(0.35, 0.22, 0.08))
+JUNOCAM = Response(white=(1.0, 0.98, 0.92), colour=(0.08, 0.33, 0.68), clear=(0.60, 0.36, 0.10))
+LEAKS = ((0.93, 0.06, 0.01), (0.05, 0.89, 0.06), (0.01, 0.11, 0.88))  # of JunoCam's filters
+HUBBLE_NOISE = 0.004  # I/F, before the blur
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much to make: pixels of a segment, degrees of a map pixel, training perijoves, segments of each split."""
+
+    pixels: int
+    step: float
+    perijoves: int
+    train: int
+    target: int
+    test: int
+
+    def samples(self) -> dict[SplitName, int]:
+        return {"train": self.train, "target": self.target, "test": self.test}
+
+
+SIZES = {
+    "default": Size(64, 0.125, 6, 960, 960, 240),
+    "tiny": Size(32, 0.4, 1, 48, 48, 24),
+    "full": Size(256, 0.04, 6, 4800, 2968, 600),
+}
+TRAIN_PERIJOVES, TEST_PERIJOVE, CYCLE = (16, 17, 19, 20, 21, 22), 18, 26
+
+
+@dataclass(frozen=True)
+class Map:
+    """One map to make and what is cut from it."""
+
+    split: SplitName
+    index: int  # perijove, or rotation
+    count: int
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Segments of a map: images (n, 3, H, W), where they lie, and for the test the truth."""
+
+    images: Tensor
+    zone: np.ndarray
+    latitude: np.ndarray
+    longitude: np.ndarray
+    truth: Tensor | None = None
+
+
+def place(seed: int, size: str) -> Path:
+    """The folder of a simulation's file."""
+    return cache_dir() / "sim" / f"junocam2hst-v{VERSION}-s{seed}-{size}"
+
+
+def about(seed: int, size: str) -> dict:
+    """The identity of a simulation: files of equal identity hold the same segments."""
+    return {"simulator_version": VERSION, "seed": seed, "size": size, **asdict(SIZES[size])}
+
+
+def ready(seed: int, size: str) -> Path:
+    """The simulation's file; makes it if it is not in the cache.
+
+    Its folder appears whole or not at all; of several processes that want it, one makes it and the others wait.
+    Raises BenchError when the cache cannot be written.
+    """
+    folder = place(seed, size)
+    file = folder / "junocam2hst.h5"
+    if folder.is_dir():
+        return file
+    base = folder.parent
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        with locked(base / f"{folder.name}.lock"):
+            if not folder.is_dir():
+                for left in base.glob(f"{folder.name}.part-*"):
+                    shutil.rmtree(left, ignore_errors=True)
+                part = base / f"{folder.name}.part-{os.getpid()}"
+                try:
+                    make(part / file.name, seed, size)
+                    os.replace(part, folder)
+                finally:
+                    shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise BenchError(
+            f"simulated segments cannot be written to {base} ({error.strerror or error}); "
+            "name another folder with PANSHARP_CACHE"
+        ) from error
+    return file
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One maker at a time; where the platform has no file locks, makers race and the first one wins."""
+    with open(path, "w") as file:
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def maps(size: Size) -> list[Map]:
+    """All maps of a simulation, the largest first."""
+    target = [Map("target", rotation, size.target // 2) for rotation in (0, 1)]
+    train = [Map("train", pj, size.train // size.perijoves) for pj in TRAIN_PERIJOVES[: size.perijoves]]
+    return [*target, *train, Map("test", TEST_PERIJOVE, size.test)]
+
+
+def make(path: Path, seed: int, size: str) -> None:
+    """Write a simulation to a file. Several maps are made at a time, each by one thread: what comes out does not
+    depend on how many."""
+    chosen = SIZES[size]
+    todo = maps(chosen)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    writer = Writer(
+        path, as_sensor("junocam2hst").bands, tuple(ZONES), SEGMENT_KM / chosen.pixels, SEGMENT_KM,
+        about(seed, size),
+    )  # fmt: skip
+    shown = sys.stderr.isatty()
+    if not shown:
+        print(f"simulating {len(todo)} maps of {NAME} (once; kept in {cache_dir() / 'sim'})", file=sys.stderr)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with (
+            ThreadPoolExecutor(max(1, min(cores, len(todo), 4))) as pool,
+            tqdm(total=len(todo), unit="map", desc=f"simulating {NAME} (once)", leave=False, disable=not shown) as bar,
+        ):  # fmt: skip
+            jobs: list[Future[Segments]] = [pool.submit(segments, m, chosen, seed) for m in todo]
+            try:
+                for m, job in zip(todo, jobs, strict=True):
+                    got = job.result()
+                    which = (
+                        {"cycle": CYCLE, "rotation": m.index}
+                        if m.split == "target"
+                        else {"perijove": m.index}
+                    )
+                    writer.append(
+                        m.split, got.images, got.zone, got.latitude, got.longitude, truth=got.truth, **which
+                    )  # fmt: skip
+                    bar.update()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    finally:
+        torch.set_num_threads(threads)
+    writer.close()
+
+
+def segments(m: Map, size: Size, seed: int) -> Segments:
+    """One map's weather, seen by its camera and cut."""
+    rng = np.random.default_rng([seed, ("train", "target", "test").index(m.split), m.index])
+    if m.split == "target":
+        grid = Grid(west=rng.uniform(0, 360), width=360.0, step=size.step)
+        spot = (grid.west - rng.uniform(0, 360)) % 360
+        truth = reflect(weather(rng, grid, spot), HUBBLE)
+        picked = choose(rng, m.count, None, grid, size)
+        noisy = truth + HUBBLE_NOISE * torch.from_numpy(rng.standard_normal(truth.shape, dtype=np.float32))
+        return replace(picked, images=_cut(noisy, grid, picked, size, COARSER * BLUR))
+    grid = Grid(west=rng.uniform(0, 360), width=120.0, step=size.step)
+    pass_ = Pass.draw(rng, grid)
+    spot = (grid.west - 60 + rng.uniform(-14, 14)) % 360
+    air = weather(rng, grid, spot)
+    picked = choose(rng, m.count, pass_, grid, size)
+    mosaic = junocam(rng, air, grid, pass_)
+    images = _cut(mosaic, grid, picked, size, BLUR)
+    if m.split == "train":
+        return replace(picked, images=images)
+    return replace(picked, images=images, truth=_cut(reflect(air, HUBBLE), grid, picked, size, BLUR))
+
+
+# -- where ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A perijove pass over the middle of a grid: ``drift`` and ``bend`` place its ground track (degrees east of the
+    grid's middle at ``latitude``), ``narrow`` is its half width at the equator, where Juno is nearest, ``wide``
+    near the poles."""
+
+    drift: float
+    bend: float
+    narrow: float
+    wide: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, grid: Grid) -> Pass:
+        return cls(rng.uniform(-6, 6), rng.uniform(-8, 8), rng.uniform(21, 26), rng.uniform(42, 48))
+
+    def track(self, latitude):
+        return self.drift + self.bend * np.sin(np.radians(2 * latitude))
+
+    def half_width(self, latitude):
+        return self.narrow + (self.wide - self.narrow) * np.sin(np.radians(np.abs(latitude) * 1.5)) ** 2
+
+
+def healpix_rings(nside: int) -> tuple[np.ndarray, np.ndarray]:
+    """(12 nside²,) latitude and east longitude (degrees) of HEALPix pixel centres in ring order (Gorski et al., 2005,
+    equations 2 to 9)."""
+    latitude, longitude = [], []
+    for i in range(1, 4 * nside):
+        from_pole = min(i, 4 * nside - i)
+        if from_pole < nside:
+            n, z, shift = 4 * from_pole, 1 - from_pole**2 / (3 * nside**2), 0.5
+        else:
+            n, z, shift = 4 * nside, 4 / 3 - 2 * from_pole / (3 * nside), 0.5 * ((i - nside + 1) % 2)
+        latitude.append(np.full(n, np.degrees(np.arcsin(z)) * (1 if i <= 2 * nside else -1)))
+        longitude.append((np.arange(n) + shift) * 360 / n)
+    return np.concatenate(latitude), np.concatenate(longitude)
+
+
+def choose(rng: np.random.Generator, count: int, seen: Pass | None, grid: Grid, size: Size) -> Segments:
+    """Centres of segments that are wholly seen: each zone has its share, and at least two where there are two."""
+    lat, east = healpix_rings(NSIDE)
+    lat, west = lat.round(9), -east % 360
+    inside = [np.nonzero((lat > south) & (lat <= north))[0] for south, north in ZONES.values()]
+    share = np.array([len(i) for i in inside], float)
+    wanted = np.maximum(2, _rounded(share / share.sum() * count))
+    zone, index = [], []
+    for z, (candidates, n) in enumerate(zip(inside, wanted, strict=True)):
+        if seen:
+            candidates = candidates[_covered(seen, grid, lat[candidates], west[candidates])]
+        picked = np.sort(rng.permutation(candidates)[:n])
+        index.append(picked)
+        zone.append(np.full(len(picked), z))
+    at = np.concatenate(index)
+    return Segments(torch.empty(0), np.concatenate(zone), lat[at], west[at])
+
+
+def _rounded(x: np.ndarray) -> np.ndarray:
+    """Whole numbers with the same sum: the largest remainders are rounded up."""
+    low = np.floor(x).astype(int)
+    up = np.argsort(low - x, kind="stable")[: round(x.sum()) - low.sum()]
+    low[up] += 1
+    return low
+
+
+def _covered(seen: Pass, grid: Grid, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
+    """Whether the whole edge of each segment lies within the swath."""
+    t = torch.linspace(-1, 1, 9, dtype=torch.float64) * (SEGMENT_KM / 2)
+    side = torch.full_like(t, SEGMENT_KM / 2)
+    x, y = torch.cat([t, t, side, -side]), torch.cat([side, -side, t, t])
+    lat, east = laea_inverse(x, y, torch.from_numpy(latitude)[:, None])
+    offset = (grid.west - longitude) % 360 - 60  # degrees east of the grid's middle
+    offset = (offset[:, None] + east.numpy() + 180) % 360 - 180
+    return (np.abs(offset - seen.track(lat.numpy())) < seen.half_width(lat.numpy())).all(1)
+
+
+def _cut(image: Tensor, grid: Grid, where: Segments, size: Size, blur: float) -> Tensor:
+    """(n, 3, P, P) segments of a map, blurred by a Gaussian of ``blur`` pixels."""
+    wide = size.pixels + 2 * MARGIN
+    km = SEGMENT_KM / size.pixels
+    at = (torch.arange(wide, dtype=torch.float64) - (wide - 1) / 2) * km
+    y, x = torch.meshgrid(-at, at, indexing="ij")
+    kernel = torch.exp(-0.5 * (torch.arange(-MARGIN, MARGIN + 1) / blur) ** 2)
+    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
+    out = torch.empty(len(where.zone), 3, size.pixels, size.pixels)
+    # segments of one latitude have the same shape on the map, moved in longitude
+    for latitude in np.unique(where.latitude):
+        lat, east = laea_inverse(x, y, torch.tensor(latitude))
+        row, column = grid.pixel(lat.numpy(), grid.west - east.numpy())
+        row, east_px = torch.from_numpy(row).float(), (torch.from_numpy(column) * grid.step + 180) % 360 - 180
+        for i in np.nonzero(where.latitude == latitude)[0]:
+            start = (grid.west - where.longitude[i]) % 360
+            cut = sample(image, row, ((start + east_px) / grid.step).float(), "bicubic")[:, None]
+            out[i] = F.conv2d(F.conv2d(cut, kernel), kernel.transpose(2, 3))[:, 0]
+    return out
+
+
+# -- JunoCam -------------------------------------------------------------------------------------------------
+
+_STEPS = (
+    (23, 1),
+    (20, 2),
+    (46, 4),
+    (95, 8),
+    (25, 16),
+    (46, 32),
+)  # codes and what each adds: square-root coding
+DECOMPAND = np.concatenate([[0], np.cumsum(np.repeat(*np.array(_STEPS).T[::-1]))]).astype(np.float32)
+
+
+def junocam(rng: np.random.Generator, air: Tensor, grid: Grid, seen: Pass) -> Tensor:
+    """(3, H, W) a perijove's mosaic, 0..1 in steps of 1/255, of air (3, H, W)."""
+    h, w = grid.shape
+    leaks = torch.tensor(LEAKS)
+    light = torch.einsum("ij,jhw->ihw", leaks, reflect(air, JUNOCAM))
+    lat = torch.from_numpy(grid.latitude.astype(np.float32))[:, None]
+    east = ((torch.arange(w) + 0.5) * grid.step - 60)[None]
+
+    # raw: low sun towards the poles and one side of the swath; noise; companding
+    noon = rng.uniform(-40, 40)
+    cosine = (torch.cos(torch.deg2rad(lat)) * torch.cos(torch.deg2rad((east - noon) * 0.75))).clamp(0.12)
+    exposure = DECOMPAND[-1] * 0.62
+    dn = exposure * light * cosine**0.95
+    dn = dn + (0.03 * dn + 3.0).sqrt() * torch.from_numpy(rng.standard_normal(dn.shape, dtype=np.float32))
+    table = torch.from_numpy(DECOMPAND)
+    dn = table[torch.bucketize(dn, (table[1:] + table[:-1]) / 2)]
+
+    # mosaic
+    value = dn / exposure / cosine ** rng.uniform(0.88, 0.97)
+    value = value * _exposures(rng, lat, east) * _framelets(rng, lat, east)
+    low = _low_pass(value.mean(0), 9.0 / grid.step)
+    value = value / (low / low.mean()) ** 0.6
+    gain, offset = (_spread(rng, v, 0.02) for v in (GAIN, OFFSET))
+    value = (value * gain + offset).clamp(0, 1)
+    value = value + TONE * value * (1 - value) * (2 * value - 1)
+    return (value.clamp(0, 1) * 255).round() / 255
+
+
+GAIN, OFFSET = (1.55, 1.75, 2.05), (-0.45, -0.37, -0.22)
+TONE = 0.35
+
+
+def _spread(rng: np.random.Generator, values: tuple[float, ...], spread: float) -> Tensor:
+    varied = np.array(values) * (1 + rng.normal(0, spread, len(values)))
+    return torch.tensor(varied, dtype=torch.float32)[:, None, None]
+
+
+def _exposures(rng: np.random.Generator, lat: Tensor, east: Tensor) -> Tensor:
+    """The gain of the exposure each place was taken from: some twelve of them from north to south, colours and
+    brightness a little apart, joined within half a degree."""
+    edges = 80 - np.cumsum(rng.uniform(9, 18, 16))
+    bend = torch.from_numpy(rng.uniform(-0.004, 0.004, 16).astype(np.float32))
+    gain = torch.from_numpy(
+        (1 + rng.normal(0, 0.008, (16, 3)) + rng.normal(0, 0.02, (16, 1))).astype(np.float32)
+    )
+    out = gain[0][:, None, None].expand(3, *torch.broadcast_shapes(lat.shape, east.shape)).clone()
+    for i in range(15):
+        beyond = torch.sigmoid((float(edges[i]) + bend[i] * east**2 - lat) / 0.25)
+        out += beyond * (gain[i + 1] - gain[i])[:, None, None]
+    return out
+
+
+def _framelets(rng: np.random.Generator, lat: Tensor, east: Tensor) -> Tensor:
+    """What is left of the framelets: strips across the swath whose gains differ, darker at their edges."""
+    height, tilt = rng.uniform(2.2, 3.2), rng.uniform(-0.12, 0.12)
+    across = (lat + tilt * east + 200) / height
+    number = across.floor()
+    gain = torch.from_numpy(rng.normal(0, 0.006, (3, 256)).astype(np.float32))
+    edge = ((across - number - 0.5).abs() * 2) ** 8
+    return 1 + gain[:, number.long()] - 0.02 * edge
+
+
+def _low_pass(image: Tensor, sigma: float) -> Tensor:
+    """(H, W) Gaussian low pass, by way of a coarser grid; longitudes wrap."""
+    coarse = 16
+    small = F.avg_pool2d(image[None, None], coarse)
+    s = sigma / coarse
+    reach = int(3 * s) + 1
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / s) ** 2)
+    kernel = (kernel / kernel.sum())[None, None, None]
+    wraps = (small.shape[-1] + reach - 1) // small.shape[-1]
+    small = F.pad(small.repeat(1, 1, 1, 2 * wraps + 1), (0, 0, reach, reach), mode="replicate")
+    start = wraps * (image.shape[-1] // coarse) - reach
+    small = small[..., start : start + image.shape[-1] // coarse + 2 * reach]
+    small = F.conv2d(F.conv2d(small, kernel), kernel.transpose(2, 3))
+    return F.interpolate(small, image.shape, mode="bilinear", align_corners=False)[0, 0]
