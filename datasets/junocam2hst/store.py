@@ -179,6 +179,14 @@ class Writer:
         except OSError as error:
             raise BenchError(f"{file} cannot be written: {error.strerror or error}") from error
 
+    def zone_counts(self, split: SplitName) -> np.ndarray:
+        """(zones,) how many segments of each zone are stored so far."""
+        counts = np.zeros(len(self.header["zones"]), np.int64)
+        for path in self.parts.glob(f"{split}-*.npz"):
+            with np.load(path) as piece:
+                counts += np.bincount(piece["zone"], minlength=len(counts))
+        return counts
+
     def close(self) -> Path:
         """Put the pieces together, move the file into place and remove them."""
         temporary = self.parts / "whole.tmp"
