@@ -32,7 +32,8 @@ from pansharp_bench.errors import BenchError, DataError
 Latitude = Literal["planetocentric", "planetographic"]
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 RGB_FILTERS = ("F631N", "F502N", "F395N")  # red, green, blue
-BLANK = 1e-10  # a pixel that is this dark in every channel was never seen
+BLANK = 1e-10  # an I/F this dark in every channel was never seen
+BLACK = 0.01  # a picture's pixel this dark was never seen: where PJ17's mosaic is empty it holds 1 of 255
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def read_picture(
 ) -> GlobalMap:
     """A colour mosaic (PNG, JPEG, TIFF) as a map of red, green and blue, 0..1.
 
-    Pixels that are transparent, or black in every channel, are blank. A TIFF of floating point is taken as it
+    Pixels that are transparent, or black (below 0.01) in every channel, are blank. A TIFF of floating point is taken as it
     is, one of integers and every other picture is divided by its largest code. ``east_right`` and ``north_up``
     say how the picture lies; the map always has north up and east to the right.
 
@@ -118,7 +119,7 @@ def read_picture(
     if colours not in (3, 4):
         raise DataError(f"{path}: found {colours} channel(s); expected red, green and blue (and alpha)")
     values = array[:3]
-    blank = ~(values.abs() > BLANK).any(0)
+    blank = ~(values > BLACK).any(0)
     if colours == 4:
         blank |= ~(array[3] > 0)
     values = torch.where(blank, torch.nan, values)
