@@ -27,13 +27,14 @@ def power_spectrum(images: Tensor, spacing: float = 1.0) -> PowerSpectrum:
     y = w (x - Σwx / Σw), without which the edges of an image, which do not meet, would show as detail. With Y
     its discrete Fourier transform, ``P = spacing² · HW |Y|² / Σ|Y|²``: the density whose integral over all
     frequencies is 1. So a change of gain or offset changes nothing, every image counts alike, and white noise
-    has P = spacing² everywhere. P is averaged over rings of width 1 / (L · spacing), L = min(H, W), about
+    has P = spacing². P is averaged over rings of width 1 / (L · spacing), L = min(H, W), about
     frequencies of k / (L · spacing), k = 1 … L // 2; what lies beyond fs / 2 in the corners of the frequency
-    plane is left out. An image without variation has no power.
+    plane is left out. The first ring, one wave per image, loses some of its power with the mean. An image
+    without variation has no power.
 
     Args:
         images: (N, C, H, W), sides of at least 4.
-        spacing: distance of two pixels; 1 gives cycles per pixel, 62.5 cycles per km for pixels of 62.5 km.
+        spacing: distance of two pixels: 1 for cycles per pixel; 62.5, where that is in km, for cycles per km.
 
     Returns:
         ``frequency`` (K,), up to fs / 2 = 1 / (2 · spacing), and ``power`` (K,), in spacing²; float64. NaN
@@ -121,6 +122,8 @@ def _spectra(images: Tensor) -> Tensor:
         raise ValueError(f"images must be (N, C, H, W) with sides of at least 4; found {tuple(images.shape)}")
     height, width = images.shape[-2:]
     side, device = min(height, width), images.device
+    if not images.numel():  # which the transform refuses
+        return images.new_zeros(*images.shape[:2], side // 2, dtype=torch.float64)
     rows, columns = (torch.hann_window(n, dtype=torch.float64, device=device) for n in (height, width))
     window = rows[:, None] * columns
 

@@ -60,8 +60,8 @@ def read_spectrum(path: str | Path, column: int | None = None) -> Spectrum:
     """
     path = Path(path)
     try:
-        lines = [line.replace(",", " ") for line in path.read_text().splitlines()]
-        table = np.loadtxt(lines, comments="#", ndmin=2)
+        lines = (line.partition("#")[0].replace(",", " ") for line in path.read_text().splitlines())
+        table = np.array([[float(v) for v in line.split()] for line in lines if line.strip()], ndmin=2)
     except OSError as error:
         raise DataError(f"spectrum {path}: {error.strerror or error}") from None
     except ValueError as error:  # undecodable text among them
