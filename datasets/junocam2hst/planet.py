@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_AT_ONCE = 1 << 15  # points followed back together: few enough to stay in a processor's cache
 TOP = 80.0  # degrees of latitude the map reaches to, north and south
 _COARSE = 16  # the grid's size is a multiple of the pixels to one of the coarsest level (_sample_squeezed)
 
@@ -127,15 +128,19 @@ def _mercator(latitude):
     return np.arctanh(np.sin(np.radians(latitude)))
 
 
-def sample(image: Tensor, row: Tensor, column: Tensor, mode: str = "bilinear") -> Tensor:
-    """(C, …) values of an image (C, H, W) at places; columns wrap, rows end."""
-    h, w = image.shape[1:]
-    wrapped = F.pad(image[None], (2, 3, 0, 0), mode="circular")
-    x = (torch.remainder(column, w) + 2) * (2 / (w + 4)) - 1
+def wrap(image: Tensor) -> Tensor:
+    """An image (C, H, W) with the columns beyond its seam added on both sides, for :func:`sample`."""
+    return F.pad(image[None], (2, 3, 0, 0), mode="circular")
+
+
+def sample(wrapped: Tensor, row: Tensor, column: Tensor, mode: str = "bilinear") -> Tensor:
+    """(C, …) values of a wrapped image at places given in the image's rows and columns; columns wrap, rows end."""
+    h, w = wrapped.shape[2:]
+    x = (torch.remainder(column, w - 5) + 2) * (2 / (w - 1)) - 1
     y = row * (2 / (h - 1)) - 1
-    at = torch.stack([x, y], -1).to(image.dtype)
-    out = F.grid_sample(wrapped, at.reshape(1, 1, -1, 2), mode, "border", True)
-    return out.reshape(len(image), *row.shape)
+    at = torch.stack([x, y], -1).reshape(1, 1, -1, 2)
+    out = F.grid_sample(wrapped, at, mode, padding_mode="border", align_corners=True)
+    return out.reshape(-1, *row.shape)
 
 
 class _Noise:
@@ -265,10 +270,12 @@ def weather(rng: np.random.Generator, grid: Grid, spot: float | None = None) -> 
         speed = torch.stack([v_row, v_column])
         speed *= reach / grid.step / steps / speed.square().mean().sqrt()
         speed[1] += shear / grid.step / steps * jets[0] / 100
-        for _ in range(steps):
-            d_row, d_column = sample(speed, row, column)
-            row -= d_row
-            column -= d_column
+        speed = wrap(speed)
+        for r, c in zip(row.view(-1).split(_AT_ONCE), column.view(-1).split(_AT_ONCE), strict=True):
+            for _ in range(steps):
+                d_row, d_column = sample(speed, r, c)
+                r -= d_row
+                c -= d_column
         row.clamp_(0, h - 1)
 
     # what the parcel is made of: its band's air, and noise
@@ -277,7 +284,7 @@ def weather(rng: np.random.Generator, grid: Grid, spot: float | None = None) -> 
         noise.power_law(-4.5, 16.0, 2.5),
     ])  # fmt: skip
     bright, tint, ridge, patch = _sample_squeezed(fields, row, column)
-    origin = sample(profile.expand(-1, -1, 4).contiguous(), row, torch.zeros_like(row))
+    origin = sample(wrap(profile.expand(-1, -1, 4)), row, torch.zeros_like(row))
     cloud, colour, clear, _, detail, share = origin
     # where the flow has squeezed a thread below a pixel, it is drawn a pixel wide and fainter
     width = 0.16 + 0.9 * _change(ridge)
@@ -302,11 +309,12 @@ def _sample_squeezed(fields: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """Fields at the origins; where neighbouring pixels come from far apart, from the fields at a quarter or a
     sixteenth of their resolution, so that what is too fine to be seen fades instead of breaking into dots."""
     level = torch.maximum(_change(row), _change(column)).clamp_(min=1).log2_() / 2
-    out = sample(fields, row, column)
+    out = sample(wrap(fields), row, column)
     for i in (1, 2):
         fields = F.avg_pool2d(fields[None], 4)[0]
         size = 4**i
-        coarse = sample(fields, (row - (size - 1) / 2) / size, (column - (size - 1) / 2) / size)
+        centre = (size - 1) / 2
+        coarse = sample(wrap(fields), (row - centre) / size, (column - centre) / size)
         out.lerp_(coarse, (level - (i - 1)).clamp(0, 1))
     return out
 
@@ -326,7 +334,7 @@ EDDIES = (
     (1.6, 0.7, 1.2, 0.24, 4, 3.0),
 )
 # slope of power, outer scale (degrees), stretch in longitude
-TRACERS = ((-3.3, 6.0, 3.5), (-3.5, 8.0, 3.5), (-4.2, 3.0, 1.5))
+TRACERS = ((-2.8, 6.0, 3.5), (-3.1, 8.0, 3.5), (-3.9, 3.0, 1.5))
 
 
 def _window(grid: Grid, v: Vortex, reach: float) -> tuple[slice, Tensor, Tensor, Tensor]:

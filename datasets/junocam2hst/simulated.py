@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from pansharp_bench.datasets._files import cache_dir
 from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, ZONES, laea_inverse
-from pansharp_bench.datasets.junocam2hst.planet import Grid, Response, reflect, sample, weather
+from pansharp_bench.datasets.junocam2hst.planet import Grid, Response, reflect, sample, weather, wrap
 from pansharp_bench.datasets.junocam2hst.store import Writer
 from pansharp_bench.errors import BenchError
 from pansharp_bench.scene import SplitName, as_sensor
@@ -42,7 +42,7 @@ NSIDE = 16
 MARGIN = 6  # pixels cut around a segment and lost again to the blur
 
 HUBBLE = Response(white=(1.0, 0.95, 0.82), colour=(0.10, 0.42, 0.85), clear=(0.35, 0.22, 0.08))
-JUNOCAM = Response(white=(1.0, 0.98, 0.92), colour=(0.08, 0.33, 0.68), clear=(0.60, 0.36, 0.10))
+JUNOCAM = Response(white=(1.0, 0.98, 0.92), colour=(0.05, 0.40, 0.66), clear=(0.60, 0.36, 0.10))
 LEAKS = ((0.93, 0.06, 0.01), (0.05, 0.89, 0.06), (0.01, 0.11, 0.88))  # of JunoCam's filters
 HUBBLE_NOISE = 0.004  # I/F, before the blur
 
@@ -296,17 +296,19 @@ def _cut(image: Tensor, grid: Grid, where: Segments, size: Size, blur: float) ->
     at = (torch.arange(wide, dtype=torch.float64) - (wide - 1) / 2) * km
     y, x = torch.meshgrid(-at, at, indexing="ij")
     kernel = torch.exp(-0.5 * (torch.arange(-MARGIN, MARGIN + 1) / blur) ** 2)
-    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
+    kernel = (kernel / kernel.sum())[None, None, None]
     out = torch.empty(len(where.zone), 3, size.pixels, size.pixels)
+    image = wrap(image)
     # segments of one latitude have the same shape on the map, moved in longitude
     for latitude in np.unique(where.latitude):
+        index = torch.from_numpy(np.nonzero(where.latitude == latitude)[0])
         lat, east = laea_inverse(x, y, torch.tensor(latitude))
-        row, column = grid.pixel(lat.numpy(), grid.west - east.numpy())
-        row, east_px = torch.from_numpy(row).float(), (torch.from_numpy(column) * grid.step + 180) % 360 - 180
-        for i in np.nonzero(where.latitude == latitude)[0]:
-            start = (grid.west - where.longitude[i]) % 360
-            cut = sample(image, row, ((start + east_px) / grid.step).float(), "bicubic")[:, None]
-            out[i] = F.conv2d(F.conv2d(cut, kernel), kernel.transpose(2, 3))[:, 0]
+        row = torch.from_numpy(grid.pixel(lat.numpy(), 0.0)[0]).float()
+        start = torch.from_numpy((grid.west - where.longitude) % 360)[index, None, None]
+        column = ((start + east) / grid.step).float()
+        found = sample(image, row.expand_as(column), column, "bicubic").flatten(0, 1)[:, None]
+        found = F.conv2d(F.conv2d(found, kernel), kernel.transpose(2, 3))
+        out[index] = found.unflatten(0, (3, -1))[:, :, 0].transpose(0, 1)
     return out
 
 
@@ -343,16 +345,19 @@ def junocam(rng: np.random.Generator, air: Tensor, grid: Grid, seen: Pass) -> Te
     # mosaic
     value = dn / exposure / cosine ** rng.uniform(0.88, 0.97)
     value = value * _exposures(rng, lat, east) * _framelets(rng, lat, east)
-    low = _low_pass(value.mean(0), 9.0 / grid.step)
-    value = value / (low / low.mean()) ** 0.6
+    grey = value.mean(0)
+    wide, near = _low_pass(grey, 9.0 / grid.step), _low_pass(grey, 1.2 / grid.step)
+    value = value * (grey.mean() / wide) ** 0.6 * (grey / near) ** 0.7
     gain, offset = (_spread(rng, v, 0.02) for v in (GAIN, OFFSET))
-    value = (value * gain + offset).clamp(0, 1)
+    value = value * gain + offset
+    grey = value.mean(0)
+    value = (grey + SATURATION * (value - grey)).clamp(0, 1)
     value = value + TONE * value * (1 - value) * (2 * value - 1)
     return (value.clamp(0, 1) * 255).round() / 255
 
 
-GAIN, OFFSET = (1.55, 1.75, 2.05), (-0.45, -0.37, -0.22)
-TONE = 0.35
+GAIN, OFFSET = (1.40, 1.50, 1.60), (-0.22, -0.09, 0.03)
+SATURATION, TONE = 1.4, 0.3
 
 
 def _spread(rng: np.random.Generator, values: tuple[float, ...], spread: float) -> Tensor:
