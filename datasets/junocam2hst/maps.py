@@ -9,7 +9,7 @@ JunoCam mosaics  planetocentric       180 W, decreasing right     241 W in Febru
 OPAL             planetographic       360 W, decreasing right     26 W in April 2017
 ===============  ===================  ==========================  ============================
 
-The Spot then moves through 0.31 degrees a day of System III between the two, as it did; with any other pair of
+The Spot then moves through 0.32 degrees a day of System III between the two, as it did; with any other pair of
 edges it would not.
 """
 
@@ -106,9 +106,9 @@ def read_picture(
 ) -> GlobalMap:
     """A colour mosaic (PNG, JPEG, TIFF) as a map of red, green and blue, 0..1.
 
-    Pixels that are transparent, or black (below 0.01) in every channel, are blank. A TIFF of floating point is taken as it
-    is, one of integers and every other picture is divided by its largest code. ``east_right`` and ``north_up``
-    say how the picture lies; the map always has north up and east to the right.
+    Pixels that are transparent, or black (below 0.01) in every channel, are blank. A TIFF of floating point is
+    taken as it is, one of integers and every other picture is divided by its largest code. ``east_right`` and
+    ``north_up`` say how the picture lies; the map always has north up and east to the right.
 
     Raises DataError for a file that is no picture, a truncated one, one without three colours, one that does
     not span the whole planet (twice as wide as high), and one without any image.

@@ -422,6 +422,8 @@ class Store:
 class StoreSplit(Split):
     """A split of a Store: ``pan`` is the segment, ``gt`` the truth where it is known, ``groups`` the zone."""
 
+    stored_as = "uint16"
+
     def __init__(self, store: Store, name: SplitName, sensor: Sensor) -> None:
         if store.bands != sensor.bands:
             _fail(
@@ -430,7 +432,7 @@ class StoreSplit(Split):
                 f"bands {', '.join(store.bands)}",
                 f"{', '.join(sensor.bands)}, in this order",
             )
-        self.store, self.name, self.sensor = store, name, sensor
+        self.store, self.name, self.sensor, self.zones = store, name, sensor, store.zones
         self._stored = {"pan": "images", "gt": "truth"}
         self.keys = tuple(k for k, v in self._stored.items() if v in store.keys(name))
         self.groups = torch.from_numpy(store.column(name, "zone").astype(np.int64))
@@ -440,6 +442,10 @@ class StoreSplit(Split):
 
     def __getitem__(self, index: int | slice) -> Scene:
         return Scene(self.sensor, **{k: self.read(k, index) for k in self.keys})
+
+    def column(self, name: str) -> np.ndarray | None:
+        """(N,) one number a segment (see :data:`COLUMNS`); None where the file has none."""
+        return self.store.column(self.name, name) if name in self.store.columns(self.name) else None
 
     def read(self, key: str, index: int | slice) -> Tensor:
         return self.store.images(self.name, index, self._stored[key])

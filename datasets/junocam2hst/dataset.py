@@ -1,0 +1,175 @@
+"""``junocam2hst``: the real JunoCam2HST data set, from a file made by ``bench data build`` or as released."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.registry import register_dataset
+from pansharp_bench.scene import Dataset, FileIdentity, Split, SplitName, as_sensor
+
+if TYPE_CHECKING:
+    from pansharp_bench.datasets.junocam2hst.store import Store
+
+NAME = "junocam2hst"
+SPLITS: tuple[SplitName, ...] = ("train", "target", "test")
+WHERE = (
+    "the segments as released: Zenodo record 16429481 (named by the README of "
+    "github.com/junocamcalibration/JunoCam_calibration_UNSB); or build them with `bench data build junocam2hst` "
+    "from JunoCam's mosaics (github.com/ramanakumars/JuDE, backend/PJimgs) and Hubble's OPAL maps (doi "
+    "10.17909/T9G593)"
+)
+_DEPTH = 4  # folders below the root that are looked into
+
+
+@register_dataset(
+    NAME,
+    title="JunoCam2HST",
+    summary="Jupiter by JunoCam and by Hubble, unpaired segments of 16,000 km",
+    tracks=("calibration",),
+    sensor=NAME,
+    stand_in="junocam2hst-sim",
+    published="JunoCam2HST",
+)
+class JunoCam2HST(Dataset):
+    """JunoCam2HST under a folder: a ``junocam2hst*.h5``, or the released ``trainA``, ``trainB`` of ``.npy`` files.
+
+    ``name`` is ``junocam2hst``, with ``-LABEL`` where the file was built under a label (``junocam2hst-mini``), or
+    ``label`` is given for one without.
+
+    Raises DataError where neither is found, or several are, or the file has another label, and BenchError for a
+    label that cannot be used.
+    """
+
+    commands: ClassVar[dict[str, str]] = {
+        "build": "pansharp_bench.datasets.junocam2hst.build:command",
+        "mosaic": "pansharp_bench.datasets.junocam2hst.mosaic:command",
+    }
+
+    def __init__(self, root: Path | None = None, label: str | None = None, **options: object) -> None:
+        if given := [k for k, v in options.items() if v is not None]:
+            raise BenchError(f"dataset {NAME!r} is made of files and has no option {', '.join(given)}")
+        if label is not None and (
+            not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", label)
+            or re.split("[-_]", label.lower())[0] == "sim"
+        ):
+            raise BenchError(f"label {label!r} cannot be used; take letters and digits, and not sim")
+        if root is None:
+            raise DataError(
+                f"dataset {NAME!r} needs its files: give their folder with --data DIR or PANSHARP_DATA. "
+                f"Where to get them — {WHERE}"
+            )
+        self.sensor = as_sensor(NAME)
+        self.store: Store | None = None
+        self.path = self._find(Path(root).expanduser(), label)
+        own = self.store.label if self.store else ""
+        if own and label and own != label:
+            raise DataError(f"{self.path} was built as {NAME}-{own}; it cannot be shown as {NAME}-{label}")
+        self.name = f"{NAME}-{own or label}" if own or label else NAME
+
+    def _find(self, root: Path, label: str | None) -> Path:
+        from pansharp_bench.datasets.junocam2hst.store import Store
+
+        if root.is_file() and root.suffix == ".h5":
+            self.store = Store(root)
+            return root
+        if not root.is_dir():
+            raise DataError(f"--data {root} does not exist; give the folder that holds the data files")
+        files, releases = _look(root)
+        stores = [Store(p) for p in files]
+        if label and len(stores) > 1:
+            stores = [s for s in stores if s.label == label]
+        candidates = [*(s.path for s in stores), *releases]
+        if len(candidates) > 1:
+            raise DataError(
+                f"several sets of {NAME} under {root}: {', '.join(map(str, candidates))}; point --data at one of "
+                "them, or name one with --label"
+            )
+        if not candidates:
+            raise DataError(
+                f"no {NAME} files under {root}: looked for {NAME}*.h5, and for folders trainA and trainB, there "
+                f"and in its folders. Where to get them — {WHERE}"
+            )
+        self.store = stores[0] if stores else None
+        return candidates[0]
+
+    def available(self) -> tuple[SplitName, ...]:
+        return self.store.splits if self.store else SPLITS
+
+    def split(self, name: SplitName) -> Split:
+        from pansharp_bench.datasets.junocam2hst.released import ReleasedSplit
+        from pansharp_bench.datasets.junocam2hst.store import StoreSplit
+
+        if name not in SPLITS:
+            raise DataError(f"unknown split {name!r}; known are: {', '.join(SPLITS)}")
+        if self.store:
+            return StoreSplit(self.store, name, self.sensor)
+        return ReleasedSplit(self.path, name, self.sensor)
+
+    def files(self, *splits: SplitName) -> tuple[FileIdentity, ...]:
+        from pansharp_bench.datasets._files import sha256_of
+        from pansharp_bench.datasets.junocam2hst.released import ReleasedSplit, fingerprint
+
+        identities = []
+        for name in splits or self.available():
+            split = self.split(name)
+            if isinstance(split, ReleasedSplit):
+                size, digest = fingerprint(split)
+            else:
+                size, digest = self.path.stat().st_size, sha256_of(self.path)
+            identities.append(FileIdentity(name, self.path, size, digest, None))
+        return tuple(identities)
+
+    def provenance(self) -> dict:
+        if self.store is None:
+            return {"layout": "as released, .npy"}
+        told = dict(self.store.provenance)  # checksums of the maps stay in the file, whose own is recorded
+        if sources := told.pop("sources", None):
+            told["maps"] = ", ".join(f"{s['name']} ({', '.join(s['files'])})" for s in sources)
+        return told
+
+    def summary(self) -> dict:
+        counts: dict[str, int | None] = {}
+        for name in self.available():
+            try:
+                counts[name] = len(self.split(name))
+            except DataError:
+                counts[name] = None
+        return {"where": str(self.path), "splits": counts}
+
+    def info(self) -> Iterator[dict]:
+        from pansharp_bench.datasets.junocam2hst._inspect import describe
+
+        for name in self.available():
+            (file,) = self.files(name)
+            yield {
+                "split": name, "path": str(file.path), "size": file.size, "sha256": file.sha256,
+                "verified": file.verified, **describe(self.split(name)),
+            }  # fmt: skip
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        from pansharp_bench.datasets.junocam2hst._inspect import inspect
+
+        yield from inspect(self)
+
+
+def _look(root: Path) -> tuple[list[Path], list[Path]]:
+    """Built files and released folders below a folder; hidden folders are not looked into."""
+    from pansharp_bench.datasets.junocam2hst.released import is_release
+
+    files, releases = [], []
+    for folder, below, names in os.walk(root):
+        here = Path(folder)
+        files += [here / n for n in sorted(names) if re.fullmatch(rf"{NAME}.*\.h5", n)]
+        if is_release(here):
+            releases.append(here)
+            below.clear()
+        deep = len(here.relative_to(root).parts) >= _DEPTH
+        below[:] = (
+            [] if deep else sorted(d for d in below if not d.startswith(".") and not d.endswith(".part"))
+        )
+    return files, releases
