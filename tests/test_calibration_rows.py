@@ -1,0 +1,268 @@
+"""The closed-form rows of a calibration: what they reach on what they were fitted to, and on other images."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from pansharp_bench import metrics
+from pansharp_bench.errors import BenchError
+from pansharp_bench.method import build, is_trained, resolve_config
+from pansharp_bench.methods._rows import quantiles, sample
+from pansharp_bench.methods.colour_ot import monge
+from pansharp_bench.registry import METHODS
+from pansharp_bench.scene import Scene, Sensor
+
+SENSOR = Sensor(
+    "three", "Three bands", ("red", "green", "blue"), 1.0, (1.0,) * 3, 1.0, (0, 1, 2), ratio=1, source_bands=3
+)
+FITTED = ("channel-affine", "histogram-matching", "colour-ot")
+ROWS = ("identity", *FITTED)
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+def fields(n: int, seed: int, side: int = 64) -> Tensor:
+    """(n, 3, side, side): smooth structure and noise, channels independent."""
+    g = torch.Generator().manual_seed(seed)
+    coarse = torch.nn.functional.interpolate(
+        torch.randn(n, 3, 8, 8, generator=g), (side, side), mode="bicubic"
+    )
+    return coarse + 0.3 * torch.randn(n, 3, side, side, generator=g)
+
+
+def mixed(x: Tensor, matrix: list[list[float]]) -> Tensor:
+    return torch.einsum("ij,njhw->nihw", torch.tensor(matrix), x)
+
+
+def sources(n: int = 24, seed: int = 0) -> Tensor:
+    """Positively correlated channels about 0.5."""
+    return (0.5 + 0.1 * mixed(fields(n, seed), [[1, 0.5, 0.2], [0, 1, 0.3], [0.2, 0, 1]])).clamp(0, 1)
+
+
+def targets(n: int = 20, seed: int = 1) -> Tensor:
+    """Darker, flatter, curved and rotated: no map of each channel alone reaches these colours."""
+    x = fields(n, seed)
+    x[:, 1] = 0.5 * x[:, 0] ** 2 + 0.5 * x[:, 1]
+    return (0.4 + 0.06 * mixed(x, [[1, -0.5, 0.2], [0.5, 1, 0.3], [-0.2, 0.4, 1]])).clamp(0, 1)
+
+
+class Unpaired:
+    """What a closed-form row asks of unpaired training data."""
+
+    def __init__(self, source: Tensor, target: Tensor) -> None:
+        self.source, self.target = source, target
+
+    def all_pan(self) -> Tensor:
+        return self.source
+
+    def all_ms(self) -> Tensor:
+        return self.target
+
+
+def ready(name: str, source: Tensor, target: Tensor, sensor: Sensor = SENSOR, **options):
+    entry = METHODS.get(name)
+    method = build(entry, sensor, resolve_config(entry, "quick", options))
+    if is_trained(entry):
+        method.to(source.device).fit(Unpaired(source, target), None)
+    return method
+
+
+def fuse(method, source: Tensor) -> Tensor:
+    scene = Scene(method.sensor if hasattr(method, "sensor") else SENSOR, pan=source)
+    return method.fuse(scene.seen_by(method.card))
+
+
+def sliced_distance(x: Tensor, y: Tensor) -> float:
+    """Mean earth mover's distance along 50 random directions of colour space; sets of one size, every second
+    row and column of them."""
+    directions = torch.randn(50, 3, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    directions /= directions.norm(dim=1, keepdim=True)
+    x, y = (
+        (directions @ v[..., ::2, ::2].double().transpose(0, 1).flatten(1)).sort(1).values for v in (x, y)
+    )
+    return (x - y).abs().mean().item()
+
+
+def test_cards():
+    for name in ROWS:
+        card = METHODS.get(name).card
+        assert (card.kind, card.sees, card.tracks) == ("baseline", "pan", ("calibration",))
+        assert card.training == ("none" if name == "identity" else "unpaired")
+        assert card.title and card.summary
+
+
+def test_identity_is_the_source_and_a_copy():
+    source = sources(2)
+    fused = fuse(ready("identity", source, source), source)
+    assert torch.equal(fused, source) and fused.data_ptr() != source.data_ptr()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", FITTED)
+def test_shape_type_device_and_range(name, device):
+    source, target = sources(6).to(device), targets(6).to(device)
+    method = ready(name, source, target)
+    for images in (source[:2], source[:1, :, :40, :24], 3 * source[:1] - 1):
+        fused = fuse(method, images)
+        assert fused.shape == images.shape and fused.dtype == torch.float32 and fused.device.type == device
+        assert fused.min() >= 0 and fused.max() <= 1 and fused.isfinite().all()
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_a_batch_is_its_images_and_inputs_stay(name):
+    source = sources(5)
+    method, before = ready(name, source, targets(6)), source.clone()
+    both = fuse(method, source)
+    alone = torch.cat([fuse(method, source[i : i + 1]) for i in range(5)])
+    torch.testing.assert_close(both, alone, rtol=0, atol=2e-6)
+    assert torch.equal(source, before)
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_everything_is_in_the_state_and_fitting_is_repeatable(name):
+    source, target = sources(6), targets(6)
+    method = ready(name, source, target)
+    torch.manual_seed(99)
+    again, fresh = ready(name, source, target), build(METHODS.get(name), SENSOR)
+    assert torch.equal(fuse(again, source), fuse(method, source))
+    assert not torch.equal(fuse(fresh, source), fuse(method, source))
+    fresh.load_state_dict(method.state_dict())
+    assert torch.equal(fuse(fresh, source), fuse(method, source))
+    assert not list(method.parameters())
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_of_one_distribution_nothing_is_changed(name):
+    source = sources(6)
+    fused = fuse(ready(name, source, source.flip(0)), source)
+    # quantiles lie between the samples; the linear interpolation of a tail is its largest error
+    tolerance = 1e-6 if name == "channel-affine" else 2e-3
+    assert (fused - source).abs().max() < tolerance
+
+
+def test_channel_affine_reaches_mean_and_deviation():
+    source, target = sources(), targets()
+    assert source.std((0, 2, 3)).min() > 1.3 * target.std((0, 2, 3)).min()
+    method = ready("channel-affine", source, target)
+    fused = fuse(method, source)
+    assert fused.min() > 0 and fused.max() < 1  # nothing was clamped
+    torch.testing.assert_close(fused.mean((0, 2, 3)), target.mean((0, 2, 3)), rtol=1e-5, atol=0)
+    torch.testing.assert_close(fused.std((0, 2, 3)), target.std((0, 2, 3)), rtol=1e-5, atol=0)
+    line = torch.stack([torch.full((3, 1, 1), v) for v in (0.3, 0.4, 0.5)])
+    steps = fuse(method, line).diff(dim=0).flatten(1)
+    wanted = 0.1 * target.std((0, 2, 3)) / source.std((0, 2, 3))
+    torch.testing.assert_close(steps, wanted.expand(2, 3), rtol=1e-4, atol=0)
+
+
+def test_channel_affine_of_a_flat_channel_is_the_targets_mean():
+    source, target = sources(4), targets(4)
+    source[:, 1] = 0.3
+    fused = fuse(ready("channel-affine", source, target), source)
+    torch.testing.assert_close(fused[:, 1], target[:, 1].mean().expand_as(fused[:, 1]), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", ["histogram-matching", "colour-ot"])
+def test_histograms_are_reached(name):
+    source, target = sources(), targets()
+    fused = fuse(ready(name, source, target), source)
+    assert metrics.chi2_histogram(source, target) > 0.2
+    assert metrics.chi2_histogram(fused, target) < 1e-4
+    assert metrics.chi2_histogram(fused, target, 256) < 3e-3
+    assert metrics.earth_movers_distance(fused, target) < 3e-4
+    # images that were not learnt from are as near as two sets of targets are to each other
+    unseen = fuse(ready(name, source, target), sources(12, seed=5))
+    chance = metrics.chi2_histogram(targets(12, seed=6), target)
+    assert metrics.chi2_histogram(unseen, target) < 3 * chance
+
+
+def test_histogram_matching_is_one_rising_curve_per_channel():
+    source, target = sources(), targets()
+    fused = fuse(ready("histogram-matching", source, target), source)
+    for c in range(3):
+        order = source[:, c].flatten().argsort()
+        assert (fused[:, c].flatten()[order].diff() >= -1e-6).all()
+    for q in (0.01, 0.25, 0.5, 0.9, 0.99):
+        ours, wanted = (x.transpose(0, 1).flatten(1).double().quantile(q, 1) for x in (fused, target))
+        torch.testing.assert_close(ours, wanted, rtol=0, atol=2e-4)
+
+
+def test_colour_ot_reaches_the_joint_distribution_and_channels_alone_do_not():
+    source, target = sources(20), targets(20)
+    apart = {name: sliced_distance(fuse(ready(name, source, target), source), target) for name in ROWS}
+    linear = sliced_distance(fuse(ready("colour-ot", source, target, rotations="0"), source), target)
+    assert apart["identity"] > apart["channel-affine"] > apart["histogram-matching"]
+    assert apart["colour-ot"] < apart["histogram-matching"] / 5
+    assert apart["colour-ot"] < linear / 5
+    fused = fuse(ready("colour-ot", source, target), source)
+    ours, wanted = (x.transpose(0, 1).flatten(1).double().corrcoef() for x in (fused, target))
+    torch.testing.assert_close(ours, wanted, rtol=0, atol=0.02)
+    # on images that were not learnt from, as near as another set of targets
+    unseen = fuse(ready("colour-ot", source, target), sources(20, seed=5))
+    assert sliced_distance(unseen, target) < 2 * sliced_distance(targets(20, seed=6), target)
+
+
+def test_colour_ot_undoes_a_mixture_of_gaussian_channels():
+    """Between Gaussians it is the linear map alone, which is known: T S T = D, and T is symmetric."""
+    g = torch.Generator().manual_seed(11)
+    source = 0.5 + 0.05 * torch.randn(16, 3, 64, 64, generator=g)
+    mix = torch.tensor([[1.0, 0.5, 0.2], [0.5, 1.2, 0.1], [0.2, 0.1, 0.8]])  # symmetric and positive
+    target = 0.5 + torch.einsum("ij,njhw->nihw", mix, source - 0.5)
+    method = ready("colour-ot", source[:8], target[8:])
+    inside = source[8:]
+    error = fuse(method, inside) - target[8:]
+    assert error.square().mean().sqrt() < 0.05 * (target - 0.5).square().mean().sqrt()
+    torch.testing.assert_close(method.matrix, mix, rtol=0, atol=0.02)
+
+
+def test_monge_between_covariances():
+    g = torch.Generator().manual_seed(12)
+    a, b = (torch.randn(4, 4, generator=g, dtype=torch.float64) for _ in range(2))
+    source, target = a @ a.T, b @ b.T
+    matrix = monge(source, target)
+    torch.testing.assert_close(matrix @ source @ matrix, target)
+    torch.testing.assert_close(matrix, matrix.T)
+    assert (torch.linalg.eigvalsh(matrix) > 0).all()
+    scales = torch.tensor([4.0, 9.0]).double().diag()
+    torch.testing.assert_close(
+        monge(scales, torch.eye(2).double()), torch.tensor([1 / 2, 1 / 3]).double().diag()
+    )
+    assert not monge(torch.zeros(3, 3).double(), torch.eye(3).double()).any()
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_flat_sources_and_flat_targets(name):
+    flat = torch.full((2, 3, 16, 16), 0.3)
+    fused = fuse(ready(name, flat, targets(4)), flat)
+    low, high = (getattr(targets(4).transpose(0, 1).flatten(1), k)(1).values for k in ("min", "max"))
+    assert ((fused >= low[:, None, None]) & (fused <= high[:, None, None])).all()
+    fused = fuse(ready(name, sources(4), flat), sources(4))
+    torch.testing.assert_close(
+        fused, flat[:1].repeat_interleave(4, 2).repeat_interleave(4, 3).repeat(4, 1, 1, 1)
+    )
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_the_unit_is_the_sensors(name):
+    """1000 times the values under a peak of 1000: 1000 times the result."""
+    source, target = sources(4), targets(4)
+    thousand = Sensor(
+        "kilo", "Kilo", SENSOR.bands, 1000.0, (1.0,) * 3, 1.0, (0, 1, 2), ratio=1, source_bands=3
+    )
+    ours = fuse(ready(name, 1000 * source, 1000 * target, thousand), 1000 * source) / 1000
+    torch.testing.assert_close(ours, fuse(ready(name, source, target), source), rtol=0, atol=5e-4)
+
+
+def test_options_are_checked():
+    entry = METHODS.get("colour-ot")
+    for options in ({"knots": "1"}, {"rotations": "-1"}):
+        with pytest.raises(BenchError, match=f"{next(iter(options))}={next(iter(options.values()))}"):
+            resolve_config(entry, "quick", options)
+    with pytest.raises(BenchError, match="knots=1"):
+        resolve_config(METHODS.get("histogram-matching"), "quick", {"knots": "1"})
+
+
+def test_samples_and_quantiles_are_spread_evenly():
+    images = torch.arange(2 * 3 * 4 * 4.0).view(2, 3, 4, 4)
+    everything = sample(images, 32)
+    assert torch.equal(everything, images.transpose(0, 1).flatten(1))
+    assert torch.equal(sample(images, 10), everything[:, ::3])
+    assert quantiles(everything.flip(1), 3)[0].tolist() == [0, 48, 63]
