@@ -134,11 +134,11 @@ class Histograms:
         """The columns, each (C,); empty where images of a role are missing."""
         if not {"output", "target"} <= set(self._counts):
             return {}
-        coarse, medium, fine = (
+        (p, q), medium, fine = (
             [_normalised(self._counts[role], bins) for role in ("output", "target")]
             for bins in (COARSE, MEDIUM, FINE)
         )
-        values = _chi2(*coarse), _chi2(*medium), _intersection(*coarse), _moved(*fine, self.peak)
+        values = _chi2(p, q), _chi2(*medium), _intersection(p, q), _moved(fine[0], fine[1], self.peak)
         return dict(zip(_COLUMNS, values, strict=True))
 
     def scores(self) -> tuple[float, ...]:

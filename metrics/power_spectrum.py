@@ -97,7 +97,7 @@ class PowerSpectra:
 
     def scores(self) -> tuple[float, ...]:
         """psd_gap in dB; NaN without outputs or sources."""
-        if not {"output", "source"} <= set(self._power):
+        if self._frequency is None or not {"output", "source"} <= set(self._power):
             return (math.nan,)
         ratio = self._mean("output") / self._mean("source")
         return ((10 * ratio[self._frequency >= 0.25].log10()).abs().mean().item(),)

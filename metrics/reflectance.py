@@ -74,10 +74,10 @@ def read_spectrum(path: str | Path, column: int | None = None) -> Spectrum:
     column = 1 if column is None else column
     if not 1 <= column < found:
         raise DataError(f"spectrum {path} has columns 0 … {found - 1}; {column} cannot be its I/F")
-    table = torch.from_numpy(table[:, [0, column]])
-    if not table.isfinite().all() or table[:, 0].max() < 100:
+    pairs = torch.from_numpy(table[:, [0, column]])
+    if not pairs.isfinite().all() or pairs[:, 0].max() < 100:
         raise DataError(f"spectrum {path}: the first column is not a wavelength in nm, or a value is missing")
-    return Spectrum(*table[table[:, 0].argsort(stable=True)].T.contiguous())
+    return Spectrum(*pairs[pairs[:, 0].argsort(stable=True)].T.contiguous())
 
 
 def band_reflectance(
