@@ -132,10 +132,10 @@ def antialiased(source: GlobalMap, km_per_pixel: float) -> GlobalMap:
     along = EQUATORIAL_KM * degree  # north to south; a meridian's degrees differ by a few per cent only
     latitudes = torch.deg2rad(to_planetocentric(source.latitudes()))
     across = (along * torch.cos(latitudes)).clamp_min(along / 100)
-    sigma_y = _SPREAD * math.sqrt(max(km_per_pixel**2 - along**2, 0)) / along
+    sigma_y = blur_needed(km_per_pixel, along)
     sigma_x = _SPREAD * (km_per_pixel**2 - across**2).clamp_min(0).sqrt() / across
     inner = latitudes.abs() < math.radians(85)
-    if sigma_y < _LEAST and sigma_x[inner].max() < _LEAST:
+    if not sigma_y and sigma_x[inner].max() < _LEAST:
         return source
     known = source.values.isfinite()
     total = torch.where(known, source.values, 0)
@@ -144,14 +144,21 @@ def antialiased(source: GlobalMap, km_per_pixel: float) -> GlobalMap:
     if partial and not bool((known == known[:1]).all()):
         share = known.float()
     sigma_x = torch.where(inner, sigma_x, sigma_x[inner].max()).float().to(total.device)
-    total = _blur_rows(_blur_columns(total, sigma_y), sigma_x)
+    total = _blur_rows(blur_columns(total, sigma_y), sigma_x)
     if partial:
-        share = _blur_rows(_blur_columns(share, sigma_y), sigma_x)
+        share = _blur_rows(blur_columns(share, sigma_y), sigma_x)
     return replace(source, values=torch.where(known, total / share, torch.nan))
 
 
-def _blur_columns(values: Tensor, sigma: float) -> Tensor:
-    if sigma < _LEAST:
+def blur_needed(new_km: float, old_km: float) -> float:
+    """Spread in old pixels, or 0 where a blur would do nothing."""
+    sigma = _SPREAD * math.sqrt(max(new_km**2 - old_km**2, 0)) / old_km
+    return sigma if sigma >= _LEAST else 0.0
+
+
+def blur_columns(values: Tensor, sigma: float) -> Tensor:
+    """Gaussian along axis 1 of (C, H, W)."""
+    if not sigma:
         return values
     reach = math.ceil(4 * sigma)
     taps = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(-reach, reach + 1)]
