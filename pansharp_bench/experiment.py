@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from tqdm import tqdm
 
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError
@@ -29,8 +30,10 @@ from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import Dataset, FileIdentity, SplitName
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
 from pansharp_bench.training.loop import LOG, choose_device, choose_precision
+from pansharp_bench.weights import described
 
 DATA_VARIABLE = "PANSHARP_DATA"
+WEIGHTS = "weights.safetensors"
 Say = Callable[[str], None]
 
 
@@ -211,8 +214,12 @@ def _run(
         else:
             training = _fit(method, dataset, trainer)
         method.to(device).eval()
-        checkpoint = folder / "weights.safetensors"
-        weights = {"sha256": _save_weights(method, checkpoint, identity), **identity["weights"]}
+        checkpoint = folder / WEIGHTS
+        trained_on = _train_files(it)
+        own = described(spec.weights).get("train_files", {}) if spec.weights else trained_on
+        weights = {"sha256": _save_weights(method, checkpoint, identity, own), **identity["weights"]}
+        if spec.weights:
+            weights["trained_here"] = bool(own) and own == trained_on
         weights["parameters"] = sum(p.numel() for p in method.parameters())
 
     scores: dict[str, Any] = {}
@@ -260,6 +267,45 @@ def _draw(it: Plan, folder: Path, kept: dict[SplitName, list[Tensor]]) -> list[P
             source = TRACKS.get(it.identity["track"]).obj.source
             drawn.append(compare_scene(it.dataset.split(split)[index], fused, path, where, source))
     return drawn
+
+
+def mosaic(
+    spec: RunSpec,
+    out: Path,
+    results: Path,
+    runs: Path,
+    *,
+    progress: bool = True,
+    say: Say = lambda text: None,
+) -> list[Path]:
+    """The test images and a method's outputs on the map they were cut from, under ``out``.
+
+    A trained method takes ``spec.weights``, or the weights of its finished run, which is made where there is
+    none. Raises BenchError where the dataset's images do not come from a map.
+    """
+    it = plan(spec)
+    if not hasattr(it.dataset, "mosaic"):
+        raise BenchError(f"the images of dataset {it.dataset.name!r} do not come from one map")
+    method = build(it.entry, it.dataset.sensor, it.config)
+    if isinstance(method, TrainedMethod):
+        trained = runs / it.path(results).relative_to(results).with_suffix("") / WEIGHTS
+        if not spec.weights and not trained.exists():
+            run(it, results, runs, force=True, progress=progress, say=say)
+        method.load_weights(spec.weights or trained)
+        method.to(it.device).eval()
+    split = it.dataset.split("test")
+
+    def outputs() -> Iterator[Tensor]:
+        with torch.inference_mode():
+            for index in tqdm(range(len(split)), desc="test scenes", disable=not progress):
+                scene = split[index].to(it.device)
+                yield method.fuse(scene.seen_by(it.entry.card, seed=index)).float().cpu()
+
+    name = f"{it.dataset.name}-{it.identity['method']}"
+    before = it.dataset.mosaic(
+        split, (split.read("pan", i) for i in range(len(split))), out / f"{it.dataset.name}-source"
+    )
+    return [*before, *it.dataset.mosaic(split, outputs(), out / name)]
 
 
 @contextmanager
@@ -370,13 +416,23 @@ def _timing(result: Evaluation) -> dict[str, Any]:
     }
 
 
-def _save_weights(method: TrainedMethod, path: Path, identity: dict[str, Any]) -> str:
-    """The weights, with the specification they come from in the file's metadata; gives the SHA-256."""
+def _train_files(it: Plan) -> dict[str, str]:
+    """SHA-256 of the dataset's training files, by split; empty where it has none."""
+    splits = [s for s in ("train", "target") if s in it.dataset.available()]
+    return {f.split: f.sha256 for f in it.dataset.files(*splits)} if "train" in splits else {}
+
+
+def _save_weights(
+    method: TrainedMethod, path: Path, identity: dict[str, Any], trained_on: dict[str, str]
+) -> str:
+    """The weights; in the file's metadata the specification they come from. Gives the SHA-256. Weights that
+    a run was given keep what they said of their training, or say nothing of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().contiguous().clone() for k, v in method.state_dict().items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     # one entry only: the order of several is not fixed, and equal weights must be equal files
-    save_file(state, temporary, {"spec": records.canonical({**identity, "sensor": method.sensor.name})})
+    about = {**identity, "sensor": method.sensor.name, "train_files": trained_on}
+    save_file(state, temporary, {"spec": records.canonical(about)})
     os.replace(temporary, path)
     return _sha256(path)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,10 +75,7 @@ def compare_scene(scene: Scene, fused: Tensor, path: Path, title: str = "", sour
     for axis in axes:
         axis.set_axis_off()
     figure.suptitle(title, fontsize=11)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
-    return path
+    return _save(plt, figure, path)
 
 
 def training_curves(log: Path, path: Path, title: str = "") -> Path | None:
@@ -111,6 +110,69 @@ def training_curves(log: Path, path: Path, title: str = "") -> Path | None:
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     figure.suptitle(f"{title} · means between log entries, against steps", fontsize=11)
+    return _save(plt, figure, path)
+
+
+def spectra(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path, title: str = ""
+) -> Path:
+    """Power spectra on logarithmic axes. ``curves``: label -> (frequency in cycles per pixel, power)."""
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
+    for label, (frequency, power) in curves.items():
+        domain = label in ("source", "target", "truth")
+        axis.plot(frequency, power, lw=2.2 if domain else 1.2, ls="--" if domain else "-", label=label)
+    axis.set(xscale="log", yscale="log", xlabel="cycles per pixel (to half the sampling rate)")
+    axis.set(ylabel="normalised power", title=title)
+    axis.grid(alpha=0.3, which="both", lw=0.4)
+    axis.legend(fontsize=8)
+    return _save(plt, figure, path)
+
+
+def quality_against_cost(
+    points: Sequence[tuple[str, str, float, float]], path: Path, quality: str, cost: str, title: str = ""
+) -> Path:
+    """``points``: (label, group, cost, quality); cost on a logarithmic axis, a colour for each group."""
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(8.4, 5.2), layout="constrained")
+    for group in dict.fromkeys(p[1] for p in points):
+        chosen = [p for p in points if p[1] == group]
+        axis.scatter([p[2] for p in chosen], [p[3] for p in chosen], s=28, label=group)
+    axis.set(xscale="log", yscale="log")
+    axis.set(xlabel=cost, ylabel=quality, title=title)
+    axis.grid(alpha=0.3, lw=0.4)
+    axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
+    _label_points(axis, points)
+    return _save(plt, figure, path)
+
+
+def _label_points(axis: Any, points: Sequence[tuple[str, str, float, float]]) -> None:
+    """Names beside their points, each at the first of some places where it covers no other name or point."""
+    figure = axis.figure
+    axis.margins(0.1)
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # from here on nothing moves
+    taken = [
+        (x - 3, y - 3, x + 3, y + 3) for x, y in axis.transData.transform([(p[2], p[3]) for p in points])
+    ]
+    turns = [(dx, step * sign) for step in range(0, 120, 6) for sign in (1, -1) for dx in (6, -6)]
+    for label, _, cost, quality in sorted(points, key=lambda p: p[3]):
+        x, y = axis.transData.transform((cost, quality))
+        width, height = 5.3 * len(label), 10
+        for dx, dy in turns:
+            left = x + dx if dx > 0 else x + dx - width
+            box = (left, y + dy - height / 2, left + width, y + dy + height / 2)
+            if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+                break
+        taken.append(box)
+        line = {"arrowstyle": "-", "lw": 0.4, "color": "grey"} if abs(dy) > 6 else None
+        axis.annotate(
+            label, (x, y), (box[0], box[1] + 2), xycoords="figure pixels", textcoords="figure pixels",
+            fontsize=7, arrowprops=line,
+        )  # fmt: skip
+
+
+def _save(plt: Any, figure: Any, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
     plt.close(figure)

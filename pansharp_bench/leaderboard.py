@@ -123,6 +123,7 @@ def tables(
     dataset: str | None = None,
     protocols: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
     source: str = "",
     varied: Sequence[str] = (),
 ) -> list[Table]:
@@ -135,6 +136,7 @@ def tables(
         all_published: show every published method, not only those registered.
         dataset, protocols: keep one dataset by the name shown, and these protocols.
         methods: keep these methods, measured and published, in this order instead of that of their scores.
+        columns: keep these quantities, in this order.
         source: keep published rows whose source begins so.
         varied: options that are named in every row; rows keep the order of their records.
     """
@@ -156,17 +158,20 @@ def tables(
             for files, edition in editions:
                 suffix = f"-{records.spec_hash(files)[:8]}" if len(editions) > 1 else ""
                 about = _About(edition, chosen, track)
-                columns = [c for p in chosen for c in columns_of(p, about.channels, edition)]
+                shown = [c for p in chosen for c in columns_of(p, about.channels, edition)]
                 present = {(p, c) for r in edition for p in r.protocols for c in r.protocols[p]["scores"]}
-                columns = [c for c in columns if (c.protocol, c.name) in present]
-                rows = _measured(edition, columns, track, intervals, methods, varied)
-                rows += _published(about, columns, all_published, methods, source)
+                shown = [c for c in shown if (c.protocol, c.name) in present]
+                if columns is not None:
+                    kept = [c for c in shown if c.name in columns]
+                    shown = sorted(kept, key=lambda c: list(columns).index(c.name))
+                rows = _measured(edition, shown, track, intervals, methods, varied)
+                rows += _published(about, shown, all_published, methods, source)
                 titles = " and ".join(p.title.lower() for p in chosen)
                 made.append(
                     Table(
                         name=f"{name}{suffix}-{'-'.join(p.name for p in chosen)}",
                         title=f"{name}{suffix}: {titles}{about.caution}",
-                        columns=columns,
+                        columns=shown,
                         rows=rows,
                         notes=about.notes(rows),
                         starts_from=track.source,
@@ -298,7 +303,8 @@ def _variant(record: Record, seeds: int, varied: Sequence[str]) -> str:
         named = [*varied, *(k for k in spec["changed"] if k not in varied)]
         parts = [spec["preset"], *(f"{k}={spec['options'][k]}" for k in named if k in spec["options"])]
     if spec["weights"]:
-        parts.append(f"weights from elsewhere ({spec['weights']['file_sha256'][:8]})")
+        where = "its own training" if record.weights.get("trained_here") else "elsewhere"
+        parts.append(f"weights from {where} ({spec['weights']['file_sha256'][:8]})")
     if seeds > 1:
         parts.append(f"{seeds} seeds")
     return ", ".join(parts)
@@ -354,7 +360,7 @@ def _published(
     gathered: dict[str, dict[Column, Cell]] = defaultdict(dict)
     sources: dict[str, str] = {}
     for line in published_rows():
-        card = cards.get(_key(line["method"]))
+        card = cards.get(_key(line["method"].partition(", ")[0]))  # "SP-I2I, L=6": a variant
         origin = line["source"].partition(" (column")[0]
         column = wanted.get((line["protocol"], names.get(line["metric"], line["metric"])))
         if line["dataset"] != about.published or column is None or "do not use" in origin:
@@ -365,11 +371,11 @@ def _published(
             continue
         if sources.setdefault(line["method"], origin) == origin:
             gathered[line["method"]].setdefault(column, Cell(float(line["value"])))
-    title = f"Published on {about.track.collection} {about.published}".rstrip()
+    title = f"Published on {' '.join(dict.fromkeys((about.track.collection, about.published)))}"
     title += "" if about.own else " (other images: for orientation only)"
     rows, place = [], {}
     for method, cells in gathered.items():
-        card = cards.get(_key(method))
+        card = cards.get(_key(method.partition(", ")[0]))
         side = about.track.groups.get(card.sees, "") if card else ""
         side = side and f", {side[0].lower()}{side[1:]}"
         seen = (card.sees, card.training) if card else ("", "")

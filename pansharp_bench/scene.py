@@ -17,10 +17,10 @@ bands, (N, C, H, W) in the target camera's unit; ``gt`` is the calibrated truth,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -158,10 +158,14 @@ class Split(ABC):
 
 
 class Dataset(ABC):
-    """Named splits of one sensor. ``name`` is what tables show: ``qb``, ``qb-mini``, ``qb-sim``."""
+    """Named splits of one sensor. ``name`` is what tables show: ``qb``, ``qb-mini``, ``qb-sim``.
+
+    ``commands`` adds commands to ``bench data``: by name, where the click command is, as ``"module:attribute"``.
+    """
 
     name: str
     sensor: Sensor
+    commands: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def available(self) -> tuple[SplitName, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -43,6 +44,18 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if state is None:
         raise BenchError(f"weights {path} hold no state dict (a mapping of names to tensors)")
     return {k.removeprefix("module."): v for k, v in state.items()}
+
+
+def described(path: str | Path) -> dict[str, Any]:
+    """What a weights file saved by a run says of itself: the run's specification, and under ``train_files``
+    the SHA-256 of what it was trained on. Empty for any other file."""
+    if Path(path).suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {}).get("spec", "{}"))
+    except (SafetensorError, OSError, ValueError):
+        return {}
 
 
 def _state_dict(found: Any) -> Mapping[str, Tensor] | None:

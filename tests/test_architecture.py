@@ -48,6 +48,7 @@ MAY = {
         "protocols",
         "record",
         "figures",
+        "weights",
     },
     "leaderboard": {"errors", "record", "registry", "protocols"},
     "cli": ENGINE,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
 
 from pansharp_bench.cli import main
 from pansharp_bench.cli.table import _variants
@@ -68,7 +69,10 @@ def test_ablating_inference_uses_given_weights(bench, tmp_path):
     words = ("ablate", "gain", "--plugin", TINY, "--dataset", "tiny", "--quiet", "--weights", weights)
     result = bench(*words, "--seeds", "0,0,1", "--lr", "0.1,0.2")
     assert trained.exit_code == result.exit_code == 0, result.output
-    assert result.output.count("weights from elsewhere") == 2
+    assert result.output.count("weights from its own training") == 2
+    plain = tmp_path / "plain.safetensors"
+    save_file(load_file(weights), plain)  # says nothing of its training
+    assert "weights from elsewhere" in bench(*words[:-1], plain, "--lr", "0.3").output
     assert len(list(tmp_path.glob("runs/**/losses.jsonl"))) == 1
 
 
@@ -91,4 +95,4 @@ def test_a_papers_table_from_records(bench, tmp_path, monkeypatch):
 
 def test_an_unknown_table_lists_the_known(bench):
     result = bench("table", "99")
-    assert result.exit_code == 2 and "known are: 2, 4" in result.output
+    assert result.exit_code == 2 and "known are: 1, 2, 3, 4" in result.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,46 @@ def _shared(command: Callable) -> Callable:
 _label = click.option("--label", help="Name for files that are not the known originals.")
 
 
-@click.group()
+class DataCommands(click.Group):
+    """Commands for any dataset, and those that datasets bring along."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *sorted({verb for _, verb in _brought()})]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        # `bench data build NAME …` reads well, and the name is not needed where only one dataset can
+        alone = rest and not isinstance(command, click.Group) and (rest[0], name) in _brought()
+        return name, command, rest[1:] if alone else rest
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if own := super().get_command(ctx, name):
+            return own
+        offers = {dataset: where for (dataset, verb), where in _brought().items() if verb == name}
+        if not offers:
+            return None
+        if len(offers) > 1:
+            return click.Group(name, {d: _load(w) for d, w in offers.items()}, help=f"{name}, by dataset.")
+        return _load(next(iter(offers.values())))
+
+
+def _brought() -> dict[tuple[str, str], str]:
+    """(dataset, command) -> where its click command is."""
+    from pansharp_bench.registry import DATASETS
+
+    return {(e.name, verb): w for e in DATASETS for verb, w in getattr(e.obj, "commands", {}).items()}
+
+
+def _load(where: str) -> click.Command:
+    module, _, attribute = where.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+@click.group(cls=DataCommands)
 def data() -> None:
-    """Find, describe and check data files."""
+    """Find, describe and check data files; build some."""
 
 
 @data.command("list")
@@ -88,7 +126,8 @@ def info(dataset: str, root: Path | None, label: str | None, as_json: bool) -> N
         click.echo(json.dumps(about | {"files": list(opened.info())}, indent=2))
         return
     sensor = opened.sensor
-    click.echo(f"{opened.name}: {sensor.title}, {sensor.channels} bands, DN 0 to {sensor.peak:g}")
+    unit = "DN" if sensor.peak > 1 else "I/F"
+    click.echo(f"{opened.name}: {sensor.title}, {sensor.channels} bands, {unit} 0 to {sensor.peak:g}")
     for key, value in opened.provenance().items():
         click.echo(f"{key}: {value}")
     for file in opened.info():
@@ -138,6 +177,11 @@ def _print_file(file: dict[str, Any], bands: tuple[str, ...]) -> None:
         for key, a in file["arrays"].items()
     ]
     click.echo(tabulate(arrays, ["key", "N x C x H x W", "stored as", "min", "max"], disable_numparse=True))
+    if "tables" in file:  # a track of its own says what is worth knowing
+        for table in file["tables"]:
+            click.echo(f"\n{table['title']}")
+            click.echo(tabulate(table["rows"], table["headers"], disable_numparse=True))
+        return
     statistics = [("pan", file["pan_mean"], file["pan_std"], None)]
     statistics += zip(bands, file["band_mean"], file["band_std"], file["pan_band_correlation"], strict=True)
     rows = [[n, f"{m:.1f}", f"{s:.1f}", "" if c is None else f"{c:.3f}"] for n, m, s, c in statistics]

@@ -104,8 +104,12 @@ def running() -> Iterator[None]:
     """Around runs: warnings stand out, an interrupt says how to go on, a full disk is one message."""
     from pansharp_bench.training import Interrupted
 
+    said: set[str] = set()
+
     def loud(message, category, filename, lineno, file=None, line=None) -> None:
-        click.secho(f"! {message}", fg="yellow", bold=True, err=True)
+        if str(message) not in said:
+            click.secho(f"! {message}", fg="yellow", bold=True, err=True)
+        said.add(str(message))
 
     try:
         with warnings.catch_warnings():

@@ -27,6 +27,11 @@ from pansharp_bench.cli.options import read_pairs, run_options, running, say, sh
     show_default=True,
     help="Of initial weights and every draw.",
 )
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    help="Stochastic methods: the mean of so many runs per image (short for --set samples=K).",
+)
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights file to use instead of training.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted training exactly where it stopped.")
 @click.option("--force", is_flag=True, help="Replace the record of an earlier identical run.")
@@ -36,6 +41,7 @@ def run(
     dataset: str,
     options: dict[str, str],
     seed: int,
+    samples: int | None,
     weights: Path | None,
     resume: bool,
     force: bool,
@@ -59,6 +65,8 @@ def run(
     from pansharp_bench import experiment
     from pansharp_bench.leaderboard import run_table
 
+    if samples is not None:
+        options = {**options, "samples": str(samples)}
     spec = experiment.RunSpec(method, dataset, preset, options, seed, label, data, weights, device, precision)
     with running():
         outcome = experiment.run(

@@ -89,7 +89,9 @@ def table(
     Runs whose record exists are reused, the others are carried out first.
 
     \b
+    bench table 1                    JunoCam2HST: UNSB, CUT, and SP-I2I with 1 to 8 levels
     bench table 2                    QuickBird: all six methods, full and reduced resolution
+    bench table 3                    JunoCam2HST: SP-I2I with and without its gate
     bench table 4 --seeds 0,1        GaoFen-2, means over two seeds
     """
     from pansharp_bench import experiment
@@ -98,11 +100,20 @@ def table(
     if number not in known:
         raise BenchError(f"unknown table {number!r}; known are: {', '.join(known)}")
     wanted = known[number]
+    rows = [_row(r) for r in wanted["methods"]]
     specs = [
         experiment.RunSpec(
-            method, wanted["dataset"], preset, {}, seed, label, data, device=device, precision=precision
+            method,
+            wanted["dataset"],
+            preset,
+            options,
+            seed,
+            label,
+            data,
+            device=device,
+            precision=precision,
         )
-        for method in wanted["methods"]
+        for method, options in rows
         for seed in _seeds(seeds)
     ]
     if dry_run:
@@ -118,9 +129,18 @@ def table(
         out,
         f"table-{number}",
         protocols=wanted["protocols"],
-        methods=wanted["methods"],
+        methods=list(dict.fromkeys(method for method, _ in rows)),
+        columns=wanted.get("columns"),
         source=wanted["source"],
+        varied=list(dict.fromkeys(name for _, options in rows for name in options)),
     )
+
+
+def _row(row: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A row of a paper's table: its method, and the options that make it."""
+    if isinstance(row, str):
+        return row, {}
+    return row["method"], {k: v for k, v in row.items() if k != "method"}
 
 
 @click.command(

@@ -271,7 +271,7 @@ class Trainer:
         if self.folder is None:
             return
         state = {
-            "identity": self.identity,
+            "belongs_to": self.identity,
             "progress": {f.name: getattr(at, f.name) for f in fields(at)},
             "networks": {k: n.state_dict() for k, n in learner.networks.items()},
             "optimizers": {k: o.state_dict() for k, o in learner.optimizers.items()},
@@ -287,9 +287,9 @@ class Trainer:
             raise BenchError(f"nothing to resume: {path} does not exist; run without --resume")
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-            if state["identity"] != self.identity:
+            if state["belongs_to"] != self.identity:
                 raise BenchError(
-                    f"{path} belongs to a run with other settings ({state['identity']}, not {self.identity})"
+                    f"{path} belongs to a run with other settings ({state['belongs_to']}, not {self.identity})"
                 )
             _load_networks(learner, state["networks"])
             for kind in ("optimizers", "schedulers"):

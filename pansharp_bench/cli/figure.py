@@ -1,0 +1,147 @@
+"""``bench figure``: pictures drawn from records and from trained methods."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pansharp_bench.cli.options import plugin_option, read_pairs, results_option, run_options, running, say
+from pansharp_bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from pansharp_bench.record import Record
+
+_dataset = click.option("--dataset", required=True, help="By the name shown, e.g. qb-sim.")
+_out = click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Picture to write (PNG)."
+)
+
+
+@click.group()
+def figure() -> None:
+    """Figures from records: power spectra, quality against cost; mosaics."""
+
+
+@figure.command()
+@_dataset
+@click.option("--method", "methods", multiple=True, help="Only these; may be repeated.")
+@click.option("--seed", default=0, show_default=True)
+@_out
+@results_option
+@plugin_option
+def psd(dataset: str, methods: tuple[str, ...], seed: int, out: Path, results: Path) -> None:
+    """Mean power spectra of source, target and every method's output; the numbers beside it as CSV."""
+    from pansharp_bench import figures
+
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    for record in _records(results, dataset):
+        spectra = [p["curves"]["psd"] for p in record.protocols.values() if "psd" in p.get("curves", {})]
+        chosen = record.method["name"] in methods if methods else True
+        if not spectra or not chosen or record.spec["seed"] not in (seed, 0):
+            continue
+        for role, power in spectra[0].items():
+            label = _label(record) if role == "output" else role
+            if role != "frequency":
+                curves.setdefault(label, (spectra[0]["frequency"], power))
+    if not curves:
+        raise BenchError(f"no record of {dataset!r} under {results} holds power spectra")
+    roles = ("source", "target", "truth")
+    curves = {k: curves[k] for k in (*(r for r in roles if r in curves), *sorted(curves.keys() - {*roles}))}
+    table = out.with_suffix(".csv")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with open(table, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["frequency", *curves])
+        writer.writerows(zip(next(iter(curves.values()))[0], *(p for _, p in curves.values()), strict=True))
+    figures.spectra(curves, out, f"{dataset}: mean power spectra")
+    click.echo(f"{out}\n{table}")
+
+
+@figure.command()
+@_dataset
+@click.option("--protocol", default="reduced", show_default=True)
+@click.option("--column", default="ERGAS", show_default=True, help="Quality, by the name of its column.")
+@click.option("--ranked/--all", default=True, help="Leave out rows that look at the reference.")
+@_out
+@results_option
+@plugin_option
+def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, results: Path) -> None:
+    """Quality against milliseconds per megapixel, a point for every row of the leaderboard.
+
+    Only rows measured on one kind of device belong in one picture: it takes the most frequent.
+    """
+    from pansharp_bench import figures, leaderboard
+
+    found = list(_records(results, dataset))
+    devices = [r.environment.get("device_name", "") for r in found]
+    usual = max(set(devices), key=devices.count) if devices else ""
+    found = [r for r in found if r.environment.get("device_name", "") == usual]
+    points = []
+    for table in leaderboard.tables(found, protocols=[protocol]):
+        for row in table.rows:
+            cell = next((c for k, c in row.cells.items() if k.name == column), None)
+            if row.source == "measured" and (row.ranked or not ranked) and cell and row.cost[0]:
+                points.append((row.label, row.group, row.cost[0], cell.mean))
+    if not points:
+        raise BenchError(f"no record of {dataset!r} under {results} has {column} under protocol {protocol!r}")
+    title = f"{dataset}: {column} against cost, {usual}"
+    figures.quality_against_cost(points, out, column, "milliseconds per megapixel", title)
+    click.echo(out)
+
+
+@figure.command()
+@click.option("--method", required=True)
+@click.option("--dataset", required=True, help="Registered name, e.g. junocam2hst.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Of a trained method.")
+@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", callback=read_pairs)
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the mosaics."
+)
+@run_options
+def mosaic(
+    method: str,
+    dataset: str,
+    weights: Path | None,
+    options: dict[str, str],
+    out: Path,
+    data: Path | None,
+    label: str | None,
+    preset: str | None,
+    device: str,
+    precision: str,
+    pictures: int,
+    runs: Path,
+    quiet: bool,
+    results: Path,
+) -> None:
+    """The test images and a method's outputs, put back on their map: GeoTIFF and PNG, before and after.
+
+    Without --weights the method is trained first (or its finished run's weights are taken).
+    """
+    from pansharp_bench import experiment
+
+    spec = experiment.RunSpec(
+        method, dataset, preset, options, 0, label, data, weights, device=device, precision=precision
+    )
+    with running():
+        for path in experiment.mosaic(spec, out, results, runs, progress=not quiet, say=say):
+            click.echo(path)
+
+
+def _records(results: Path, dataset: str) -> list[Record]:
+    from pansharp_bench import record
+
+    found = [r for _, r in record.read_all(results) if not isinstance(r, BenchError)]
+    chosen = [r for r in found if r.dataset["name"] == dataset]
+    if not chosen:
+        known = ", ".join(sorted({r.dataset["name"] for r in found})) or "none"
+        raise BenchError(f"no records of dataset {dataset!r} under {results}; there are: {known}")
+    return chosen
+
+
+def _label(record: Record) -> str:
+    changed = [f"{k}={record.spec['options'][k]}" for k in record.spec["changed"] if k != "steps"]
+    return ", ".join([record.method["title"] or record.method["name"], *changed])
