@@ -99,15 +99,16 @@ def _rays(band: np.ndarray, x: np.ndarray, y: np.ndarray, bands: Sequence[str], 
 
 
 def limb_distance(
-    limb: Limb, states: States, attitude: np.ndarray, radii: Sequence[float] = RADII
+    limb: Limb, states: States, attitude: np.ndarray, radii: Sequence[float] = RADII, altitude: float = 0.0
 ) -> np.ndarray:
     """Signed distance (n,) in pixels from each edge point to the predicted limb, outward positive.
 
     In space scaled so that the ellipsoid is the unit sphere, a ray passes its centre at b; b = 1 is the limb.
     The distance is (b − 1) over the size of b's gradient in the image, to first order. ``states`` and
-    ``attitude`` (F, 3, 3; camera to J2000) are of the image's frames.
+    ``attitude`` (F, 3, 3; camera to J2000) are of the image's frames; ``altitude`` (km) of the limb above the
+    ellipsoid, as haze is seen above the clouds.
     """
-    inverse = 1 / np.asarray(radii)
+    inverse = 1 / (np.asarray(radii) + altitude)
     turn = (states.from_inertial @ attitude)[limb.frame]
     rays = np.einsum("nij,knj->kni", turn, limb.rays) - states.beta[limb.frame]  # aberration undone
     origin, rays = states.position[limb.frame] * inverse, rays * inverse
@@ -119,12 +120,13 @@ def limb_distance(
 
 @dataclass(frozen=True)
 class LimbFit:
-    """A fit of n edge points: ``jitter`` in seconds (C-kernel attitude) or ``spin`` (without), the residual
-    ``distance`` (n,) in pixels of the points kept, and ``used`` of ``found`` points."""
+    """A fit of n edge points: ``jitter`` in seconds (C-kernel attitude) or ``spin`` (without), the limb's
+    ``altitude`` in km, the residual ``distance`` (n,) in pixels of the points kept, and ``used`` of ``found``."""
 
     distance: np.ndarray
     used: int
     found: int
+    altitude: float
     jitter: float = 0.0
     spin: Spin | None = None
 
@@ -155,25 +157,21 @@ def fit_jitter(
     radii: Sequence[float] = RADII,
     limit: float = 0.1,
 ) -> LimbFit:
-    """Start-time jitter for a known attitude: the offset of all frame times of least robust distance, searched
-    in milliseconds over ±``limit`` seconds and then refined."""
-    from scipy.optimize import minimize_scalar
+    """Start-time jitter for a known attitude, and the limb's altitude: all frame times moved alike within
+    ±``limit`` seconds, searched in steps of 4 ms (1.2 pixels) and then refined by robust least squares."""
 
-    def distance(jitter: float) -> np.ndarray:
+    def distance(jitter: float, altitude: float = 0.0) -> np.ndarray:
         et = times + jitter
-        return limb_distance(limb, ephemeris.states(et), attitude.rotation(et), radii)
-
-    def cost(jitter: float) -> float:
-        return float(np.minimum(np.abs(distance(jitter)), 20.0).mean())
+        return limb_distance(limb, ephemeris.states(et), attitude.rotation(et), radii, altitude)
 
     steps = np.arange(-limit, limit + 1e-9, 0.004)
-    coarse = steps[np.argmin([cost(j) for j in steps])]
-    jitter = minimize_scalar(
-        cost, bounds=(coarse - 0.004, coarse + 0.004), method="bounded", options={"xatol": 1e-5}
-    ).x
-    d = distance(jitter)
+    coarse = steps[np.argmin([np.minimum(np.abs(distance(j)), 20.0).mean() for j in steps])]
+    jitter, altitude = _least_squares(
+        lambda p: distance(*p), np.array([coarse, 0.0]), np.array([1e-4, 10.0]), 0.5
+    )
+    d = distance(jitter, altitude)
     keep = _inliers(d)
-    return LimbFit(d[keep], int(keep.sum()), len(limb), jitter=float(jitter))
+    return LimbFit(d[keep], int(keep.sum()), len(limb), float(altitude), jitter=float(jitter))
 
 
 def _inliers(distance: np.ndarray) -> np.ndarray:
@@ -189,55 +187,50 @@ def fit_spin(
     mount: np.ndarray,
     radii: Sequence[float] = RADII,
 ) -> list[LimbFit]:
-    """Attitude without a C kernel: spin axis and rate, common to the images given, and each image's phase.
+    """Attitude without a C kernel: spin axis, rate and the limb's altitude, common to the images given, and each
+    image's phase.
 
     Starts from ``axis`` (right ascension, declination; the Earth's direction is a good guess) and Juno's usual
-    rate, with the phase searched over the whole turn. Images of one pass hold each other: one limb alone
-    leaves the axis free to trade with the phase. Raises DataError when no phase brings the limb near.
+    rate, with the phase searched over the whole turn. Images of one pass hold each other: on one limb alone a
+    roll about the line of sight is told only by the planet's flattening. Raises DataError when no phase brings
+    the limb near.
     """
     states = [ephemeris.states(t) for t in times]
     epochs = [float(t.mean()) for t in times]
-    count = len(limbs)
     if any(len(limb) < 20 for limb in limbs):
         raise DataError("too little of the bright limb is in the image to find its attitude")
 
     def spins(p: np.ndarray) -> list[Spin]:
-        return [Spin(p[0], p[1], p[3 + i], p[2], epochs[i], mount) for i in range(count)]
+        return [
+            Spin(p[0], p[1], phase, p[2], epoch, mount) for phase, epoch in zip(p[4:], epochs, strict=True)
+        ]
 
-    def distances(p: np.ndarray) -> list[np.ndarray]:
-        turned = zip(limbs, states, spins(p), times, strict=True)
-        return [limb_distance(m, s, spin.rotation(t), radii) for m, s, spin, t in turned]
+    def distances(p: np.ndarray, points: Sequence[Limb]) -> list[np.ndarray]:
+        return [
+            limb_distance(limb, state, spin.rotation(t), radii, p[3])
+            for limb, state, spin, t in zip(points, states, spins(p), times, strict=True)
+        ]
 
-    start = np.array([*axis, SPIN_RATE, *np.zeros(count)])
-    for i in range(count):
-        few = limbs[i][:: max(1, len(limbs[i]) // 400)]
-
-        def cost(phase: float, few: Limb = few, i: int = i) -> float:
-            spin = Spin(*axis, phase, SPIN_RATE, epochs[i], mount)
-            return float(
-                np.minimum(np.abs(limb_distance(few, states[i], spin.rotation(times[i]), radii)), 100).mean()
-            )
-
-        turn = np.radians(np.arange(0, 360, 1.0))
-        start[3 + i] = turn[np.argmin([cost(phase) for phase in turn])]
-
-    scale = np.array([1e-3, 1e-3, 1e-4, *np.full(count, 1e-3)])
+    few = [limb[:: max(1, len(limb) // 400)] for limb in limbs]
+    turn = np.radians(np.arange(0, 360, 1.0))
+    costs = [
+        [
+            np.minimum(np.abs(d), 100).mean()
+            for d in distances(np.array([*axis, SPIN_RATE, 0, *[angle] * len(limbs)]), few)
+        ]
+        for angle in turn
+    ]
+    best = np.array([*axis, SPIN_RATE, 0.0, *turn[np.argmin(costs, axis=0)]])
+    scale = np.array([1e-3, 1e-3, 1e-4, 10.0, *[1e-3] * len(limbs)])
     kept = list(limbs)
-    best = start
-    for soft in (20.0, 2.0, 0.5, 0.5):
-        weights = [1 / np.sqrt(len(m)) for m in kept]
-
-        def residual(p: np.ndarray, kept=kept, weights=weights) -> np.ndarray:
-            turned = zip(kept, states, spins(p), times, strict=True)
-            return np.concatenate([limb_distance(m, s, spin.rotation(t), radii) for m, s, spin, t in turned])
-
-        best = _least_squares(residual, best, scale, soft)
+    for soft in (20.0, 2.0, 0.3, 0.3):
+        best = _least_squares(lambda p, kept=kept: np.concatenate(distances(p, kept)), best, scale, soft)
         if soft < 20:
-            kept = [m[_inliers(d)] for m, d in zip(limbs, distances(best), strict=True)]
+            kept = [limb[_inliers(d)] for limb, d in zip(limbs, distances(best, limbs), strict=True)]
     fits = []
-    for limb, d, spin in zip(limbs, distances(best), spins(best), strict=True):
+    for limb, d, spin in zip(limbs, distances(best, limbs), spins(best), strict=True):
         keep = _inliers(d)
-        fits.append(LimbFit(d[keep], int(keep.sum()), len(limb), spin=spin))
-    if max(f.median for f in fits) > 10:
+        fits.append(LimbFit(d[keep], int(keep.sum()), len(limb), float(best[3]), spin=spin))
+    if max(fit.median for fit in fits) > 10:
         raise DataError("no spin brings the predicted limb within 10 pixels of the one seen")
     return fits
