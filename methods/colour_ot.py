@@ -15,6 +15,7 @@ from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Trainer, UnpairedData
 
 _SAMPLES = 1 << 18  # colours of each camera that the map is learnt from
+_POINTS = 1024  # of each axis's map
 
 
 @register_method(
@@ -26,16 +27,17 @@ class ColourOT(UnpairedRow):
 
     The linear map, of all that carry the mean and covariance of the source colours to the target's, moves them
     least. What is left is transported along the axes of one rotation of colour space after another, a
-    monotone map per axis; the last rotation is none, so that each channel ends with the target's histogram.
+    monotone map per axis, drawn through few quantiles: through many, rare colours are torn apart. The last
+    rotation is none, and its maps go through many, so that each channel ends with the target's histogram.
     Nothing is drawn at random but the rotations, whose seed is fixed. The result is clamped to [0, peak].
     """
 
     @dataclass(frozen=True)
     class Config(UnpairedRow.Config):
-        """``rotations``: how many follow the linear map, 0 for that alone; ``knots``: points per axis's map."""
+        """``rotations``: how many follow the linear map, 0 for that alone; ``knots``: quantiles per axis."""
 
-        rotations: int = 16
-        knots: int = 1024
+        rotations: int = 32
+        knots: int = 64
 
         def __post_init__(self) -> None:
             if self.rotations < 0 or self.knots < 2:
@@ -53,7 +55,7 @@ class ColourOT(UnpairedRow):
 
     def __init__(self, sensor: Sensor, config: Config | None = None) -> None:
         super().__init__(sensor, config)
-        c, n, knots = sensor.channels, self.config.rotations, self.config.knots
+        c, n = sensor.channels, self.config.rotations
         generator = torch.Generator().manual_seed(0)
         axes = torch.linalg.qr(torch.randn(n, c, c, generator=generator, dtype=torch.float64)).Q
         axes[-1:] = torch.eye(c)
@@ -62,7 +64,7 @@ class ColourOT(UnpairedRow):
         self.register_buffer("axes", axes.float())
         self.register_buffer("start", torch.zeros(n, c, 1))
         self.register_buffer("step", torch.ones(n, c, 1))
-        self.register_buffer("shift", torch.zeros(n, c, knots))
+        self.register_buffer("shift", torch.zeros(n, c, _POINTS))
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
         source, target = (sample(x, _SAMPLES) for x in (data.all_pan(), data.all_ms()))
@@ -72,12 +74,11 @@ class ColourOT(UnpairedRow):
         self.offset.copy_(offset[:, None])
         colours = self._linear(source)
         for turn in range(self.config.rotations):
-            here, there = (
-                quantiles(self.axes[turn] @ x, self.config.knots).double() for x in (colours, target)
-            )
+            knots = _POINTS if turn == self.config.rotations - 1 else self.config.knots
+            here, there = (quantiles(self.axes[turn] @ x, knots).double() for x in (colours, target))
             start = here[:, :1]
-            step = (here[:, -1:] - start) / (self.config.knots - 1)
-            grid = start + step * torch.arange(self.config.knots, device=start.device)
+            step = (here[:, -1:] - start) / (_POINTS - 1)
+            grid = start + step * torch.arange(_POINTS, device=start.device)
             self.start[turn] = start
             self.step[turn] = step.where(step > 0, 1)
             self.shift[turn] = transport(grid, here, there) - grid
@@ -97,7 +98,7 @@ class ColourOT(UnpairedRow):
     def _turned(self, colours: Tensor, turn: int) -> Tensor:
         """Colours (C, K) after the maps along the axes of one rotation; beyond what was seen in training the
         nearest shift holds."""
-        last = self.config.knots - 1
+        last = _POINTS - 1
         place = ((self.axes[turn] @ colours - self.start[turn]) / self.step[turn]).clamp_(0, last)
         lower = place.long().clamp_max_(last - 1)
         shift = torch.lerp(

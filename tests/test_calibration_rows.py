@@ -162,14 +162,15 @@ def test_channel_affine_of_a_flat_channel_is_the_targets_mean():
 
 @pytest.mark.parametrize("name", ["histogram-matching", "colour-ot"])
 def test_histograms_are_reached(name):
-    source, target = sources(), targets()
-    fused = fuse(ready(name, source, target), source)
+    source, target = sources(12), targets(10)
+    method = ready(name, source, target)
+    fused = fuse(method, source)
     assert metrics.chi2_histogram(source, target) > 0.2
     assert metrics.chi2_histogram(fused, target) < 1e-4
     assert metrics.chi2_histogram(fused, target, 256) < 3e-3
     assert metrics.earth_movers_distance(fused, target) < 3e-4
     # images that were not learnt from are as near as two sets of targets are to each other
-    unseen = fuse(ready(name, source, target), sources(12, seed=5))
+    unseen = fuse(method, sources(12, seed=5))
     chance = metrics.chi2_histogram(targets(12, seed=6), target)
     assert metrics.chi2_histogram(unseen, target) < 3 * chance
 
@@ -187,16 +188,21 @@ def test_histogram_matching_is_one_rising_curve_per_channel():
 
 def test_colour_ot_reaches_the_joint_distribution_and_channels_alone_do_not():
     source, target = sources(20), targets(20)
-    apart = {name: sliced_distance(fuse(ready(name, source, target), source), target) for name in ROWS}
-    linear = sliced_distance(fuse(ready("colour-ot", source, target, rotations="0"), source), target)
+    methods = {name: ready(name, source, target) for name in ROWS}
+    methods["linear"] = ready("colour-ot", source, target, rotations="0")
+    fused = {name: fuse(method, source) for name, method in methods.items()}
+    apart = {name: sliced_distance(x, target) for name, x in fused.items()}
     assert apart["identity"] > apart["channel-affine"] > apart["histogram-matching"]
     assert apart["colour-ot"] < apart["histogram-matching"] / 5
-    assert apart["colour-ot"] < linear / 5
-    fused = fuse(ready("colour-ot", source, target), source)
-    ours, wanted = (x.transpose(0, 1).flatten(1).double().corrcoef() for x in (fused, target))
-    torch.testing.assert_close(ours, wanted, rtol=0, atol=0.02)
+    assert apart["colour-ot"] < apart["linear"] / 5
+    correlations = {
+        name: x.transpose(0, 1).flatten(1).double().corrcoef()
+        for name, x in {**fused, "target": target}.items()
+    }
+    wrong = {name: (c - correlations["target"]).abs().max() for name, c in correlations.items()}
+    assert wrong["colour-ot"] < wrong["histogram-matching"] / 10
     # on images that were not learnt from, as near as another set of targets
-    unseen = fuse(ready("colour-ot", source, target), sources(20, seed=5))
+    unseen = fuse(methods["colour-ot"], sources(20, seed=5))
     assert sliced_distance(unseen, target) < 2 * sliced_distance(targets(20, seed=6), target)
 
 
@@ -226,6 +232,17 @@ def test_monge_between_covariances():
         monge(scales, torch.eye(2).double()), torch.tensor([1 / 2, 1 / 3]).double().diag()
     )
     assert not monge(torch.zeros(3, 3).double(), torch.eye(3).double()).any()
+
+
+def test_colour_ot_does_not_tear_rare_colours_apart():
+    """A smooth ramp through a colour that one pixel in a hundred has stays a ramp."""
+    source, target = sources(), targets()
+    rare = torch.tensor([0.9, 0.35, 0.2])[:, None, None]
+    source[:, :, :6, :6] = rare + 0.02 * (source[:, :, :6, :6] - 0.5)
+    method = ready("colour-ot", source, target)
+    ramp = rare + torch.tensor([0.05, 0.05, 0.05])[:, None, None] * torch.linspace(-1, 1, 201)
+    steps = fuse(method, ramp[None]).diff(dim=3).norm(dim=1)
+    assert steps.max() < 0.02  # the source's own steps are 0.00087
 
 
 @pytest.mark.parametrize("name", FITTED)
