@@ -97,8 +97,8 @@ def build(
             return out
         raise BenchError(f"{out} exists and holds something else; give --force to replace it")
     out.parent.mkdir(parents=True, exist_ok=True)
-    writer = Writer(out, **header)
     places = {"junocam": centres(nside_junocam, zones), "hst": centres(nside_hst, zones)}
+    writer = Writer(out, **header)
     jobs = []
     for source in (*mosaics, *opal):
         split = "target" if source.rotation else "test" if source.number in test else "train"
