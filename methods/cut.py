@@ -108,6 +108,7 @@ class CUTLearner(TranslationLearner):
     kind="unpaired",
     sees="pan",
     training="unpaired",
+    tracks=("pansharpening", "calibration"),
     paper="Contrastive Learning for Unpaired Image-to-Image Translation",
     year=2020,
 )
@@ -145,6 +146,7 @@ class FastCUTConfig(CUTConfig):
     kind="unpaired",
     sees="pan",
     training="unpaired",
+    tracks=("pansharpening", "calibration"),
     paper="Contrastive Learning for Unpaired Image-to-Image Translation",
     year=2020,
 )

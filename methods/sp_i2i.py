@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, OptionError
 from pansharp_bench.imaging import LaplacianPyramid, max_bands
 from pansharp_bench.methods._translation.base import one_of
 from pansharp_bench.methods._translation.bridge import BridgeConfig, BridgeMethod
@@ -180,7 +180,7 @@ class SPLearner(BridgeLearner):
         c, h, w = self.config, *(self.config.crop or s for s in data.patch_size)
         if c.bands > max_bands(h, w):
             most = max_bands(h, w) + (not c.levels_exclude_residual)
-            raise BenchError(
+            raise OptionError(
                 f"option levels={c.levels}: training images of {h} x {w} have pyramids of at most {most} levels"
             )
         self.pyramid = LaplacianPyramid(c.bands)
@@ -217,6 +217,7 @@ class SPLearner(BridgeLearner):
     kind="unpaired",
     sees="pan",
     training="unpaired",
+    tracks=("pansharpening", "calibration"),
     paper="Structure-Preserving Unpaired Image Translation to Photometrically Calibrate JunoCam with Hubble Data",
     year=2025,
     published="SP-I2I",

@@ -17,6 +17,7 @@ from pansharp_bench.training import Learner, Trainer, UnpairedData
     kind="unpaired",
     sees="pan",
     training="unpaired",
+    tracks=("pansharpening", "calibration"),
     paper="Unpaired Image-to-Image Translation via Neural Schrödinger Bridge",
     year=2024,
 )

@@ -14,6 +14,10 @@ class UnknownName(BenchError, KeyError):
         return str(self.args[0])
 
 
+class OptionError(BenchError, ValueError):
+    """An option whose value does not fit the images at hand: says which, and what would."""
+
+
 class DataError(BenchError, ValueError):
     """A data file or folder that cannot be used: says which file and key, what was found and expected."""
 

@@ -13,14 +13,19 @@ from typing import Any
 import click
 
 from pansharp_bench.cli.options import read_pairs, run_options, running, say, show_progress
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, OptionError
 
 CHECKPOINT = "checkpoint.pt"
 PAPERS = resources.files("pansharp_bench").joinpath("papers.toml")
 
 
-def _ensure(specs: Iterable, results: Path, runs: Path, pictures: int, quiet: bool, resume: bool) -> list:
-    """The record of every spec: read where it exists, else made now. All are settled before the first runs."""
+def _ensure(
+    specs: Iterable, results: Path, runs: Path, pictures: int, quiet: bool, resume: bool, skip: bool = False
+) -> list:
+    """The record of every spec: read where it exists, else made now. All are settled before the first runs.
+
+    ``skip``: a spec whose options do not fit the dataset's images is left out, aloud.
+    """
     from pansharp_bench import experiment, record
 
     found = []
@@ -32,15 +37,21 @@ def _ensure(specs: Iterable, results: Path, runs: Path, pictures: int, quiet: bo
                 found.append(record.read(path))
                 continue
             unfinished = runs / path.relative_to(results).with_suffix("") / CHECKPOINT
-            outcome = experiment.run(
-                plan,
-                results,
-                runs,
-                resume=resume and unfinished.exists(),
-                pictures=pictures,
-                progress=show_progress(quiet),
-                say=say,
-            )
+            try:
+                outcome = experiment.run(
+                    plan,
+                    results,
+                    runs,
+                    resume=resume and unfinished.exists(),
+                    pictures=pictures,
+                    progress=show_progress(quiet),
+                    say=say,
+                )
+            except OptionError as error:
+                if not skip:
+                    raise
+                say(f"! left out: {plan.identity['method']}: {error}")
+                continue
             found.append(outcome.record)
     return found
 
@@ -122,7 +133,7 @@ def table(
                 path = experiment.plan(spec).path(results)
                 click.echo(f"{'have   ' if path.exists() else 'missing'} {path}")
         return
-    found = _ensure(specs, results, runs, pictures, quiet, resume)
+    found = _ensure(specs, results, runs, pictures, quiet, resume, skip=True)
     _print(
         found,
         wanted["title"],

@@ -1,0 +1,170 @@
+"""The calibration track: two domains of their own, metrics of whole sets, curves, tables and figures of them."""
+
+import csv
+import hashlib
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import pansharp_bench as pb
+from pansharp_bench import experiment, leaderboard, metrics, record
+from pansharp_bench.cli import main
+from pansharp_bench.registry import METHODS
+from pansharp_bench.scene import CALIBRATION_SPLITS, Dataset, FileIdentity, Scene, Split, as_sensor
+
+SIDE, COUNTS = 32, {"train": 9, "target": 8, "test": 4}
+
+
+class Images(Split):
+    """Smooth random images; those of the target are darker and redder. Samples alternate between two groups."""
+
+    def __init__(self, name):
+        self.name, self.sensor, self.keys = name, as_sensor("junocam2hst"), ("pan",)
+        self.groups = torch.arange(COUNTS[name]) % 2
+        draws = torch.Generator().manual_seed(len(name))
+        coarse = torch.rand(COUNTS[name], 3, 8, 8, generator=draws)
+        images = torch.nn.functional.interpolate(coarse, size=SIDE, mode="bilinear")
+        tint = torch.tensor([0.6, 0.4, 0.2]) if name == "target" else torch.tensor([0.8, 0.9, 1.0])
+        self.images = images * tint[:, None, None]
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return Scene(self.sensor, self.images[slice(index, index + 1) if isinstance(index, int) else index])
+
+
+class Planet(Dataset):
+    """Two cameras over no planet at all"""
+
+    sensor = as_sensor("junocam2hst")
+
+    def __init__(self, root=None, label=None):
+        self.name = "no-planet"
+
+    def available(self):
+        return CALIBRATION_SPLITS
+
+    def split(self, name):
+        return Images(name)
+
+    def files(self, *splits):
+        return tuple(
+            FileIdentity(s, Path(f"{s}.mem"), 0, hashlib.sha256(s.encode()).hexdigest(), None)
+            for s in splits or CALIBRATION_SPLITS
+        )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def planet():
+    if "no-planet" not in pb.list_datasets():
+        pb.register_dataset("no-planet", sensor="junocam2hst", tracks=("calibration",), simulated=True)(
+            Planet
+        )
+
+        @pb.register_method("hole", kind="baseline", sees="pan", tracks=("calibration",))
+        def hole(pan, *, sensor):
+            """Not a number in one pixel of the brightest image"""
+            return torch.where(pan == Images("test").images.max(), math.nan, pan)
+
+
+def run(tmp_path, method, **options):
+    spec = experiment.RunSpec(method, "no-planet", "quick", options, device="cpu")
+    return experiment.run(spec, tmp_path / "results", tmp_path / "runs", progress=False)
+
+
+def test_the_source_itself_scores_perfect_structure_and_its_own_colours(tmp_path):
+    outcome = run(tmp_path, "identity")
+    scored = outcome.record.protocols["calibration"]
+    test, target = Images("test").images, Images("target").images
+    assert scored["scores"]["SSIM"] == pytest.approx([1.0] * 4) and set(scored["scores"]["PSNR"]) == {
+        math.inf
+    }
+    assert scored["scores"]["chi2"] == [pytest.approx(metrics.chi2_histogram(test, target).item(), abs=1e-12)]
+    assert scored["mean"]["chi2"] > 0.1 and "truth" not in outcome.record.protocols
+    spectrum = scored["curves"]["psd"]
+    assert spectrum["output"] == pytest.approx(spectrum["source"]) and len(spectrum["frequency"]) > 8
+    assert spectrum["target"] != pytest.approx(spectrum["source"])
+    assert outcome.pictures and all(p.stat().st_size > 1000 for p in outcome.pictures)
+    assert record.read(outcome.path).protocols["calibration"]["curves"] == scored["curves"]
+
+
+def test_matching_colours_brings_chi2_down(tmp_path):
+    matched = run(tmp_path, "histogram-matching").record
+    assert matched.protocols["calibration"]["mean"]["chi2"] < 0.1
+    assert matched.training["data"]["pairing"] == "same group"
+    assert {f["split"] for f in matched.dataset["files"]} == {"train", "target", "test"}
+    assert set(matched.dataset["test_fingerprint"]) == {"target", "test"}
+
+
+@pytest.mark.parametrize("method", ["sp-i2i", "unsb", "cut"])
+def test_translation_methods_train_between_domains(tmp_path, method):
+    tiny = {"steps": 2, "ngf": 4, "ndf": 4, "blocks": 2, "validations": 1}
+    tiny |= {"levels": 3} if method == "sp-i2i" else {"nce_layers": "0,4,8,12"}
+    outcome = run(tmp_path, method, **tiny)
+    assert outcome.record.protocols["calibration"]["images"] == 4
+    fitted = METHODS.get(method).obj(
+        as_sensor("junocam2hst"), METHODS.get(method).obj.configure("quick", tiny)
+    )
+    fitted.load_weights(outcome.checkpoint)
+    assert torch.equal(fitted.normaliser.pan_range, fitted.normaliser.ms_range[:1])  # one scale for both
+
+
+def test_an_image_with_a_hole_leaves_the_set_without_a_score(tmp_path):
+    scored = run(tmp_path, "hole").record.protocols["calibration"]
+    assert math.isnan(scored["mean"]["chi2"]) and scored["missing"]["chi2"] == [0]
+    assert len(scored["missing"]["SSIM"]) == 1
+
+
+def test_a_pansharpening_method_is_refused(tmp_path):
+    with pytest.raises(pb.errors.BenchError, match="not made for calibration"):
+        run(tmp_path, "gsa")
+
+
+def test_table_and_figure_say_what_they_show(tmp_path):
+    for method in ("identity", "histogram-matching"):
+        run(tmp_path, method)
+    found = [r for _, r in record.read_all(tmp_path / "results")]
+    (table,) = leaderboard.tables(found, columns=["chi2", "SSIM", "PSNR"])
+    assert [c.name for c in table.columns] == ["chi2", "SSIM", "PSNR"]
+    best = {c.name: table.rows[i].label for (i, c), mark in table.marks().items() if mark == "best"}
+    # an infinite PSNR is no rank: the source compared with itself
+    assert best == {"chi2": "Histogram matching", "SSIM": "Identity"}
+    text = leaderboard.to_markdown(table)
+    assert "Calibrated without a registered pair" in text and "PanCollection" not in text
+    published = {r.label: r for r in table.rows if r.source == "published"}
+    assert published["SP-I2I, L=6"].cells[table.columns[2]].mean == 26.556
+
+    picture = tmp_path / "psd.png"
+    words = ("figure", "psd", "--dataset", "no-planet", "--results", tmp_path / "results", "--out", picture)
+    assert CliRunner().invoke(main, [str(w) for w in words]).exit_code == 0
+    with open(picture.with_suffix(".csv")) as file:
+        rows = list(csv.DictReader(file))
+    assert {"frequency", "source", "target", "Histogram matching", "Identity"} <= rows[0].keys()
+    truth = found[0].protocols["calibration"]["curves"]["psd"]["source"]
+    assert [float(r["source"]) for r in rows] == pytest.approx(truth) and picture.stat().st_size > 5000
+
+
+def test_a_papers_rows_carry_options_and_those_that_cannot_be_are_left_out(tmp_path, monkeypatch):
+    papers = tmp_path / "papers.toml"
+    papers.write_text(
+        '[1]\ntitle = "Some paper"\ndataset = "no-planet"\nprotocols = ["calibration"]\n'
+        'source = "SP-I2I paper Table 1"\ncolumns = ["PSNR", "chi2"]\nmethods = ["identity", '
+        '{ method = "sp-i2i", levels = 2, steps = 1, ngf = 4, ndf = 4 }, { method = "sp-i2i", levels = 9 }]\n'
+    )
+    monkeypatch.setattr(sys.modules["pansharp_bench.cli.table"], "PAPERS", papers)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["table", "1", "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert "left out: sp-i2i: option levels=9" in result.output and "chi2_256" not in result.output
+    assert "levels=2" in result.output and result.output.index("PSNR ↑") < result.output.index("chi2 ↓")
+
+
+def test_the_numbers_of_a_record_survive_json(tmp_path):
+    path = run(tmp_path, "identity").path
+    assert json.loads(path.read_text())["protocols"]["calibration"]["mean"]["PSNR"] == "Infinity"
