@@ -8,9 +8,10 @@ and Jupiter are; SPICE here) and an ``Attitude`` (how the camera is turned; a C 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -152,6 +153,12 @@ class Spice(AbstractContextManager):
         self._files = chosen
         self._ck = [p for p in chosen if p.suffix.lower() == ".bc"]
 
+    def moved(self, shift: float) -> Spice:
+        """The same kernels with the trajectory moved by ``shift`` seconds."""
+        other = copy.copy(self)
+        other.shift = shift
+        return other
+
     def __enter__(self) -> Spice:
         for index, path in enumerate(self._files):
             try:
@@ -267,12 +274,8 @@ def trajectory_shift(spice: Spice, label: Label, limit: float = 60.0) -> float:
     radii = spice.radii()
 
     def miss(shift: float) -> float:
-        moved = spice.shift
-        spice.shift = shift
-        try:
-            latitude, _, altitude = subpoint(spice.states(np.array([start])).position[0], radii)
-        finally:
-            spice.shift = moved
+        position = spice.moved(shift).states(np.array([start])).position[0]
+        latitude, _, altitude = subpoint(position, radii)
         return (altitude - label.altitude_km) ** 2 + (np.radians(latitude - label.latitude) * radii[0]) ** 2
 
     best = minimize_scalar(miss, bounds=(-limit, limit), method="bounded", options={"xatol": 1e-3})
@@ -282,8 +285,3 @@ def trajectory_shift(spice: Spice, label: Label, limit: float = 60.0) -> float:
             f"even when that is moved by {best.x:.0f} s: the kernels do not belong to this image"
         )
     return float(best.x)
-
-
-def with_jitter(attitude: Spin, jitter: float) -> Spin:
-    """The same spin as seen by a clock that is late by ``jitter`` seconds."""
-    return replace(attitude, phase=attitude.phase + attitude.rate * jitter)

@@ -181,7 +181,7 @@ def _inliers(distance: np.ndarray) -> np.ndarray:
 
 def fit_spin(
     limbs: Sequence[Limb],
-    ephemeris: Ephemeris,
+    states: Sequence[States],
     times: Sequence[np.ndarray],
     axis: tuple[float, float],
     mount: np.ndarray,
@@ -195,7 +195,6 @@ def fit_spin(
     roll about the line of sight is told only by the planet's flattening. Raises DataError when no phase brings
     the limb near.
     """
-    states = [ephemeris.states(t) for t in times]
     epochs = [float(t.mean()) for t in times]
     if any(len(limb) < 20 for limb in limbs):
         raise DataError("too little of the bright limb is in the image to find its attitude")

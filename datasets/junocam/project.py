@@ -72,7 +72,7 @@ class Grid:
 
     @property
     def width(self) -> int:
-        return round(360 * self.pixels_per_degree)
+        return 2 * self.height
 
     def points(self, rows: slice, columns: slice, radii: Sequence[float] = RADII) -> Tensor:
         """Body-fixed positions (h, w, 3), km, of the pixel centres, float64."""
