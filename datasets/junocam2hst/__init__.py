@@ -1,5 +1,30 @@
 """JunoCam2HST: segments of Jupiter seen by JunoCam and by Hubble's WFC3, for calibrating one by the other."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
+from pansharp_bench.registry import register_dataset
+
+if TYPE_CHECKING:
+    from pansharp_bench.datasets.junocam2hst.simulated import Simulated
 
 __all__ = ["JunoCam2HST"]
+
+
+@register_dataset(
+    "junocam2hst-sim",
+    title="JunoCam2HST, simulated",
+    summary="a simulated Jupiter by JunoCam and by Hubble, made in the cache",
+    tracks=("calibration",),
+    sensor="junocam2hst",
+    simulated=True,
+)
+def _simulated(
+    root: Path | None = None, label: str | None = None, seed: int = 0, size: str = "default"
+) -> Simulated:
+    from pansharp_bench.datasets.junocam2hst.simulated import Simulated
+
+    return Simulated(seed, size)

@@ -208,11 +208,8 @@ def _vortices(rng: np.random.Generator, grid: Grid, spot: float | None) -> list[
     out = []
 
     def add(count, latitude, spread, size, aspect, turns, air, collar=None, hold=0.9, vary=0.3):
-        n = (
-            rng.poisson(count * share)
-            if count >= 10
-            else max(1, round(count * share + rng.uniform(-0.5, 0.5)))
-        )
+        few = round(count * share + rng.uniform(-0.5, 0.5))
+        n = max(1, few if count < 10 else rng.poisson(count * share))
         gap = grid.width / n
         start = rng.uniform(0, grid.width)
         for i in range(n):
@@ -220,8 +217,10 @@ def _vortices(rng: np.random.Generator, grid: Grid, spot: float | None) -> list[
             lat = latitude + rng.normal(0, spread)
             r = size * np.exp(rng.normal(0, vary))
             tint = 1 + rng.normal(0, [0.02, 0.12, 0.2])
-            wide = r * aspect / np.cos(np.radians(lat))
-            out.append(Vortex(lat, at % 360, (wide, r), turns, tuple(np.multiply(air, tint)), collar, hold))
+            tall = r / np.cos(np.radians(lat))  # in degrees of longitude
+            if tall > 2 * grid.step:  # smaller ones could not be drawn
+                here = tuple(np.multiply(air, tint))
+                out.append(Vortex(lat, at % 360, (tall * aspect, r), turns, here, collar, hold))
 
     white, brown, dark = (0.90, 0.30, 0.02), (0.66, 1.25, 0.12), (0.66, 0.60, 0.40)
     for band, n in ((-38, 24), (-43, 36), (-50, 50), (-57, 50), (-64, 40), (-71, 26)):
@@ -334,7 +333,7 @@ EDDIES = (
     (1.6, 0.7, 1.2, 0.24, 4, 3.0),
 )
 # slope of power, outer scale (degrees), stretch in longitude
-TRACERS = ((-2.8, 6.0, 3.5), (-3.1, 8.0, 3.5), (-3.9, 3.0, 1.5))
+TRACERS = ((-2.5, 6.0, 3.5), (-2.9, 8.0, 3.5), (-3.9, 3.0, 1.5))
 
 
 def _window(grid: Grid, v: Vortex, reach: float) -> tuple[slice, Tensor, Tensor, Tensor]:

@@ -4,10 +4,10 @@ Every perijove and every Hubble rotation has its own weather (:mod:`planet`), so
 the same. Segments are those of the real track (zones, HEALPix centres, Lambert projection, 16,000 km). The test
 perijove also keeps its ``truth``: the I/F Hubble's bands would show at JunoCam's resolution.
 
-JunoCam: its own bands and their leaks, limb darkening, noise and square-root companding to 8 bits; then what is done
-to make a mosaic: imperfect limb correction, exposures and framelets that do not quite match, flattening by a
-low pass of luminance, white balance, contrast, a tone curve, 8 bits. Hubble: I/F, blurred 2.5 times as much, a
-little noise.
+JunoCam: its own bands and their leaks, limb darkening, noise and square-root companding to 8 bits; then what is
+done to make a mosaic: imperfect limb correction, exposures and framelets that do not quite match, flattening by
+a low pass of luminance, sharpening, white balance, saturation, a tone curve, 8 bits. Hubble: I/F, blurred 2.5
+times as much, a little noise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -28,21 +30,22 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from pansharp_bench.datasets._files import cache_dir
+from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
 from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, ZONES, laea_inverse
 from pansharp_bench.datasets.junocam2hst.planet import Grid, Response, reflect, sample, weather, wrap
-from pansharp_bench.datasets.junocam2hst.store import Writer
+from pansharp_bench.datasets.junocam2hst.store import Store, Writer
 from pansharp_bench.errors import BenchError
-from pansharp_bench.scene import SplitName, as_sensor
+from pansharp_bench.scene import CALIBRATION_SPLITS, SplitName, as_sensor
 
 VERSION = 1  # counts every change that alters pixels
 NAME = "junocam2hst-sim"
 BLUR = 0.5  # pixels: spread of JunoCam's Gaussian point spread, a gain of 0.29 at the Nyquist frequency
 COARSER = 2.5  # Hubble's blur is this much wider, so it has that gain at a frequency this much lower
-NSIDE = 16
+NSIDE = {"train": 32, "test": 32, "target": 16}  # as in the real track
 MARGIN = 6  # pixels cut around a segment and lost again to the blur
 
 HUBBLE = Response(white=(1.0, 0.95, 0.82), colour=(0.10, 0.42, 0.85), clear=(0.35, 0.22, 0.08))
-JUNOCAM = Response(white=(1.0, 0.98, 0.92), colour=(0.05, 0.40, 0.66), clear=(0.60, 0.36, 0.10))
+JUNOCAM = Response(white=(1.0, 0.98, 0.92), colour=(0.05, 0.37, 0.70), clear=(0.60, 0.36, 0.10))
 LEAKS = ((0.93, 0.06, 0.01), (0.05, 0.89, 0.06), (0.01, 0.11, 0.88))  # of JunoCam's filters
 HUBBLE_NOISE = 0.004  # I/F, before the blur
 
@@ -63,8 +66,8 @@ class Size:
 
 
 SIZES = {
-    "default": Size(64, 0.125, 6, 960, 960, 240),
-    "tiny": Size(32, 0.4, 1, 48, 48, 24),
+    "default": Size(64, 0.14, 6, 960, 960, 240),
+    "tiny": Size(32, 0.6, 1, 48, 48, 24),
     "full": Size(256, 0.04, 6, 4800, 2968, 600),
 }
 TRAIN_PERIJOVES, TEST_PERIJOVE, CYCLE = (16, 17, 19, 20, 21, 22), 18, 26
@@ -167,8 +170,10 @@ def make(path: Path, seed: int, size: str) -> None:
     try:
         with (
             ThreadPoolExecutor(max(1, min(cores, len(todo), 4))) as pool,
-            tqdm(total=len(todo), unit="map", desc=f"simulating {NAME} (once)", leave=False, disable=not shown) as bar,
-        ):  # fmt: skip
+            tqdm(
+                total=len(todo), unit="map", desc=f"simulating {NAME} (once)", leave=False, disable=not shown
+            ) as bar,
+        ):
             jobs: list[Future[Segments]] = [pool.submit(segments, m, chosen, seed) for m in todo]
             try:
                 for m, job in zip(todo, jobs, strict=True):
@@ -197,19 +202,56 @@ def segments(m: Map, size: Size, seed: int) -> Segments:
         grid = Grid(west=rng.uniform(0, 360), width=360.0, step=size.step)
         spot = (grid.west - rng.uniform(0, 360)) % 360
         truth = reflect(weather(rng, grid, spot), HUBBLE)
-        picked = choose(rng, m.count, None, grid, size)
+        picked = choose(rng, m, None, grid)
         noisy = truth + HUBBLE_NOISE * torch.from_numpy(rng.standard_normal(truth.shape, dtype=np.float32))
         return replace(picked, images=_cut(noisy, grid, picked, size, COARSER * BLUR))
     grid = Grid(west=rng.uniform(0, 360), width=120.0, step=size.step)
     pass_ = Pass.draw(rng, grid)
     spot = (grid.west - 60 + rng.uniform(-14, 14)) % 360
     air = weather(rng, grid, spot)
-    picked = choose(rng, m.count, pass_, grid, size)
+    picked = choose(rng, m, pass_, grid)
     mosaic = junocam(rng, air, grid, pass_)
     images = _cut(mosaic, grid, picked, size, BLUR)
     if m.split == "train":
         return replace(picked, images=images)
     return replace(picked, images=images, truth=_cut(reflect(air, HUBBLE), grid, picked, size, BLUR))
+
+
+class Simulated(JunoCam2HST):
+    """``junocam2hst-sim``: ``size`` is ``default``, ``full`` (the real track's 256 pixels; long and large) or
+    ``tiny``; equal seeds give equal segments.
+
+    The file is made on first use (about a minute on one core) and kept; ``PANSHARP_CACHE`` says where. Raises
+    BenchError for an unknown size, a negative seed, or a cache that cannot be written.
+    """
+
+    commands: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, seed: int = 0, size: str = "default") -> None:
+        if size not in SIZES:
+            raise BenchError(f"unknown size {size!r} of {NAME}; known are: {', '.join(SIZES)}")
+        if seed < 0:
+            raise BenchError(f"seed {seed} of {NAME} is negative")
+        self.name, self.sensor, self.seed, self.size = NAME, as_sensor("junocam2hst"), int(seed), size
+
+    @cached_property
+    def path(self) -> Path:
+        return ready(self.seed, self.size)
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.path)
+
+    def available(self) -> tuple[SplitName, ...]:
+        return CALIBRATION_SPLITS
+
+    def provenance(self) -> dict:
+        return about(self.seed, self.size)
+
+    def summary(self) -> dict:
+        folder = place(self.seed, self.size)
+        where = str(folder) if folder.is_dir() else "made on first use"
+        return {"where": where, "splits": SIZES[self.size].samples()}
 
 
 # -- where ---------------------------------------------------------------------------------------------------
@@ -238,8 +280,8 @@ class Pass:
 
 
 def healpix_rings(nside: int) -> tuple[np.ndarray, np.ndarray]:
-    """(12 nside²,) latitude and east longitude (degrees) of HEALPix pixel centres in ring order (Gorski et al., 2005,
-    equations 2 to 9)."""
+    """(12 nside²,) latitude and east longitude (degrees) of HEALPix pixel centres in ring order (Gorski et al.,
+    2005, equations 2 to 9), so that this default needs no extra package."""
     latitude, longitude = [], []
     for i in range(1, 4 * nside):
         from_pole = min(i, 4 * nside - i)
@@ -252,30 +294,26 @@ def healpix_rings(nside: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(latitude), np.concatenate(longitude)
 
 
-def choose(rng: np.random.Generator, count: int, seen: Pass | None, grid: Grid, size: Size) -> Segments:
-    """Centres of segments that are wholly seen: each zone has its share, and at least two where there are two."""
-    lat, east = healpix_rings(NSIDE)
-    lat, west = lat.round(9), -east % 360
-    inside = [np.nonzero((lat > south) & (lat <= north))[0] for south, north in ZONES.values()]
-    share = np.array([len(i) for i in inside], float)
-    wanted = np.maximum(2, _rounded(share / share.sum() * count))
-    zone, index = [], []
-    for z, (candidates, n) in enumerate(zip(inside, wanted, strict=True)):
-        if seen:
-            candidates = candidates[_covered(seen, grid, lat[candidates], west[candidates])]
-        picked = np.sort(rng.permutation(candidates)[:n])
-        index.append(picked)
-        zone.append(np.full(len(picked), z))
+def candidates(nside: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """The centres of each zone, as indices into latitude and west longitude."""
+    lat, east = healpix_rings(nside)
+    lat = lat.round(9)  # a ring lies at 30 degrees exactly, where rounding would decide the zone
+    return [np.nonzero((lat > s) & (lat <= n))[0] for s, n in ZONES.values()], lat, -east % 360
+
+
+def choose(rng: np.random.Generator, m: Map, seen: Pass | None, grid: Grid) -> Segments:
+    """Centres of segments that are wholly seen, in each zone by its share, and two at least."""
+    inside, lat, west = candidates(NSIDE[m.split])
+    share = np.array([len(i) for i in inside])
+    if seen:
+        inside = [i[_covered(seen, grid, lat[i], west[i])] for i in inside]
+    room = np.array([len(i) for i in inside])
+    taken = np.minimum(2, room)
+    while taken.sum() < min(m.count, room.sum()):
+        taken[np.argmin(np.where(taken < room, (taken + 0.5) / share, np.inf))] += 1
+    index = [np.sort(rng.permutation(i)[:n]) for i, n in zip(inside, taken, strict=True)]
     at = np.concatenate(index)
-    return Segments(torch.empty(0), np.concatenate(zone), lat[at], west[at])
-
-
-def _rounded(x: np.ndarray) -> np.ndarray:
-    """Whole numbers with the same sum: the largest remainders are rounded up."""
-    low = np.floor(x).astype(int)
-    up = np.argsort(low - x, kind="stable")[: round(x.sum()) - low.sum()]
-    low[up] += 1
-    return low
+    return Segments(torch.empty(0), np.repeat(np.arange(len(ZONES)), taken), lat[at], west[at])
 
 
 def _covered(seen: Pass, grid: Grid, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
@@ -327,7 +365,7 @@ DECOMPAND = np.concatenate([[0], np.cumsum(np.repeat(*np.array(_STEPS).T[::-1]))
 
 def junocam(rng: np.random.Generator, air: Tensor, grid: Grid, seen: Pass) -> Tensor:
     """(3, H, W) a perijove's mosaic, 0..1 in steps of 1/255, of air (3, H, W)."""
-    h, w = grid.shape
+    w = grid.shape[1]
     leaks = torch.tensor(LEAKS)
     light = torch.einsum("ij,jhw->ihw", leaks, reflect(air, JUNOCAM))
     lat = torch.from_numpy(grid.latitude.astype(np.float32))[:, None]
@@ -348,15 +386,14 @@ def junocam(rng: np.random.Generator, air: Tensor, grid: Grid, seen: Pass) -> Te
     grey = value.mean(0)
     wide, near = _low_pass(grey, 9.0 / grid.step), _low_pass(grey, 1.2 / grid.step)
     value = value * (grey.mean() / wide) ** 0.6 * (grey / near) ** 0.7
-    gain, offset = (_spread(rng, v, 0.02) for v in (GAIN, OFFSET))
-    value = value * gain + offset
+    value = value * _spread(rng, GAIN, 0.008) + _spread(rng, OFFSET, 0.008)
     grey = value.mean(0)
     value = (grey + SATURATION * (value - grey)).clamp(0, 1)
     value = value + TONE * value * (1 - value) * (2 * value - 1)
     return (value.clamp(0, 1) * 255).round() / 255
 
 
-GAIN, OFFSET = (1.40, 1.50, 1.60), (-0.22, -0.09, 0.03)
+GAIN, OFFSET = (1.40, 1.50, 1.65), (-0.18, -0.05, 0.04)
 SATURATION, TONE = 1.4, 0.3
 
 
