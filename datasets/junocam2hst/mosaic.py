@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -65,21 +66,20 @@ class Canvas:
 
     def reaches(self, latitude: float, pixels: int) -> tuple[int, int, float]:
         """Rows (first, last + 1) a segment at this latitude may touch, and its largest reach east in degrees."""
-        x, y = pixel_grid(pixels, self.size_km)
-        lat, east = laea_inverse(x, y, torch.tensor(latitude, dtype=torch.float64))
-        step, degrees = lat.diff(dim=0).abs().max().item(), self.frame.degrees_per_pixel
-        inside = (self._latitudes >= lat.min() - step) & (self._latitudes <= lat.max() + step)
-        found = inside.nonzero()
+        south, north, east = _extent(latitude, pixels, self.size_km)
+        found = ((self._latitudes >= south) & (self._latitudes <= north)).nonzero()
         first, last = (int(found[0]), int(found[-1]) + 1) if len(found) else (0, 0)
-        return max(first, self.rows[0]), min(last, self.rows[1]), east.abs().max().item() + 2 * degrees
+        reach = east + 2 * self.frame.degrees_per_pixel
+        return max(first, self.rows[0]), min(last, self.rows[1]), reach
 
     def add(self, images: Tensor, latitude: np.ndarray, longitude: np.ndarray) -> None:
         """Add segments (n, C, p, p) about these centres (planetographic, west; (n,)). NaN is not added."""
         images = images.to(self.device, torch.float32)
         sigma = blur_needed(self.frame.degrees_per_pixel * KM_PER_DEGREE, self.size_km / images.shape[-1])
         if sigma:
-            flat = blur_columns(images.flatten(0, 1), sigma)
+            flat = blur_columns(images.flatten(0, 1), sigma)  # what it pads at the edges is not used below
             images = blur_columns(flat.mT, sigma).mT.reshape(images.shape)
+        margin = (1 + 2 * math.ceil(4 * sigma)) / images.shape[-1]
         for value in np.unique(latitude):
             (index,) = np.nonzero(latitude == value)
             first, last, reach = self.reaches(float(value), images.shape[-1])
@@ -91,12 +91,19 @@ class Canvas:
             for start in range(0, len(index), batch):
                 part = index[start : start + batch]
                 chosen = images if len(part) == len(images) else images[torch.from_numpy(part)]
-                self._add(chosen, float(value), longitude[part], first, last, columns)
+                self._add(chosen, float(value), longitude[part], (first, last), columns, margin)
 
     def _add(
-        self, images: Tensor, latitude: float, west: np.ndarray, first: int, last: int, columns: int
+        self,
+        images: Tensor,
+        latitude: float,
+        west: np.ndarray,
+        rows: tuple[int, int],
+        columns: int,
+        margin: float,
     ) -> None:
-        width, pixels = self.frame.values.shape[2], images.shape[-1]
+        """Segments of one latitude. ``margin`` is left out on each side, in halves of a segment."""
+        (first, last), width = rows, self.frame.values.shape[2]
         centre = self.frame.column(torch.from_numpy(np.asarray(west, dtype=np.float64)))
         column = centre.round().long()[:, None] + torch.arange(columns) - columns // 2
         east = (column - centre[:, None]) * self.frame.degrees_per_pixel
@@ -107,8 +114,8 @@ class Canvas:
         )
         grid = torch.stack([x, -y], -1).mul_(2 / self.size_km).float()
         values = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        # only between pixel centres: nothing is extrapolated
-        known = (grid.abs() <= 1 - 1 / pixels).all(-1) & values.isfinite().all(1)
+        # between pixel centres at most: nothing is extrapolated
+        known = (grid.abs() <= 1 - margin).all(-1) & values.isfinite().all(1)
         values = torch.where(known[:, None], values, 0).transpose(0, 1)
         row = torch.arange(first - self.rows[0], last - self.rows[0], device=self.device)[None, :, None]
         flat = (row * width + (column % width).to(self.device)[:, None, :]).flatten()
@@ -121,6 +128,15 @@ class Canvas:
     def mean(self) -> Tensor:
         """(C, rows, W) float32, NaN where no segment lies."""
         return torch.where(self.count > 0, self.total / self.count, torch.nan)
+
+
+@lru_cache(1024)
+def _extent(latitude: float, pixels: int, size_km: float) -> tuple[float, float, float]:
+    """Southernmost and northernmost latitude of a segment's pixels, and their largest distance east, degrees."""
+    x, y = pixel_grid(pixels, size_km)
+    lat, east = laea_inverse(x, y, torch.tensor(latitude, dtype=torch.float64))
+    step = lat.diff(dim=0).abs().max().item()
+    return lat.min().item() - step, lat.max().item() + step, east.abs().max().item()
 
 
 def mosaic(
