@@ -7,7 +7,13 @@ from pansharp_bench.registry import register_metric
 
 
 @register_metric(
-    "ergas", title="ERGAS", protocol="reduced", columns=("ERGAS",), better=("low",), order=10, digits=3
+    "ergas",
+    title="ERGAS",
+    protocol=("reduced", "truth"),
+    columns=("ERGAS",),
+    better=("low",),
+    order=10,
+    digits=3,
 )
 def ergas(fused: Tensor, reference: Tensor, ratio: float = 4) -> Tensor:
     """Relative dimensionless global error in synthesis.

@@ -9,7 +9,7 @@ from pansharp_bench.registry import register_metric
 @register_metric(
     "psnr",
     title="PSNR",
-    protocol=("reduced", "calibration"),
+    protocol=("reduced", "calibration", "truth"),
     columns=("PSNR",),
     unit="dB",
     order=50,

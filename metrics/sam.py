@@ -7,7 +7,14 @@ from pansharp_bench.registry import register_metric
 
 
 @register_metric(
-    "sam", title="SAM", protocol="reduced", columns=("SAM",), better=("low",), unit="°", order=30, digits=3
+    "sam",
+    title="SAM",
+    protocol=("reduced", "truth"),
+    columns=("SAM",),
+    better=("low",),
+    unit="°",
+    order=30,
+    digits=3,
 )
 def sam(fused: Tensor, reference: Tensor) -> Tensor:
     """Spectral angle mapper: the mean angle between the pixels' spectra, in degrees.

@@ -13,7 +13,9 @@ _GAUSSIAN = [v / sum(_BELL) for v in _BELL]
 _SIDE = 7
 
 
-@register_metric("ssim", title="SSIM", protocol=("reduced", "calibration"), columns=("SSIM",), order=60)
+@register_metric(
+    "ssim", title="SSIM", protocol=("reduced", "calibration", "truth"), columns=("SSIM",), order=60
+)
 def ssim(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor:
     """Structural similarity, mean over valid windows and bands.
 

@@ -10,7 +10,7 @@ import torch
 from pansharp_bench.errors import BenchError
 from pansharp_bench.method import FunctionMethod, TrainedMethod, build, is_trained, resolve_config
 from pansharp_bench.registry import DATASETS, METHODS, METRICS, SENSORS, load_plugin
-from pansharp_bench.scene import Dataset, Scene, Sensor, as_sensor
+from pansharp_bench.scene import CALIBRATION_SPLITS, SPLITS, Dataset, Scene, Sensor, as_sensor
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
 
 load_plugin(Path(__file__).parent / "plugins" / "tiny.py")
@@ -197,7 +197,7 @@ def test_metrics_give_one_float64_per_image_in_their_columns(name, sensor):
 
 
 def test_metric_columns_are_unique_within_a_protocol():
-    for protocol in ("reduced", "full"):
+    for protocol in ("reduced", "full", "calibration", "truth"):
         columns = [c for e in METRICS.entries(protocol=protocol) for c in e.card.columns]
         assert len(columns) == len(set(columns))
 
@@ -206,17 +206,23 @@ def test_metric_columns_are_unique_within_a_protocol():
 def test_simulated_datasets_are_whole_and_say_what_they_are(name):
     dataset = DATASETS.get(name).obj(root=None, label=None, size="tiny")
     assert isinstance(dataset, Dataset) and dataset.name == name
-    assert dataset.available() == ("train", "valid", "reduced", "full")
+    calibration = "calibration" in DATASETS.get(name).card.tracks
+    assert dataset.available() == (CALIBRATION_SPLITS if calibration else SPLITS)
     for split_name in dataset.available():
         split = dataset.split(split_name)
-        scene = split[0]
-        assert "gt" in split.keys and len(split) > 0
-        r, (n, c, h, w) = dataset.sensor.ratio, scene.ms.shape
-        assert (n, c) == (1, dataset.sensor.channels)
-        assert scene.pan.shape == (1, 1, r * h, r * w)
-        assert scene.gt.shape == scene.lms.shape == (1, c, r * h, r * w)
-        assert scene.pan.dtype == torch.float32
-        assert scene.gt.min() >= 0 and scene.gt.max() <= dataset.sensor.peak
+        scene, sensor = split[0], dataset.sensor
+        h, w = scene.pan.shape[-2:]
+        assert len(split) > 0 and scene.pan.shape == (1, sensor.source_bands, h, w)
+        assert scene.pan.dtype == torch.float32 and scene.pan.min() >= 0 and scene.pan.max() <= sensor.peak
+        if calibration:
+            assert split.groups.shape == (len(split),) and split.groups.dtype == torch.int64
+            assert (scene.gt is not None) == (split_name == "test") and scene.ms is scene.lms is None
+        else:
+            r = sensor.ratio
+            assert scene.ms.shape == (1, sensor.channels, h // r, w // r)
+            assert scene.gt.shape == scene.lms.shape == (1, sensor.channels, h, w)
+        if scene.gt is not None:
+            assert scene.gt.min() >= 0 and scene.gt.max() <= sensor.peak
     assert all(len(f.sha256) == 64 for f in dataset.files())
     assert dataset.provenance()
 
@@ -224,7 +230,9 @@ def test_simulated_datasets_are_whole_and_say_what_they_are(name):
 @pytest.mark.parametrize("name", SENSORS.names())
 def test_sensors_are_plausible(name):
     sensor = as_sensor(name)
-    assert sensor.peak in (1023, 2047) and sensor.ratio == 4
+    calibration = sensor.source_bands == sensor.channels
+    assert (sensor.peak, sensor.ratio) in ([(1, 1)] if calibration else [(1023, 4), (2047, 4)])
+    assert calibration or sensor.source_bands == 1
     assert all(0.1 < g < 0.5 for g in (*sensor.mtf, sensor.mtf_pan))
     assert [sensor.bands[i] for i in sensor.rgb] == ["red", "green", "blue"]
     assert len(set(sensor.bands)) == sensor.channels == len(sensor.mtf)

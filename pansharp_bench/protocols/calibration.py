@@ -3,7 +3,7 @@
 Each output is compared with its own source (has its structure survived?), and all outputs together with all
 images of the target camera (have its colours been reached?). Neither alone says anything: the source itself is
 perfect in the first, a shuffled target image in the second. A simulated pair of cameras knows the calibrated
-truth: there the reference indices are computed too (protocol ``truth``).
+truth: there indices against it are computed too (protocol ``truth``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CALIBRATION = Protocol(
     "calibration", "Calibration", "test", "calibration", against_source, target="target", published="CAL"
 )
 TRUTH = Protocol(
-    "truth", "Against the calibrated truth", "test", "reduced", against_truth, needs_gt=True, short="truth"
+    "truth", "Against the calibrated truth", "test", "truth", against_truth, needs_gt=True, short="truth"
 )
 _GROUPS = {
     "pan": "Calibrated without a registered pair",
