@@ -1,13 +1,17 @@
-"""What a data file is (its SHA-256), remembered so that large files are read for it only once."""
+"""What a data file is (its SHA-256, remembered so that large files are read for it only once), and files that
+are made once and kept."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pansharp_bench.errors import DataError
+from pansharp_bench.errors import BenchError, DataError
 
 _BLOCK = 1 << 22
 
@@ -19,6 +23,57 @@ def cache_dir() -> Path:
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "pansharp-bench"
+
+
+def made_once(folder: Path, make: Callable[[Path], None], what: str) -> Path:
+    """The folder, which ``make`` fills where it is not there yet.
+
+    It appears whole or not at all; of several processes that want it, one makes it and the others wait. Raises
+    BenchError, saying ``what``, when it cannot be written.
+    """
+    base = folder.parent
+    if folder.is_dir():
+        return folder
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        with _locked(base / f"{folder.name}.lock"):
+            if not folder.is_dir():  # another process may have made it while we waited
+                for left in base.glob(f"{folder.name}.part-*"):
+                    shutil.rmtree(left, ignore_errors=True)
+                part = base / f"{folder.name}.part-{os.getpid()}"
+                try:
+                    make(part)
+                    sync(part)
+                    os.replace(part, folder)
+                    sync(base)
+                finally:
+                    shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise BenchError(
+            f"{what} cannot be written to {base} ({error.strerror or error}); "
+            "name another folder with PANSHARP_CACHE"
+        ) from error
+    return folder
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One maker at a time; where the platform has no file locks, makers race and the first one wins."""
+    with open(path, "w") as file:
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def sync(folder: Path) -> None:
+    """Bring a folder's list of files to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sha256_of(path: Path) -> str:

@@ -12,11 +12,8 @@ times as much, a little noise.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import sys
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -29,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from pansharp_bench.datasets._files import cache_dir
+from pansharp_bench.datasets._files import cache_dir, made_once
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
 from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, ZONES, laea_inverse
 from pansharp_bench.datasets.junocam2hst.planet import Grid, Response, reflect, sample, weather, wrap
@@ -37,7 +34,7 @@ from pansharp_bench.datasets.junocam2hst.store import Store, Writer
 from pansharp_bench.errors import BenchError
 from pansharp_bench.scene import CALIBRATION_SPLITS, SplitName, as_sensor
 
-VERSION = 1  # counts every change that alters pixels
+VERSION = 2  # counts every change that alters pixels
 NAME = "junocam2hst-sim"
 BLUR = 0.5  # pixels: spread of JunoCam's Gaussian point spread, a gain of 0.29 at the Nyquist frequency
 COARSER = 2.5  # Hubble's blur is this much wider, so it has that gain at a frequency this much lower
@@ -104,45 +101,13 @@ def about(seed: int, size: str) -> dict:
 
 
 def ready(seed: int, size: str) -> Path:
-    """The simulation's file; makes it if it is not in the cache.
-
-    Its folder appears whole or not at all; of several processes that want it, one makes it and the others wait.
-    Raises BenchError when the cache cannot be written.
-    """
-    folder = place(seed, size)
-    file = folder / "junocam2hst.h5"
-    if folder.is_dir():
-        return file
-    base = folder.parent
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        with locked(base / f"{folder.name}.lock"):
-            if not folder.is_dir():
-                for left in base.glob(f"{folder.name}.part-*"):
-                    shutil.rmtree(left, ignore_errors=True)
-                part = base / f"{folder.name}.part-{os.getpid()}"
-                try:
-                    make(part / file.name, seed, size)
-                    os.replace(part, folder)
-                finally:
-                    shutil.rmtree(part, ignore_errors=True)
-    except OSError as error:
-        raise BenchError(
-            f"simulated segments cannot be written to {base} ({error.strerror or error}); "
-            "name another folder with PANSHARP_CACHE"
-        ) from error
-    return file
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One maker at a time; where the platform has no file locks, makers race and the first one wins."""
-    with open(path, "w") as file:
-        with contextlib.suppress(ImportError):
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    """The simulation's file; makes it if it is not in the cache. Raises BenchError when the cache cannot be
+    written."""
+    file = "junocam2hst.h5"
+    folder = made_once(
+        place(seed, size), lambda made: make(made / file, seed, size), "simulated segments"
+    )  # fmt: skip
+    return folder / file
 
 
 def maps(size: Size) -> list[Map]:

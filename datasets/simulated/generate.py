@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pansharp_bench.datasets._files import cache_dir
+from pansharp_bench.datasets._files import cache_dir, made_once
 from pansharp_bench.datasets.simulated import VERSION, worker
 from pansharp_bench.datasets.simulated.acquire import Optics
 from pansharp_bench.datasets.simulated.spectra import CAMERAS
@@ -67,53 +65,11 @@ def about(sensor: Sensor, seed: int, size: str) -> dict:
 
 
 def ready(sensor: Sensor, seed: int, size: str) -> Path:
-    """The folder of a simulated sensor's files; makes them if they are not in the cache.
-
-    The folder appears whole or not at all; of several processes that want it, one makes it and the others
-    wait. Raises BenchError when the cache cannot be written.
-    """
-    folder = place(sensor, seed, size)
-    base = folder.parent
-    if folder.is_dir():
-        return folder
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        with _locked(base / f"{folder.name}.lock"):
-            if not folder.is_dir():  # another process may have made it while we waited
-                for left in base.glob(f"{folder.name}.part-*"):
-                    shutil.rmtree(left, ignore_errors=True)
-                part = base / f"{folder.name}.part-{os.getpid()}"
-                try:
-                    make(sensor, seed, SIZES[size], part)
-                    os.replace(part, folder)
-                    _sync(base)
-                finally:
-                    shutil.rmtree(part, ignore_errors=True)
-    except OSError as error:
-        raise BenchError(
-            f"simulated scenes cannot be written to {base} ({error.strerror or error}); "
-            "name another folder with PANSHARP_CACHE"
-        ) from error
-    return folder
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One maker at a time; where the platform has no file locks, makers race and the first one wins."""
-    with open(path, "w") as file:
-        with contextlib.suppress(ImportError):
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """The folder of a simulated sensor's files; makes them if they are not in the cache. Raises BenchError when
+    the cache cannot be written."""
+    return made_once(
+        place(sensor, seed, size), lambda folder: make(sensor, seed, SIZES[size], folder), "simulated scenes"
+    )
 
 
 def scenes(sensor: str, seed: int, size: Size) -> list[tuple[SplitName, int, str]]:
@@ -154,7 +110,6 @@ def make(sensor: Sensor, seed: int, size: Size, folder: Path, splits: tuple[Spli
         with open(path, "rb+") as raw:
             os.fsync(raw.fileno())
     shutil.rmtree(work)
-    _sync(folder)
 
 
 def _samples(
