@@ -102,8 +102,9 @@ class Cutter:
         n, width = len(west), self.map.values.shape[2]
         centre = self.map.column(torch.from_numpy(west)).to(shift)  # each centre's own column
         grid = torch.empty(n, *shift.shape, 2, device=shift.device)
-        torch.remainder(centre[:, None, None] + (0.5 + shift), width, out=grid[..., 0])
-        grid[..., 0].mul_(2 / (width + 2)).sub_(1 - 2 / (width + 2))
+        column = centre[:, None, None] + (0.5 + shift)
+        column.sub_((column >= width).float(), alpha=width).add_((column < 0).float(), alpha=width)
+        torch.mul(column, 2 / (width + 2), out=grid[..., 0]).sub_(1 - 2 / (width + 2))
         grid[..., 1] = vertical
         return F.grid_sample(
             values.expand(n, -1, -1, -1), grid, mode="bilinear", padding_mode="border", align_corners=False

@@ -242,10 +242,10 @@ class Writer:
         bands = len(self.header["bands"])
         if x.ndim != 4 or x.shape[1] != bands:
             raise DataError(f"images have shape {tuple(x.shape)}; expected N,C,H,W with {bands} bands")
-        if not torch.isfinite(x).all():
+        if not torch.isfinite(x.sum(dtype=torch.float64)):
             raise DataError("images hold values that are not finite; blank pixels must be filled first")
-        levels = (x.float().clamp(0, 1) * LEVELS).round()
-        return levels.cpu().numpy().astype(np.uint16)
+        levels = x.float().clamp(0, 1).mul_(LEVELS).round_()
+        return levels.to(torch.uint16).cpu().numpy()
 
     def _file(self, split: str, piece: str) -> Path:
         return self.parts / f"{split}-{piece}.npz"
