@@ -154,6 +154,8 @@ def check_registration(projector: Projector, frame: Frame) -> dict[str, float]:
 @click.option(
     "--max-emission", type=click.FloatRange(0, 90), default=82.0, show_default=True, help="Degrees."
 )
+@click.option("--balance/--no-balance", default=True, show_default=True,
+              help="Scale each band to the same bright end (raw blue is dim), or all bands alike.")  # fmt: skip
 @click.option("--flatten", is_flag=True, help="Divide by a Gaussian low pass of the luminance.")
 @click.option("--sigma", type=click.FloatRange(min=0.1), default=8.0, show_default=True,
               help="Its standard deviation, and that of the blending, in degrees of the map.")  # fmt: skip
@@ -175,6 +177,7 @@ def command(
     minnaert_k: float,
     max_incidence: float,
     max_emission: float,
+    balance: bool,
     flatten: bool,
     sigma: float,
     trajectory_shift: float | None,
@@ -302,6 +305,7 @@ def _write(
     bands: Sequence[str],
     grid: Grid,
     sigma: float,
+    balance: bool,
     flatten: bool,
     frames: Sequence[Frame],
     law: Photometry,
@@ -311,10 +315,10 @@ def _write(
     from pansharp_bench.datasets.junocam2hst.mosaic import write_geotiff
 
     size = (grid.height, grid.width)
-    scale = 1.0 if flatten else _scale(maps)
+    scale = _scale(maps, balance)
 
     def rows_of(array: np.ndarray) -> blend.Rows:
-        rows: blend.Rows = lambda part: np.array(array[:, part]) * np.float32(scale)  # noqa: E731
+        rows: blend.Rows = lambda part: array[:, part] * scale[:, None, None]  # noqa: E731
         return blend.flattened(rows, *size, sigma) if flatten else rows
 
     rows = blend.blended([rows_of(array) for array in maps], *size, sigma)
@@ -327,18 +331,21 @@ def _write(
         "source": ", ".join(frame.label.product for frame in frames),
         "photometry": f"{law.law}" + (f", k = {law.k:g}" if law.law == "minnaert" else ""),
         "flattened": f"sigma {sigma:g} px" if flatten else "no",
-        "value_per_dn_per_ms": f"{scale:.6g}",
+        "value_per_dn_per_ms": json.dumps(
+            {b: float(f"{scale[i]:.6g}") for i, b in zip(order, bands, strict=True)}
+        ),
         "limb_median_px": json.dumps({f.label.product: round(f.fit.median, 3) for f in frames}),
     }
     for path in write_geotiff(out, pieces(), grid.height, tuple(bands), grid.latitude, grid.west_left, tags):
         click.echo(f"wrote {path}")
 
 
-def _scale(maps: Sequence[np.ndarray]) -> float:
-    """Brings the 99.8th percentile of a thinned-out map to 0.95. Raises DataError when all is blank."""
+def _scale(maps: Sequence[np.ndarray], balance: bool) -> np.ndarray:
+    """Factors (bands,) that bring the 99.8th percentile of a thinned-out map, of each band or of all, to 0.95.
+    Raises DataError when all is blank."""
     step = max(1, maps[0].shape[1] // 900)
-    some = np.concatenate([m[:, ::step, ::step].ravel() for m in maps])
-    some = some[np.isfinite(some)]
-    if not some.size or (top := np.percentile(some, 99.8)) <= 0:
+    some = np.concatenate([m[:, ::step, ::step].reshape(len(m), -1) for m in maps], 1)
+    some = some[:, np.isfinite(some).all(0)]
+    if not some.size or (tops := np.percentile(some, 99.8, axis=1)).min() <= 0:
         raise DataError("no image point lies on the map within --max-incidence and --max-emission")
-    return float(0.95 / top)
+    return (0.95 / (tops if balance else np.full_like(tops, tops.max()))).astype(np.float32)

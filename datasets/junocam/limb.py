@@ -17,6 +17,7 @@ from pansharp_bench.datasets.junocam.raw import FIRST, LAST, LINES
 from pansharp_bench.errors import DataError
 
 _REACH = 5.0  # pixels inside and outside of an edge at which its two sides are read
+_LIT = 0.2  # least cosine of incidence: near the cusps the limb fades, and its edge moves inward
 _MARGIN = 7  # pixels from a framelet's border where no edge is looked for
 
 
@@ -108,14 +109,29 @@ def limb_distance(
     ``attitude`` (F, 3, 3; camera to J2000) are of the image's frames; ``altitude`` (km) of the limb above the
     ellipsoid, as haze is seen above the clouds.
     """
-    inverse = 1 / (np.asarray(radii) + altitude)
-    turn = (states.from_inertial @ attitude)[limb.frame]
-    rays = np.einsum("nij,knj->kni", turn, limb.rays) - states.beta[limb.frame]  # aberration undone
-    origin, rays = states.position[limb.frame] * inverse, rays * inverse
+    origin, rays = _scaled(limb, states, attitude, np.asarray(radii) + altitude)
     along = (origin * rays).sum(-1) / np.linalg.norm(rays, axis=-1)
     b = np.sqrt((origin**2).sum(-1) - along**2)
     b = np.where(along < 0, b, 2 * np.linalg.norm(origin, axis=-1) - b)  # looking away: ever farther
     return (b[0] - 1) / np.hypot(b[1] - b[0], b[2] - b[0]).clip(1e-9)
+
+
+def limb_sun(limb: Limb, states: States, attitude: np.ndarray, radii: Sequence[float] = RADII) -> np.ndarray:
+    """Cosine of the Sun's incidence (n,) where each edge point's ray comes nearest to the ellipsoid."""
+    origin, rays = _scaled(limb, states, attitude, np.asarray(radii))
+    ray = rays[0] / np.linalg.norm(rays[0], axis=-1, keepdims=True)
+    nearest = origin - (origin * ray).sum(-1, keepdims=True) * ray
+    normal = nearest / np.asarray(radii)
+    return (normal * states.sun[limb.frame]).sum(-1) / np.linalg.norm(normal, axis=-1)
+
+
+def _scaled(
+    limb: Limb, states: States, attitude: np.ndarray, radii: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Camera positions (n, 3) and rays (3, n, 3) in the body frame, in units of the ellipsoid's axes."""
+    turn = (states.from_inertial @ attitude)[limb.frame]
+    rays = np.einsum("nij,knj->kni", turn, limb.rays) - states.beta[limb.frame]  # aberration undone
+    return states.position[limb.frame] / radii, rays / radii
 
 
 @dataclass(frozen=True)
@@ -160,18 +176,21 @@ def fit_jitter(
     """Start-time jitter for a known attitude, and the limb's altitude: all frame times moved alike within
     ±``limit`` seconds, searched in steps of 4 ms (1.2 pixels) and then refined by robust least squares."""
 
-    def distance(jitter: float, altitude: float = 0.0) -> np.ndarray:
+    def distance(points: Limb, jitter: float, altitude: float = 0.0) -> np.ndarray:
         et = times + jitter
-        return limb_distance(limb, ephemeris.states(et), attitude.rotation(et), radii, altitude)
+        return limb_distance(points, ephemeris.states(et), attitude.rotation(et), radii, altitude)
 
     steps = np.arange(-limit, limit + 1e-9, 0.004)
-    coarse = steps[np.argmin([np.minimum(np.abs(distance(j)), 20.0).mean() for j in steps])]
-    jitter, altitude = _least_squares(
-        lambda p: distance(*p), np.array([coarse, 0.0]), np.array([1e-4, 10.0]), 0.5
-    )
-    d = distance(jitter, altitude)
+    coarse = steps[np.argmin([np.minimum(np.abs(distance(limb, j)), 20.0).mean() for j in steps])]
+    et = times + coarse
+    bright = limb[limb_sun(limb, ephemeris.states(et), attitude.rotation(et), radii) > _LIT]
+    if len(bright) < 20:
+        raise DataError("too little of the bright limb is in the image to find its start-time jitter")
+    start, scale = np.array([coarse, 0.0]), np.array([1e-4, 10.0])
+    jitter, altitude = _least_squares(lambda p: distance(bright, *p), start, scale, 0.3)
+    d = distance(bright, jitter, altitude)
     keep = _inliers(d)
-    return LimbFit(d[keep], int(keep.sum()), len(limb), float(altitude), jitter=float(jitter))
+    return LimbFit(d[keep], int(keep.sum()), len(bright), float(altitude), jitter=float(jitter))
 
 
 def _inliers(distance: np.ndarray) -> np.ndarray:
@@ -221,13 +240,16 @@ def fit_spin(
     ]
     best = np.array([*axis, SPIN_RATE, 0.0, *turn[np.argmin(costs, axis=0)]])
     scale = np.array([1e-3, 1e-3, 1e-4, 10.0, *[1e-3] * len(limbs)])
-    kept = list(limbs)
+    bright = kept = list(limbs)
     for soft in (20.0, 2.0, 0.3, 0.3):
         best = _least_squares(lambda p, kept=kept: np.concatenate(distances(p, kept)), best, scale, soft)
-        if soft < 20:
-            kept = [limb[_inliers(d)] for limb, d in zip(limbs, distances(best, limbs), strict=True)]
+        turned = zip(limbs, states, spins(best), times, strict=True)
+        bright = [m[limb_sun(m, state, spin.rotation(t), radii) > _LIT] for m, state, spin, t in turned]
+        if any(len(m) < 20 for m in bright):
+            raise DataError("no spin brings the predicted bright limb near the one seen")
+        kept = [m[_inliers(d)] for m, d in zip(bright, distances(best, bright), strict=True)]
     fits = []
-    for limb, d, spin in zip(limbs, distances(best, limbs), spins(best), strict=True):
+    for limb, d, spin in zip(bright, distances(best, bright), spins(best), strict=True):
         keep = _inliers(d)
         fits.append(LimbFit(d[keep], int(keep.sum()), len(limb), float(best[3]), spin=spin))
     if max(fit.median for fit in fits) > 10:

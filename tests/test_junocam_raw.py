@@ -1,0 +1,174 @@
+"""Raw JunoCam images: decompanding, the two forms of file, calibration, and bad input."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pansharp_bench.datasets.junocam import raw
+from pansharp_bench.errors import DataError
+
+KEYS = {
+    "FILE_NAME": "JNCE_2022229_44C00030_V01-raw.png",
+    "PRODUCT_ID": "JNCE_2022229_44C00030_V01",
+    "START_TIME": "2022-08-17T13:25:44.834",
+    "INTERFRAME_DELAY": "0.373 <s>",
+    "EXPOSURE_DURATION": "3.200000 <ms>",
+    "FILTER_NAME": ["BLUE", "GREEN", "RED"],
+    "LINES": 768,
+    "LINE_SAMPLES": 1648,
+    "SAMPLE_BITS": 8,
+    "SAMPLE_BIT_MODE_ID": "SQROOT",
+    "SAMPLE_TYPE": "UNSIGNED_INTEGER",
+    "JNO:TDI_STAGES_COUNT": 1,
+    "SPACECRAFT_ALTITUDE": "118043.7 <km>",
+    "SUB_SPACECRAFT_LATITUDE": "41.7481",
+    "SUB_SPACECRAFT_LONGITUDE": "287.6978",
+    "SOLAR_DISTANCE": "7.4172e+08 <km>",
+    "PJ": "44",
+}
+
+
+@pytest.fixture
+def codes():
+    return np.random.default_rng(1).integers(0, 256, (768, 1648), dtype=np.uint8)
+
+
+def write_png(folder, codes, **changes):
+    keys = KEYS | changes
+    path = folder / KEYS["FILE_NAME"]
+    Image.fromarray(codes).save(path)
+    label = folder / "13542-Metadata.json"
+    label.write_text(json.dumps({k: v for k, v in keys.items() if v is not None}))
+    return path
+
+
+def write_img(folder, codes, attached=False, **changes):
+    keys = KEYS | {"RECORD_BYTES": 1648} | changes
+    path = folder / "JNCE_2022229_44C00030_V01.IMG"
+    quoted = {"FILE_NAME", "PRODUCT_ID"}
+
+    def text(key, value):
+        if isinstance(value, list):
+            return "(" + ",\r\n    ".join(f'"{v}"' for v in value) + ")"
+        return f'"{value}"' if key in quoted else str(value)
+
+    pointer = 3 if attached else f'"{path.name}"'
+    lines = ["PDS_VERSION_ID = PDS3", "/* a comment = 3 */", f"^IMAGE = {pointer}"]
+    lines += [f"{key:30s} = {text(key, value)}" for key, value in keys.items() if not key.startswith("LINE")]
+    lines += ['RATIONALE_DESC = "Jupiter\r\n  LINES = 5"', "OBJECT = IMAGE"]
+    lines += [f"  {key} = {value}" for key, value in keys.items() if key.startswith("LINE")]
+    label = ("\r\n".join([*lines, "END_OBJECT = IMAGE", "END"]) + "\r\n").encode()
+    if attached:
+        path.write_bytes(label.ljust(2 * 1648) + codes.tobytes())
+    else:
+        path.with_suffix(".LBL").write_bytes(label)
+        path.write_bytes(codes.tobytes())
+    return path
+
+
+def test_decompanding_is_monotone_and_ends_at_2879():
+    table = raw.decompanding_table("SQROOT")
+    steps = np.diff(table)
+    assert table[0] == 0 and table[255] == 2879
+    assert (np.diff(steps) >= 0).all() and set(steps) == {1, 2, 4, 8, 16, 32}
+    assert table[23 + 20 + 46] == 23 + 40 + 184
+
+
+@pytest.mark.parametrize(("mode", "factor"), [("LIN1", 1), ("LIN8", 8), ("LIN16", 16)])
+def test_linear_modes_multiply(mode, factor):
+    assert (raw.decompanding_table(mode) == np.arange(256) * factor).all()
+
+
+def test_png_and_img_give_the_same_framelets(tmp_path, codes):
+    png = raw.read_image(write_png(tmp_path, codes))
+    assert png.dn.shape == (2, 3, 128, 1648)
+    # frame 1, green, line 5 of the strip
+    assert (png.dn[1, 1, 5] == raw.decompanding_table("SQROOT")[codes[384 + 128 + 5]]).all()
+    for attached in (False, True):
+        folder = tmp_path / str(attached)
+        folder.mkdir()
+        img = raw.read_image(write_img(folder, codes, attached))
+        assert (img.dn == png.dn).all()
+        for name in (
+            "start_utc",
+            "bands",
+            "interframe_s",
+            "exposure_ms",
+            "altitude_km",
+            "latitude",
+            "perijove",
+        ):
+            assert getattr(img.label, name) == getattr(png.label, name), name
+
+
+def test_sixteen_bits_are_linear_already(tmp_path):
+    codes = np.random.default_rng(2).integers(0, 2**16, (768, 1648)).astype(">u2")
+    path = write_img(tmp_path, codes, SAMPLE_BITS=16, SAMPLE_TYPE="MSB_UNSIGNED_INTEGER", RECORD_BYTES=3296)
+    assert (raw.read_image(path).dn.ravel() == codes.ravel()).all()
+
+
+def test_truncated_png_is_refused(tmp_path, codes):
+    path = write_png(tmp_path, codes)
+    path.write_bytes(path.read_bytes()[:200000])
+    with pytest.raises(DataError, match=r"JNCE_2022229_44C00030_V01-raw\.png .*truncated"):
+        raw.read_image(path)
+
+
+def test_truncated_img_is_refused(tmp_path, codes):
+    path = write_img(tmp_path, codes[:700])
+    with pytest.raises(DataError, match="truncated"):
+        raw.read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"LINES": 1152}, "1648 × 768, its label .* says 1648 × 1152"),
+        ({"LINES": 770}, "no whole number of frames"),
+        ({"FILTER_NAME": ["METHANE", "GREEN"], "LINES": 512}, "says 1648 × 512"),
+        ({"FILTER_NAME": ["BLUE", "ULTRAVIOLET", "RED"]}, "ULTRAVIOLET"),
+        ({"SAMPLE_BIT_MODE_ID": "CUBEROOT"}, "CUBEROOT.* SQROOT, LIN1, LIN8, LIN16"),
+        ({"LINE_SAMPLES": 824}, "LINE_SAMPLES is 824"),
+        ({"SAMPLING_FACTOR": 2}, "summed"),
+        ({"INTERFRAME_DELAY": "soon"}, "INTERFRAME_DELAY is 'soon'"),
+        ({"START_TIME": None}, "no START_TIME"),
+        ({"PRODUCT_ID": "JNCE_2022229_44C00032_V01"}, "label of JNCE_2022229_44C00032"),
+        ({"FILE_NAME": "another.png"}, "no label beside it"),
+    ],
+)
+def test_a_label_that_disagrees_is_named(tmp_path, codes, changes, message):
+    path = write_png(tmp_path, codes, **changes)
+    with pytest.raises(DataError, match=message):
+        raw.read_image(path)
+
+
+def test_a_colour_picture_is_no_raw_image(tmp_path, codes):
+    path = write_png(tmp_path, codes)
+    Image.fromarray(np.stack([codes] * 3, -1)).save(path)
+    with pytest.raises(DataError, match="one grey channel"):
+        raw.read_image(path)
+
+
+def test_calibration_undoes_flat_exposure_and_bad_pixels(tmp_path):
+    y, x = np.mgrid[:384, :1648]
+    flat = (0.2 + 0.1 * np.cos((x - 800) / 900) + 0.02 * np.sin(y / 50)).astype(np.float32)
+    Image.fromarray(flat).save(tmp_path / "flat.tiff")
+    bad = np.full((384, 1648), 255, np.uint8)
+    bad[200, 700:702] = bad[0, 23] = 0
+    Image.fromarray(bad).save(tmp_path / "bad.png")
+    label = raw.read_label(
+        write_png(tmp_path, np.zeros((768, 1648), np.uint8)).parent / "13542-Metadata.json"
+    )
+    gain = raw.read_flat(tmp_path / "flat.tiff", label.bands)
+    mask = raw.read_bad_pixels(tmp_path / "bad.png", label.bands)
+    dn = np.broadcast_to(320 * gain, (2, 3, 128, 1648)).copy()
+    dn[:, mask] = 4000
+    values = raw.calibrate(raw.RawImage(label, dn), gain, mask)
+    expected = 320 / 3.2 * (7.4172e8 / (5.2 * 149597870.7)) ** 2
+    np.testing.assert_allclose(values[..., raw.FIRST : raw.LAST], expected, rtol=1e-5)
+    assert (values[..., : raw.FIRST] == 0).all()
+    with pytest.raises(DataError, match="blue, green and red"):
+        Image.fromarray(bad[:100]).save(tmp_path / "small.png")
+        raw.read_bad_pixels(tmp_path / "small.png", label.bands)
