@@ -32,7 +32,9 @@ wanted=("$@")
 
 train() { # train METHOD DATASET SEED [extra options]: reuses a record, resumes a checkpoint, else starts
     local method=$1 dataset=$2 seed=$3; shift 3
-    piece "$method-$dataset-s$seed" "$python" -m pansharp_bench ablate "$method" --dataset "$dataset" \
+    local name="$method-$dataset-s$seed"
+    name+=$(printf '%s' "$@" | tr -cd 'A-Za-z0-9.-')  # rows of one method have names of their own
+    piece "$name" "$python" -m pansharp_bench ablate "$method" --dataset "$dataset" \
         --seeds "$seed" --resume --preset standard --results "$out/results" --runs "$out/runs" --quiet "$@"
 }
 
@@ -43,6 +45,9 @@ piece steps "$python" benchmarks/unpaired_step.py --out "$out/bench/unpaired_ste
 for seed in 0 1; do
     for method in sp-i2i unsb cut; do train "$method" qb-sim "$seed"; done
 done
+for levels in 6 1 2 4; do train sp-i2i junocam2hst-sim 0 --levels "$levels"; done
+for method in unsb cut identity channel-affine histogram-matching colour-ot; do train "$method" junocam2hst-sim 0; done
+train sp-i2i junocam2hst-sim 0 --no-gating --set levels=6
 piece paired "$python" benchmarks/paired.py --out "$out/bench/paired.json"
 for method in canconv dcpnet pancrafter pnn pannet dicnn msdcnn fusionnet lagnet; do train "$method" qb-sim 0; done
 if [ -n "$data" ]; then
