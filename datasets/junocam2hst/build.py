@@ -206,12 +206,14 @@ def _as_in_paper(mosaics: list[Any], opal: list[Any]) -> bool:
     """Whether the maps are of the paper's kind: calibrated OPAL files, mosaics of full resolution."""
     from PIL import Image
 
-    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, 2**28)
     try:
-        wide = all(Image.open(m.paths[0]).width >= _PAPER_WIDTH for m in mosaics)
+        for mosaic in mosaics:
+            with Image.open(mosaic.paths[0]) as picture:
+                if picture.width < _PAPER_WIDTH:
+                    return False
     except OSError:
         return False  # reading it says what is wrong
-    return wide and all(s.paths[0].suffix.lower() == ".fits" for s in opal)
+    return all(s.paths[0].suffix.lower() == ".fits" for s in opal)
 
 
 def _provenance(mosaics: list[Any], opal: list[Any], recipe: dict, train: Any, test: Any) -> dict[str, Any]:
