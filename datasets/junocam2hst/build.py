@@ -15,7 +15,7 @@ from pansharp_bench.errors import BenchError, DataError
 ZONE_NAMES = ("EZ", "NEB", "NTrZ", "NTB", "NPR", "SEB", "STrZ", "STB", "SPR", "GRS")
 TRAIN, TEST, CYCLES = "16,17,19,20,21,22", "18", "26"
 PAPER = {"segment_pixels": 256, "nside_junocam": 32, "nside_hst": 16, "hst_resolution": None}
-REPLICA = {"segment_pixels": 64, "hst_resolution": 0.63}
+REPLICA_PIXELS, REPLICA_DEGREES = 64, 0.63
 _CHUNK = 64  # segments cut at a time
 _PAPER_WIDTH = 9000  # pixels round the planet of the mosaics the paper used
 
@@ -82,7 +82,7 @@ def build(
     }  # fmt: skip
     if label is None:
         label = "" if recipe == PAPER and _as_in_paper(mosaics, opal) else "custom"
-    header = {
+    header: dict[str, Any] = {
         "bands": ("red", "green", "blue"),
         "zones": zones,
         "km_per_pixel": SEGMENT_KM / segment_pixels,
@@ -323,8 +323,8 @@ def command(
     if cycles is None and not replica:
         cycles = tuple(map(int, CYCLES.split(",")))
     if replica:
-        segment_pixels = segment_pixels or REPLICA["segment_pixels"]
-        hst_resolution = hst_resolution or REPLICA["hst_resolution"]
+        segment_pixels = segment_pixels or REPLICA_PIXELS
+        hst_resolution = hst_resolution or REPLICA_DEGREES
         label = label or "mini"
     build(
         out,
@@ -332,7 +332,7 @@ def command(
         hst,
         cycles=cycles,
         zones=tuple(zones.split(",")) if zones else ZONE_NAMES,
-        segment_pixels=segment_pixels or PAPER["segment_pixels"],
+        segment_pixels=segment_pixels or 256,
         hst_resolution=hst_resolution,
         label=label,
         junocam_options={

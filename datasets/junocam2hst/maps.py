@@ -217,9 +217,7 @@ def _read_pil(path: Path) -> Tensor:
 
     try:
         with Image.open(path) as picture:
-            if picture.mode in ("P", "PA"):
-                picture = picture.convert("RGBA")
-            array = np.asarray(picture)
+            array = np.asarray(picture.convert("RGBA") if picture.mode in ("P", "PA") else picture)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except UnidentifiedImageError:

@@ -72,7 +72,7 @@ class Writer:
         label: str = "",
     ) -> None:
         self.path = Path(path)
-        self.header = {
+        self.header: dict[str, Any] = {
             "format": FORMAT,
             "format_version": VERSION,
             "bands": list(bands),
@@ -172,7 +172,7 @@ class Writer:
         temporary = file.with_suffix(".tmp")
         try:
             with open(temporary, "wb") as out:
-                np.savez(out, **arrays)
+                np.savez(out, **arrays)  # type: ignore[arg-type]
                 out.flush()
                 os.fsync(out.fileno())
             temporary.replace(file)
@@ -233,7 +233,7 @@ class Writer:
             with np.load(path) as piece:
                 if n and (missing := names - set(piece.files)):
                     raise DataError(f"{path} has no {', '.join(missing)}; other pieces of the split have")
-                for name in names if n else ():
+                for name in sorted(names) if n else ():  # a set's own order differs between runs
                     group[name][start : start + n] = piece[name]
             start += n
 
@@ -315,7 +315,7 @@ class Store:
             ) from error
 
     def _read_group(self, file: h5py.File, split: SplitName) -> None:
-        keys = []
+        keys: list[str] = []
         for key in ("images", "truth"):
             name = f"{split}/{key}"
             found = _check_dataset(self.path, file, name, optional=key == "truth")
