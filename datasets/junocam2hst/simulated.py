@@ -134,7 +134,7 @@ def make(path: Path, seed: int, size: str) -> None:
     torch.set_num_threads(1)
     try:
         with (
-            ThreadPoolExecutor(max(1, min(cores, len(todo), 4))) as pool,
+            ThreadPoolExecutor(min(cores, len(todo), 4), "map", torch.set_num_threads, (1,)) as pool,
             tqdm(
                 total=len(todo), unit="map", desc=f"simulating {NAME} (once)", leave=False, disable=not shown
             ) as bar,

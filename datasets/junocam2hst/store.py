@@ -341,10 +341,8 @@ class Store:
                 continue
             made = file[name] if isinstance(link, h5py.HardLink) else None
             if not isinstance(made, h5py.Dataset) or made.shape != (n,) or made.dtype.kind not in "iuf":
-                found = (
-                    "nothing that can be used" if made is None else f"shape {getattr(made, 'shape', None)}"
-                )
-                _fail(self.path, name, found, f"{n} numbers, one a segment")
+                what = "no data" if made is None else f"shape {getattr(made, 'shape', None)}"
+                _fail(self.path, name, what, f"{n} numbers, one a segment")
             if made.is_virtual or made.external:
                 _fail(self.path, name, "data kept in another file", "the data itself")
             columns[key] = made[:]
@@ -422,6 +420,7 @@ class Store:
 class StoreSplit(Split):
     """A split of a Store: ``pan`` is the segment, ``gt`` the truth where it is known, ``groups`` the zone."""
 
+    name: SplitName
     stored_as = "uint16"
 
     def __init__(self, store: Store, name: SplitName, sensor: Sensor) -> None:
