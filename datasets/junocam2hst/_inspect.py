@@ -64,20 +64,20 @@ def inspect(dataset: Dataset) -> Iterator[tuple[str, str]]:
         else:
             yield "ok", "every zone of train has segments in target"
     sizes = set()
-    for name, split in splits.items():
+    for label, split in splits.items():
         yield from _misplaced(split)
         try:
             images = torch.cat([split.read("pan", i) for i in _spread(split)])
         except DataError as error:
-            yield "error", f"{name}: {error}"
+            yield "error", f"{label}: {error}"
             continue
         sizes.add(tuple(images.shape[-2:]))
         blank = ((images == 0).all(1).flatten(1).sum(1) > BLANK_LIMIT).sum().item()
         if blank:
             text = f"{blank} of {len(images)} segments looked at have more than {BLANK_LIMIT} blank pixels"
-            yield "warning", f"{name}: {text}"
-        if name in _PAPER and dataset.name == "junocam2hst" and len(split) != _PAPER[name]:
-            yield "note", f"{name}: {len(split)} segments; the paper has {_PAPER[name]}"
+            yield "warning", f"{label}: {text}"
+        if label in _PAPER and dataset.name == "junocam2hst" and len(split) != _PAPER[label]:
+            yield "note", f"{label}: {len(split)} segments; the paper has {_PAPER[label]}"
     if len(sizes) > 1:
         yield "error", f"the splits differ in size: {', '.join(f'{h}x{w}' for h, w in sorted(sizes))}"
 

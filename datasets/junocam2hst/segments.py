@@ -83,12 +83,12 @@ class Cutter:
         if not images:
             shape = (0, self.map.values.shape[0], self.pixels, self.pixels)
             return self.map.values.new_empty(shape), torch.empty(0, dtype=torch.int64)
-        index = torch.cat(kept)
+        which = torch.cat(kept)
         segments = torch.cat(images) if len(images) > 1 else images[0]
         if len(images) > 1:
-            order = index.argsort()
-            segments, index = segments[order.to(segments.device)], index[order]
-        return segments.nan_to_num_(0.0), index
+            order = which.argsort()
+            segments, which = segments[order.to(segments.device)], which[order]
+        return segments.nan_to_num_(0.0), which
 
     def _seen(self, latitude: float, west: np.ndarray, limit: int) -> np.ndarray:
         """Which centres need a closer look: few enough blanks among every 8th pixel each way."""
