@@ -229,9 +229,8 @@ def command(
                     _project(projector, grid, path, frame.label.product)
             maps.append(np.load(path, mmap_mode="r"))
         order = sorted(range(len(bands)), key=lambda i: _ORDER.index(bands[i]))
-        _write(
-            out, maps, order, [bands[i] for i in order], grid, sigma * pixels_per_degree, flatten, frames, law
-        )
+        names, blur = [bands[i] for i in order], sigma * pixels_per_degree
+        _write(out, maps, order, names, grid, blur, balance, flatten, frames, law)
     except BaseException:
         if any(parts.iterdir()):
             click.echo(f"what is projected so far is kept in {parts} and used again", err=True)
