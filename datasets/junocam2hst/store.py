@@ -16,6 +16,7 @@ import json
 import operator
 import os
 import shutil
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,8 @@ class Writer:
             self.close()
 
     def has(self, split: SplitName, piece: str) -> bool:
-        """Whether this piece is already stored."""
-        return self._file(split, piece).exists()
+        """Whether this piece is already stored, and whole (a crash of the machine may have cut it short)."""
+        return zipfile.is_zipfile(self._file(split, piece))
 
     def append(
         self,
@@ -173,8 +174,6 @@ class Writer:
         try:
             with open(temporary, "wb") as out:
                 np.savez(out, **arrays)  # type: ignore[arg-type]
-                out.flush()
-                os.fsync(out.fileno())
             temporary.replace(file)
         except OSError as error:
             raise BenchError(f"{file} cannot be written: {error.strerror or error}") from error
