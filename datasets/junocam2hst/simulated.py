@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -143,7 +143,7 @@ def make(path: Path, seed: int, size: str) -> None:
             try:
                 for m, job in zip(todo, jobs, strict=True):
                     got = job.result()
-                    which = (
+                    which: dict[str, Any] = (
                         {"cycle": CYCLE, "rotation": m.index}
                         if m.split == "target"
                         else {"perijove": m.index}
@@ -200,11 +200,11 @@ class Simulated(JunoCam2HST):
         self.name, self.sensor, self.seed, self.size = NAME, as_sensor("junocam2hst"), int(seed), size
 
     @cached_property
-    def path(self) -> Path:
+    def path(self) -> Path:  # type: ignore[override]
         return ready(self.seed, self.size)
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> Store:  # type: ignore[override]
         return Store(self.path)
 
     def available(self) -> tuple[SplitName, ...]:
