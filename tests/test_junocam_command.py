@@ -5,10 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
 from pansharp_bench.datasets.junocam.command import Calibration, command, locate
+from pansharp_bench.datasets.junocam.project import (
+    Photometry,
+    Projector,
+    mid_time_points,
+    registration,
+    surface,
+)
 from pansharp_bench.datasets.junocam.raw import find_label
 from pansharp_bench.errors import BenchError
 
@@ -58,8 +66,6 @@ def test_the_trajectory_agrees_with_the_labels(located):
 def test_the_bands_are_registered(located):
     """Red, green and blue, which see a place half a second apart through other parts of the lens, meet to under
     half a pixel, though nothing was fitted to the texture."""
-    from pansharp_bench.datasets.junocam.project import Photometry, Projector, mid_time_points, registration
-
     frames, camera, _ = located
     frame = frames[1]
     label, values = Calibration(FLAT, BAD)(frame.path, frame.label_path)
@@ -69,6 +75,46 @@ def test_the_bands_are_registered(located):
     for moving, least, most in ((red, 30, 0.3), (blue, 3, 0.5)):  # blue is dim and noisy: few patches tell
         shift, _, _ = registration(moving, green)
         assert len(shift) >= least and shift.norm(dim=1).median() < most
+
+
+def vertical_perspective(latitude, west, distance, rows, columns, size=1600):
+    """Surface points behind the pixels of a picture whose limb is its inscribed circle: the vertical perspective
+    of the sphere (Snyder, 1987, p. 173) from ``distance`` radii, with planetographic latitudes, north up."""
+    y, x = torch.meshgrid(
+        size / 2 - 0.5 - torch.arange(*rows, dtype=torch.float64),
+        torch.arange(*columns, dtype=torch.float64) + 0.5 - size / 2,
+        indexing="ij",
+    )
+    x, y = (c / (size / 2) * np.sqrt((distance - 1) / (distance + 1)) for c in (x, y))
+    rho = torch.hypot(x, y)
+    root = torch.sqrt(1 - rho**2 * (distance + 1) / (distance - 1))
+    sin = (distance - root) / ((distance - 1) / rho + rho / (distance - 1))
+    cos, middle = torch.sqrt(1 - sin**2), np.radians(latitude)
+    lat = torch.arcsin(cos * np.sin(middle) + y * sin * np.cos(middle) / rho)
+    lon = torch.atan2(x * sin, rho * np.cos(middle) * cos - y * np.sin(middle) * sin)
+    return surface(torch.rad2deg(lat), torch.rad2deg(lon) - west, "planetographic")
+
+
+@real
+def test_the_public_picture_shows_the_same_places(located):
+    """The instrument team's own projection of the same image, made with the reconstructed attitude: one shift of
+    some pixels (their start time is not corrected by the limb), and no more than a third of a pixel beside it."""
+    frames, camera, _ = located
+    frame, picture = frames[1], ROOT / "raw/JNCE_2022229_44C00030_V01-mapprojected.png"
+    label, values = Calibration(FLAT, BAD)(frame.path, frame.label_path)
+    rows, columns = (400, 1000), (150, 650)
+    points = vertical_perspective(
+        label.latitude, label.longitude, 1 + label.altitude_km / 71492, rows, columns
+    )
+    ours = Projector(values, frame.poses, camera, label.bands, Photometry()).look(points)[1]
+    theirs = torch.from_numpy(
+        np.asarray(Image.open(picture))[slice(*rows), slice(*columns), 1].astype(np.float32)
+    )
+    shift, _, peak = registration(ours, theirs, patch=128, step=48, search=20, least=0.5)
+    typical = shift.median(0).values
+    assert len(shift) > 40 and peak.median() > 0.7
+    assert (shift - typical).norm(dim=1).median() < 0.35
+    assert -10 < typical[0] < -7 and abs(typical[1]) < 1  # along the spin; across it nothing
 
 
 @real

@@ -84,11 +84,13 @@ class Grid:
         return surface(lat[:, None], lon[None], self.latitude, radii)
 
     def tiles(self) -> Iterator[tuple[slice, slice]]:
-        for top in range(0, self.height, TILE):
-            for left in range(0, self.width, TILE):
+        """Rows and columns of pieces some degrees wide: few frames see one, and it fits in memory."""
+        size = min(TILE, max(16, round(5 * self.pixels_per_degree)))
+        for top in range(0, self.height, size):
+            for left in range(0, self.width, size):
                 yield (
-                    slice(top, min(top + TILE, self.height)),
-                    slice(left, min(left + TILE, self.width)),
+                    slice(top, min(top + size, self.height)),
+                    slice(left, min(left + size, self.width)),
                 )
 
 
@@ -168,24 +170,24 @@ class Projector:
     def at(self, points: Tensor) -> Tensor:
         """Values (bands, n) at surface points (n, 3), km: brightness over the photometric law, averaged over the
         frames that see the point, nearer the middle of the framelet counting more; NaN where none does."""
+        out = torch.full((len(self.bands), len(points)), torch.nan, device=self.device)
         points = points.to(self.device, torch.float64)
-        total = points.new_zeros((len(self.bands), len(points)), dtype=torch.float32)
-        weight = torch.zeros_like(total)
-        usable = torch.isfinite(points).all(-1)
-        if not usable.any():
-            return torch.full_like(total, torch.nan)
-        centre = points[usable].mean(0)
-        reach = (points[usable] - centre).norm(dim=-1).max()
-        near = self._may_see(centre, reach)
         normal = normals(points, self.radii)
+        faces = (normal @ self.position.T > (normal * points).sum(-1, keepdim=True)).any(-1)
+        lit = (normal @ self.sun.T).amax(-1) > np.cos(np.radians(self.photometry.max_incidence))
+        index = torch.nonzero(faces & lit).flatten()  # NaN points compare false
+        if not len(index):
+            return out
+        points, normal = points[index], normal[index]
+        centre = points.mean(0)
+        near = self._may_see(centre, (points - centre).norm(dim=-1).max())
         for band, name in enumerate(self.bands):
             frames = torch.nonzero(near[:, band]).flatten()
-            if not len(frames):
-                continue
-            values, w = self._read(frames, band, name, points, normal)
-            total[band] = torch.nan_to_num(values * w).sum(0)
-            weight[band] = torch.where(torch.isfinite(values), w, 0).sum(0)
-        return torch.where(weight > 0, total / weight, torch.nan)
+            if len(frames):
+                values, weight = self._read(frames, band, name, points, normal)
+                weight = torch.where(torch.isfinite(values), weight, 0)
+                out[band, index] = (values.nan_to_num() * weight).sum(0) / weight.sum(0)  # 0 / 0 where unseen
+        return out
 
     def look(self, points: Tensor, progress: Callable[[int], object] = lambda tiles: None) -> Tensor:
         """Values (bands, H, W) at surface points (H, W, 3), tile by tile, so that memory stays small."""
