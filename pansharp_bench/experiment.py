@@ -284,8 +284,6 @@ def mosaic(
     none. Raises BenchError where the dataset's images do not come from a map.
     """
     it = plan(spec)
-    if not hasattr(it.dataset, "mosaic"):
-        raise BenchError(f"the images of dataset {it.dataset.name!r} do not come from one map")
     method = build(it.entry, it.dataset.sensor, it.config)
     if isinstance(method, TrainedMethod):
         trained = runs / it.path(results).relative_to(results).with_suffix("") / WEIGHTS

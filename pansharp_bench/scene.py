@@ -17,7 +17,7 @@ bands, (N, C, H, W) in the target camera's unit; ``gt`` is the calibrated truth,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -25,6 +25,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import SENSORS, MethodCard
 
 SplitName = Literal["train", "valid", "reduced", "full", "target", "test"]
@@ -178,6 +179,11 @@ class Dataset(ABC):
     @abstractmethod
     def files(self, *splits: SplitName) -> tuple[FileIdentity, ...]:
         """Identity of the files behind these splits (all available ones by default)."""
+
+    def mosaic(self, split: Split, images: Iterable[Tensor], path: Path) -> list[Path]:
+        """Lay images (batches (n, C, H, W), in the order of the split's scenes) out on the map the scenes were cut
+        from; ``path`` has no suffix. Gives the files written. Raises BenchError where there is no such map."""
+        raise BenchError(f"the images of dataset {self.name!r} do not come from one map")
 
     def provenance(self) -> dict:
         """JSON-able extra identity, e.g. a simulator's seed and version."""

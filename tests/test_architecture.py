@@ -31,7 +31,7 @@ ENGINE = {
 MAY = {
     "errors": set(),
     "registry": {"errors"},
-    "scene": {"registry"},
+    "scene": {"errors", "registry"},
     "imaging": {"scene", "registry", "errors"},
     "method": {"errors", "registry", "scene", "imaging", "weights"},
     "weights": {"errors"},

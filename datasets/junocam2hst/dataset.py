@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,6 +13,8 @@ from pansharp_bench.registry import register_dataset
 from pansharp_bench.scene import Dataset, FileIdentity, Split, SplitName, as_sensor
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pansharp_bench.datasets.junocam2hst.store import Store
 
 NAME = "junocam2hst"
@@ -123,6 +125,11 @@ class JunoCam2HST(Dataset):
                 size, digest = self.path.stat().st_size, sha256_of(self.path)
             identities.append(FileIdentity(name, self.path, size, digest, None))
         return tuple(identities)
+
+    def mosaic(self, split: Split, images: Iterable[Tensor], path: Path) -> list[Path]:
+        from pansharp_bench.datasets.junocam2hst.mosaic import lay_out
+
+        return lay_out(split, images, path, self.name, self.sensor.bands)
 
     def provenance(self) -> dict:
         if self.store is None:

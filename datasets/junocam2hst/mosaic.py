@@ -179,6 +179,25 @@ def mosaic(
     return GlobalMap(canvas.mean().cpu(), latitude, west_left)
 
 
+def lay_out(
+    split: Any, images: Iterable[Tensor], path: Path, name: str, bands: tuple[str, ...]
+) -> list[Path]:
+    """Images in the order of a split's segments, as fine as these, as ``path``.tif and a preview ``path``.png.
+
+    Raises DataError where a segment's centre is not known.
+    """
+    lat, lon = (split.column(k) for k in ("latitude", "longitude"))
+    if lat is None or lon is None:
+        raise DataError(f"{name}: the centres of split {split.name!r} are not known")
+    store = getattr(split, "store", None)
+    size_km = SEGMENT_KM if store is None else store.segment_km
+    degrees = size_km / split[0].pan.shape[-1] / KM_PER_DEGREE
+    made = mosaic(images, lat, lon, degrees, size_km=size_km)
+    tags = {"dataset": name, "split": str(split.name), "segments": str(len(lat))}
+    height = made.values.shape[1]
+    return list(write_geotiff(path.with_suffix(".tif"), [(0, made.values)], height, bands, tags=tags))
+
+
 def map_height(degrees_per_pixel: float) -> int:
     if not 0.005 <= degrees_per_pixel <= 10:
         raise BenchError(f"{degrees_per_pixel:g} degrees/pixel is out of reach; expected 0.005 to 10")
