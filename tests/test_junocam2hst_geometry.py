@@ -6,7 +6,13 @@ import torch
 from rasterio.warp import transform
 
 from pansharp_bench.datasets.junocam2hst import geometry
-from pansharp_bench.datasets.junocam2hst.geometry import ZONES, centres, laea_forward, laea_inverse
+from pansharp_bench.datasets.junocam2hst.geometry import (
+    ZONES,
+    centres,
+    healpix_rings,
+    laea_forward,
+    laea_inverse,
+)
 from pansharp_bench.errors import BenchError, DataError
 
 PAPER = dict(GRS=64, EZ=320, NEB=384, NTB=128, NTrZ=128, SEB=384, STB=64, STrZ=128, NPR=652, SPR=716)
@@ -92,3 +98,12 @@ def test_pixels_have_equal_areas():
     parallel = geometry.EQUATORIAL_KM * cosine / (1 - e2 * sine**2).sqrt()
     areas = (deast[0] * dlat[1] - deast[1] * dlat[0]) * meridian * parallel
     torch.testing.assert_close(areas, torch.ones_like(areas), atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("nside", [1, 4, 16, 32])
+def test_centres_are_those_of_healpix(nside):
+    healpix = pytest.importorskip("astropy_healpix")
+    longitude, latitude = healpix.HEALPix(nside, order="ring").healpix_to_lonlat(np.arange(12 * nside**2))
+    ours = healpix_rings(nside)
+    np.testing.assert_allclose(ours[0], latitude.deg, atol=1e-9)
+    np.testing.assert_allclose((ours[1] + longitude.deg + 180) % 360, 180, atol=1e-9)

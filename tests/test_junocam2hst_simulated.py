@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from pansharp_bench.datasets.junocam2hst import simulated
-from pansharp_bench.datasets.junocam2hst.geometry import ZONES, centres
+from pansharp_bench.datasets.junocam2hst.geometry import ZONES
 from pansharp_bench.datasets.junocam2hst.simulated import Map, Segments, Size
 from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import DATASETS
@@ -111,18 +111,6 @@ def test_default_has_every_zone_in_every_split():
         seen = None if m.split == "target" else simulated.Pass(0.0, 8.0, 21.0, 42.0)  # the narrowest
         picked = simulated.choose(rng, m, seen, grid)
         assert len(picked.zone) == m.count and (np.bincount(picked.zone, minlength=len(ZONES)) >= 2).all()
-
-
-def test_centres_are_those_of_healpix():
-    pytest.importorskip("astropy_healpix")
-    ours = simulated.candidates(16)
-    real = centres(16)
-    assert len(real) == 2968 == len(np.concatenate(ours[0]))
-    zone = np.repeat(np.arange(len(ZONES)), [len(i) for i in ours[0]])
-    index = np.concatenate(ours[0])
-    np.testing.assert_array_equal(zone, real.zone)
-    np.testing.assert_allclose(ours[1][index], real.latitude, atol=1e-9)
-    np.testing.assert_allclose((ours[2][index] - real.longitude + 180) % 360, 180, atol=1e-9)
 
 
 def test_no_weather_is_shared(made):

@@ -82,6 +82,24 @@ class Centres:
         return len(self.zone)
 
 
+def healpix_rings(nside: int) -> tuple[np.ndarray, np.ndarray]:
+    """(12 nside²,) latitude and west longitude (degrees) of HEALPix pixel centres in ring order.
+
+    Equations 2 to 9 of Gorski et al. (2005); the packages that have them are large (astropy) or GPL (healpy).
+    """
+    latitude, longitude = [], []
+    for i in range(1, 4 * nside):
+        from_pole = min(i, 4 * nside - i)
+        if from_pole < nside:
+            n, z, shift = 4 * from_pole, 1 - from_pole**2 / (3 * nside**2), 0.5
+        else:
+            n, z, shift = 4 * nside, 4 / 3 - 2 * from_pole / (3 * nside), 0.5 * ((i - nside + 1) % 2)
+        latitude.append(np.full(n, np.degrees(np.arcsin(z)) * (1 if i <= 2 * nside else -1)))
+        longitude.append((np.arange(n) + shift) * 360 / n)
+    # a ring lies at 30 degrees exactly, where rounding would decide the zone
+    return np.concatenate(latitude).round(9), -np.concatenate(longitude) % 360
+
+
 def centres(nside: int, zones: tuple[str, ...] = tuple(ZONES)) -> Centres:
     """HEALPix pixel centres (Gorski et al., 2005) of each zone in turn, north to south and along each ring.
 
@@ -89,22 +107,13 @@ def centres(nside: int, zones: tuple[str, ...] = tuple(ZONES)) -> Centres:
     south < latitude <= north; so at nside 16 there are the JunoCam2HST paper's 2,968 centres. A centre of the GRS
     strip occurs twice, once for STrZ.
 
-    Raises BenchError where astropy-healpix is missing, nside is not a power of two, or a zone is unknown or has
-    no centre.
+    Raises BenchError where nside is not a power of two, or a zone is unknown or has no centre.
     """
-    try:
-        from astropy_healpix import HEALPix
-    except ImportError as error:
-        raise BenchError(
-            'sample centres need astropy-healpix; install it: pip install "pansharp-bench[juno]"'
-        ) from error
     if nside < 1 or nside & (nside - 1):
         raise BenchError(f"nside {nside} is not a power of two")
     if unknown := [z for z in zones if z not in ZONES]:
         raise BenchError(f"unknown zone {', '.join(unknown)}; known are: {', '.join(ZONES)}")
-    longitude, latitude = HEALPix(nside, order="ring").healpix_to_lonlat(np.arange(12 * nside**2))
-    lat = latitude.deg.round(9)  # a ring lies at 30 degrees exactly, where rounding would decide the zone
-    lon = -longitude.deg % 360
+    lat, lon = healpix_rings(nside)
     found = []
     for index, name in enumerate(zones):
         south, north = ZONES[name]

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from pansharp_bench.datasets._files import cache_dir, made_once
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
-from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, ZONES, laea_inverse
+from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, ZONES, healpix_rings, laea_inverse
 from pansharp_bench.datasets.junocam2hst.planet import Grid, Response, reflect, sample, weather, wrap
 from pansharp_bench.datasets.junocam2hst.store import Store, Writer
 from pansharp_bench.errors import BenchError
@@ -244,26 +244,10 @@ class Pass:
         return self.narrow + (self.wide - self.narrow) * np.sin(np.radians(np.abs(latitude) * 1.5)) ** 2
 
 
-def healpix_rings(nside: int) -> tuple[np.ndarray, np.ndarray]:
-    """(12 nside²,) latitude and east longitude (degrees) of HEALPix pixel centres in ring order (Gorski et al.,
-    2005, equations 2 to 9), so that this default needs no extra package."""
-    latitude, longitude = [], []
-    for i in range(1, 4 * nside):
-        from_pole = min(i, 4 * nside - i)
-        if from_pole < nside:
-            n, z, shift = 4 * from_pole, 1 - from_pole**2 / (3 * nside**2), 0.5
-        else:
-            n, z, shift = 4 * nside, 4 / 3 - 2 * from_pole / (3 * nside), 0.5 * ((i - nside + 1) % 2)
-        latitude.append(np.full(n, np.degrees(np.arcsin(z)) * (1 if i <= 2 * nside else -1)))
-        longitude.append((np.arange(n) + shift) * 360 / n)
-    return np.concatenate(latitude), np.concatenate(longitude)
-
-
 def candidates(nside: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """The centres of each zone, as indices into latitude and west longitude."""
-    lat, east = healpix_rings(nside)
-    lat = lat.round(9)  # a ring lies at 30 degrees exactly, where rounding would decide the zone
-    return [np.nonzero((lat > s) & (lat <= n))[0] for s, n in ZONES.values()], lat, -east % 360
+    lat, west = healpix_rings(nside)
+    return [np.nonzero((lat > s) & (lat <= n))[0] for s, n in ZONES.values()], lat, west
 
 
 def choose(rng: np.random.Generator, m: Map, seen: Pass | None, grid: Grid) -> Segments:
