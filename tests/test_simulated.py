@@ -126,6 +126,24 @@ def test_the_truth_at_full_resolution_is_sharper_than_the_interpolated_ms():
     assert detail(scene.gt) > 1.5 * detail(scene.lms)
 
 
+def test_ms_is_the_truth_filtered_and_decimated_somewhere_near():
+    """PAN (and with it the truth) and MS are misregistered by up to a few PAN pixels, as real products are; at the
+    best whole-pixel phase the filtered truth is the MS, save noise and what is left of a pixel."""
+    from pansharp_bench.imaging import mtf_filter
+
+    scene = simulated("qb", size="tiny").split("full")[:]
+    low, inner = mtf_filter(scene.gt.double(), "qb"), np.s_[..., 4:-4, 4:-4]
+    ms = scene.ms.double()[inner]
+    for k in range(len(scene)):
+        found = {}
+        for dy, dx in itertools.product(range(-4, 9), repeat=2):
+            part = low[k].roll((-dy, -dx), (1, 2))[..., ::4, ::4][inner]
+            both = torch.stack((part.flatten(), ms[k].flatten()))
+            found[dy, dx] = torch.corrcoef(both)[0, 1].item()
+        (dy, dx), best = max(found.items(), key=lambda item: item[1])
+        assert best > 0.98 and max(abs(dy - 1.5), abs(dx - 1.5)) <= 4.5
+
+
 def test_the_reduced_files_follow_walds_protocol():
     from pansharp_bench.imaging import interp23, wald_degrade
 
