@@ -165,6 +165,28 @@ def test_a_papers_rows_carry_options_and_those_that_cannot_be_are_left_out(tmp_p
     assert "levels=2" in result.output and result.output.index("PSNR ↑") < result.output.index("chi2 ↓")
 
 
+def test_a_dataset_brings_its_own_commands():
+    listed = CliRunner().invoke(main, ["data", "--help"]).output
+    assert all(f"  {verb} " in listed for verb in ("build", "mosaic", "project", "info", "check"))
+    for words in (["build", "--help"], ["build", "junocam2hst", "--help"]):
+        result = CliRunner().invoke(main, ["data", *words])
+        assert result.exit_code == 0 and "--junocam" in result.output
+
+
+def test_samples_is_short_for_an_option(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = "run --method sp-i2i --dataset no-planet --samples 2 --quiet --pictures 0"
+    for option in ("steps=1", "ngf=4", "ndf=4", "levels=2"):
+        words += f" --set {option}"
+    assert CliRunner().invoke(main, words.split()).exit_code == 0
+    ((_, made),) = record.read_all(tmp_path / "results")
+    assert made.spec["options"]["samples"] == 2 and "samples" in made.spec["changed"]
+    refused = CliRunner().invoke(
+        main, ["run", "--method", "identity", "--dataset", "no-planet", "--samples", "2"]
+    )
+    assert refused.exit_code == 2 and "samples" in refused.output
+
+
 def test_the_numbers_of_a_record_survive_json(tmp_path):
     path = run(tmp_path, "identity").path
     assert json.loads(path.read_text())["protocols"]["calibration"]["mean"]["PSNR"] == "Infinity"
