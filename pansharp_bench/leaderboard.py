@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -600,6 +601,8 @@ def write_tables(
     if index and "md" in formats:
         head = "# Leaderboards\n\nGenerated from the records by `bench leaderboard`; do not edit.\n\n"
         texts["README.md"] = head + "\n".join(to_markdown(t) for t in made)
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    for name, text in texts.items():  # whole or not at all: a table half written would pass for a table
+        temporary = folder / f".{name}.{os.getpid()}"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(folder / name)
     return [folder / name for name in texts]
