@@ -19,9 +19,9 @@ def list_command(what: str) -> None:
     from pansharp_bench import registry
 
     tables = {
-        "methods": (registry.METHODS, ("kind", "sees", "training")),
+        "methods": (registry.METHODS, ("kind", "sees", "training", "tracks")),
         "metrics": (registry.METRICS, ("protocol", "unit")),
-        "datasets": (registry.DATASETS, ("sensor", "stand_in")),
+        "datasets": (registry.DATASETS, ("sensor", "stand_in", "tracks")),
         "sensors": (registry.SENSORS, ()),
         "tracks": (registry.TRACKS, ("protocols",)),
     }
