@@ -124,6 +124,10 @@ def spectra(
         axis.plot(frequency, power, lw=2.2 if domain else 1.2, ls="--" if domain else "-", label=label)
     axis.set(xscale="log", yscale="log", xlabel="cycles per pixel (to half the sampling rate)")
     axis.set(ylabel="normalised power", title=title)
+    lowest = min(f[0] for f, _ in curves.values())
+    ticks = [f for f in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if f >= 0.8 * lowest]
+    axis.set_xticks(ticks, [f"{f:g}" for f in ticks])
+    axis.set_xticks([], minor=True)
     axis.grid(alpha=0.3, which="both", lw=0.4)
     axis.legend(fontsize=8)
     return _save(plt, figure, path)
