@@ -183,12 +183,6 @@ def test_climate_is_shared(made):
     assert belt.mean((0, 2, 3))[2] < zone.mean((0, 2, 3))[2] - 0.06  # belts are browner
 
 
-def test_companding_is_junocams():
-    table = simulated.DECOMPAND
-    assert len(table) == 256 and table[0] == 0 and table[-1] == 2879
-    assert table[23] == 23 and table[43] == 63 and table[89] == 247  # after 23 steps of 1, 20 of 2, 46 of 4
-
-
 def test_equal_seeds_give_equal_files_in_any_process(tiny, tmp_path, monkeypatch):
     """Whatever the number of cores and threads, and the order of Python's sets."""
     code = (

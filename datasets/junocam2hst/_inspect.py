@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pansharp_bench.datasets.junocam2hst.geometry import ZONES
+from pansharp_bench.datasets.junocam2hst._paper import SEGMENTS, ZONES
 from pansharp_bench.datasets.junocam2hst.segments import BLANK_LIMIT
 from pansharp_bench.errors import DataError
 from pansharp_bench.scene import Dataset, Split
 
 _LOOK = 256  # segments whose pixels are looked at
-_PAPER = {"train": 9421, "target": 5936}  # segments the paper counts
 TITLES = {"train": "JunoCam, for training", "target": "Hubble, the target", "test": "JunoCam, held out"}
 
 
@@ -76,8 +75,8 @@ def inspect(dataset: Dataset) -> Iterator[tuple[str, str]]:
         if blank:
             text = f"{blank} of {len(images)} segments looked at have more than {BLANK_LIMIT} blank pixels"
             yield "warning", f"{label}: {text}"
-        if label in _PAPER and dataset.name == "junocam2hst" and len(split) != _PAPER[label]:
-            yield "note", f"{label}: {len(split)} segments; the paper has {_PAPER[label]}"
+        if label in SEGMENTS and dataset.name == "junocam2hst" and len(split) != SEGMENTS[label]:
+            yield "note", f"{label}: {len(split)} segments; the paper has {SEGMENTS[label]}"
     if len(sizes) > 1:
         yield "error", f"the splits differ in size: {', '.join(f'{h}x{w}' for h, w in sorted(sizes))}"
 

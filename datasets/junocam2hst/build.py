@@ -10,10 +10,9 @@ from typing import Any
 
 import click
 
+from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES, ZONES
 from pansharp_bench.errors import BenchError, DataError
 
-ZONE_NAMES = ("EZ", "NEB", "NTrZ", "NTB", "NPR", "SEB", "STrZ", "STB", "SPR", "GRS")
-TRAIN, TEST, CYCLES = "16,17,19,20,21,22", "18", "26"
 PAPER = {"segment_pixels": 256, "nside_junocam": 32, "nside_hst": 16, "hst_resolution": None}
 REPLICA_PIXELS, REPLICA_DEGREES = 64, 0.63
 _CHUNK = 64  # segments cut at a time
@@ -25,10 +24,10 @@ def build(
     junocam: Sequence[Path],
     hst: Sequence[Path],
     *,
-    train: Sequence[int] = (16, 17, 19, 20, 21, 22),
-    test: Sequence[int] = (18,),
-    cycles: Sequence[int] | None = (26,),
-    zones: Sequence[str] = ZONE_NAMES,
+    train: Sequence[int] = PERIJOVES["train"],
+    test: Sequence[int] = PERIJOVES["test"],
+    cycles: Sequence[int] | None = CYCLES,
+    zones: Sequence[str] = tuple(ZONES),
     segment_pixels: int = 256,
     nside_junocam: int = 32,
     nside_hst: int = 16,
@@ -246,6 +245,7 @@ def _scales(ctx: Any, option: Any, pairs: tuple[str, ...]) -> dict[str, float]:
 _LATITUDE = click.Choice(["planetocentric", "planetographic"])
 _DIRECTION = click.Choice(["east", "west"])
 _PATH = click.Path(path_type=Path)
+_TRAIN, _TEST, _CYCLES = (",".join(map(str, n)) for n in (PERIJOVES["train"], PERIJOVES["test"], CYCLES))
 
 
 @click.command("junocam2hst")
@@ -256,9 +256,9 @@ _PATH = click.Path(path_type=Path)
     "--hst", multiple=True, required=True, type=_PATH, help="OPAL maps: folder or files, FITS or pictures."
 )
 @click.option("--out", required=True, type=_PATH, help="The file to write.")
-@click.option("--train", default=TRAIN, callback=_numbers, show_default=True, help="Perijoves to train on.")
-@click.option("--test", default=TEST, callback=_numbers, show_default=True, help="Perijoves held out.")
-@click.option("--cycles", callback=_numbers, help=f"Hubble cycles (22 is 2015).  [default: {CYCLES}]")
+@click.option("--train", default=_TRAIN, callback=_numbers, show_default=True, help="Perijoves to train on.")
+@click.option("--test", default=_TEST, callback=_numbers, show_default=True, help="Perijoves held out.")
+@click.option("--cycles", callback=_numbers, help=f"Hubble cycles (22 is 2015).  [default: {_CYCLES}]")
 @click.option("--zones", help="Latitude zones, separated by commas.  [default: all ten]")
 @click.option("--replica", is_flag=True, help="Low-resolution stand-in: 64-pixel segments, Hubble at 0.63 degrees, "
               "any cycle, named junocam2hst-mini.")  # fmt: skip
@@ -321,7 +321,7 @@ def command(
     import sys
 
     if cycles is None and not replica:
-        cycles = tuple(map(int, CYCLES.split(",")))
+        cycles = CYCLES
     if replica:
         segment_pixels = segment_pixels or REPLICA_PIXELS
         hst_resolution = hst_resolution or REPLICA_DEGREES
@@ -331,7 +331,7 @@ def command(
         junocam,
         hst,
         cycles=cycles,
-        zones=tuple(zones.split(",")) if zones else ZONE_NAMES,
+        zones=tuple(zones.split(",")) if zones else tuple(ZONES),
         segment_pixels=segment_pixels or 256,
         hst_resolution=hst_resolution,
         label=label,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.registry import register_dataset
-from pansharp_bench.scene import Dataset, FileIdentity, Split, SplitName, as_sensor
+from pansharp_bench.scene import CALIBRATION_SPLITS, Dataset, FileIdentity, Split, SplitName, as_sensor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pansharp_bench.datasets.junocam2hst.store import Store
 
 NAME = "junocam2hst"
-SPLITS: tuple[SplitName, ...] = ("train", "target", "test")
 WHERE = (
     "the segments as released: Zenodo record 16429481 (named by the README of "
     "github.com/junocamcalibration/JunoCam_calibration_UNSB); or build them with `bench data build junocam2hst` "
@@ -101,14 +100,14 @@ class JunoCam2HST(Dataset):
         return candidates[0]
 
     def available(self) -> tuple[SplitName, ...]:
-        return self.store.splits if self.store else SPLITS
+        return self.store.splits if self.store else CALIBRATION_SPLITS
 
     def split(self, name: SplitName) -> Split:
         from pansharp_bench.datasets.junocam2hst.released import ReleasedSplit
         from pansharp_bench.datasets.junocam2hst.store import StoreSplit
 
-        if name not in SPLITS:
-            raise DataError(f"unknown split {name!r}; known are: {', '.join(SPLITS)}")
+        if name not in CALIBRATION_SPLITS:
+            raise DataError(f"unknown split {name!r}; known are: {', '.join(CALIBRATION_SPLITS)}")
         if self.store:
             return StoreSplit(self.store, name, self.sensor)
         return ReleasedSplit(self.path, name, self.sensor)

@@ -19,24 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pansharp_bench.datasets.junocam.geometry import RADII
+from pansharp_bench.datasets.junocam2hst._paper import ZONES
 from pansharp_bench.errors import BenchError, DataError
 
-EQUATORIAL_KM, POLAR_KM = 71492.0, 66854.0
+EQUATORIAL_KM, _, POLAR_KM = RADII
 SEGMENT_KM = 16000.0
-
-ZONES: dict[str, tuple[float, float]] = {
-    "EZ": (-7, 7),
-    "NEB": (7, 21),
-    "NTrZ": (21, 25),
-    "NTB": (25, 30),
-    "NPR": (30, 70),
-    "SEB": (-21, -7),
-    "STrZ": (-25, -21),
-    "STB": (-30, -25),
-    "SPR": (-70, -30),
-    "GRS": (-23, -21),
-}
-"""Name -> (southern, northern) latitude. GRS is the strip of the Great Red Spot at all longitudes, within STrZ."""
 
 _E2 = 1 - (POLAR_KM / EQUATORIAL_KM) ** 2
 _E = sqrt(_E2)

@@ -24,12 +24,11 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.datasets._files import cache_dir, sha256_of
-from pansharp_bench.datasets.junocam2hst.geometry import ZONES, to_planetographic
+from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES, ZONES
+from pansharp_bench.datasets.junocam2hst.geometry import to_planetographic
 from pansharp_bench.errors import DataError
 from pansharp_bench.scene import Scene, Sensor, Split, SplitName
 
-PERIJOVES: dict[SplitName, tuple[int, ...]] = {"train": (16, 17, 19, 20, 21, 22), "test": (18,)}
-CYCLES = (26,)
 _NAME = re.compile(
     r"(?P<zone>[A-Za-z]+)_(?:PJ_(?P<perijove>\d+)_jc|cycle_(?P<cycle>\d+)_rot_(?P<rotation>[AB])_hst)_\d+\.npy"
 )

@@ -27,9 +27,12 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from pansharp_bench.datasets._files import cache_dir, made_once
+from pansharp_bench.datasets.junocam.raw import decompanding_table
+from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES, ZONES
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
-from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, ZONES, healpix_rings, laea_inverse
+from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, centres, laea_inverse
 from pansharp_bench.datasets.junocam2hst.planet import Grid, Response, reflect, sample, weather, wrap
+from pansharp_bench.datasets.junocam2hst.segments import pixel_grid
 from pansharp_bench.datasets.junocam2hst.store import Store, Writer
 from pansharp_bench.errors import BenchError
 from pansharp_bench.scene import CALIBRATION_SPLITS, SplitName, as_sensor
@@ -67,7 +70,6 @@ SIZES = {
     "tiny": Size(32, 0.6, 1, 48, 48, 24),
     "full": Size(256, 0.04, 6, 4800, 2968, 600),
 }
-TRAIN_PERIJOVES, TEST_PERIJOVE, CYCLE = (16, 17, 19, 20, 21, 22), 18, 26
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ def ready(seed: int, size: str) -> Path:
 def maps(size: Size) -> list[Map]:
     """All maps of a simulation, the largest first."""
     target = [Map("target", rotation, size.target // 2) for rotation in (0, 1)]
-    train = [Map("train", pj, size.train // size.perijoves) for pj in TRAIN_PERIJOVES[: size.perijoves]]
-    return [*target, *train, Map("test", TEST_PERIJOVE, size.test)]
+    train = [Map("train", pj, size.train // size.perijoves) for pj in PERIJOVES["train"][: size.perijoves]]
+    return [*target, *train, Map("test", PERIJOVES["test"][0], size.test)]
 
 
 def make(path: Path, seed: int, size: str) -> None:
@@ -144,7 +146,7 @@ def make(path: Path, seed: int, size: str) -> None:
                 for m, job in zip(todo, jobs, strict=True):
                     got = job.result()
                     which: dict[str, Any] = (
-                        {"cycle": CYCLE, "rotation": m.index}
+                        {"cycle": CYCLES[0], "rotation": m.index}
                         if m.split == "target"
                         else {"perijove": m.index}
                     )
@@ -244,25 +246,20 @@ class Pass:
         return self.narrow + (self.wide - self.narrow) * np.sin(np.radians(np.abs(latitude) * 1.5)) ** 2
 
 
-def candidates(nside: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """The centres of each zone, as indices into latitude and west longitude."""
-    lat, west = healpix_rings(nside)
-    return [np.nonzero((lat > s) & (lat <= n))[0] for s, n in ZONES.values()], lat, west
-
-
 def choose(rng: np.random.Generator, m: Map, seen: Pass | None, grid: Grid) -> Segments:
     """Centres of segments that are wholly seen, in each zone by its share, and two at least."""
-    inside, lat, west = candidates(NSIDE[m.split])
+    at = centres(NSIDE[m.split])
+    inside = [np.nonzero(at.zone == zone)[0] for zone in range(len(ZONES))]
     share = np.array([len(i) for i in inside])
     if seen:
-        inside = [i[_covered(seen, grid, lat[i], west[i])] for i in inside]
+        inside = [i[_covered(seen, grid, at.latitude[i], at.longitude[i])] for i in inside]
     room = np.array([len(i) for i in inside])
     taken = np.minimum(2, room)
     while taken.sum() < min(m.count, room.sum()):
         taken[np.argmin(np.where(taken < room, (taken + 0.5) / share, np.inf))] += 1
     index = [np.sort(rng.permutation(i)[:n]) for i, n in zip(inside, taken, strict=True)]
-    at = np.concatenate(index)
-    return Segments(torch.empty(0), np.repeat(np.arange(len(ZONES)), taken), lat[at], west[at])
+    chosen = np.concatenate(index)
+    return Segments(torch.empty(0), at.zone[chosen], at.latitude[chosen], at.longitude[chosen])
 
 
 def _covered(seen: Pass, grid: Grid, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
@@ -279,9 +276,7 @@ def _covered(seen: Pass, grid: Grid, latitude: np.ndarray, longitude: np.ndarray
 def _cut(image: Tensor, grid: Grid, where: Segments, size: Size, blur: float) -> Tensor:
     """(n, 3, P, P) segments of a map, blurred by a Gaussian of ``blur`` pixels."""
     wide = size.pixels + 2 * MARGIN
-    km = SEGMENT_KM / size.pixels
-    at = (torch.arange(wide, dtype=torch.float64) - (wide - 1) / 2) * km
-    y, x = torch.meshgrid(-at, at, indexing="ij")
+    x, y = pixel_grid(wide, wide * SEGMENT_KM / size.pixels)
     kernel = torch.exp(-0.5 * (torch.arange(-MARGIN, MARGIN + 1) / blur) ** 2)
     kernel = (kernel / kernel.sum())[None, None, None]
     out = torch.empty(len(where.zone), 3, size.pixels, size.pixels)
@@ -301,16 +296,6 @@ def _cut(image: Tensor, grid: Grid, where: Segments, size: Size, blur: float) ->
 
 # -- JunoCam -------------------------------------------------------------------------------------------------
 
-_STEPS = (
-    (23, 1),
-    (20, 2),
-    (46, 4),
-    (95, 8),
-    (25, 16),
-    (46, 32),
-)  # codes and what each adds: square-root coding
-DECOMPAND = np.concatenate([[0], np.cumsum(np.repeat(*np.array(_STEPS).T[::-1]))]).astype(np.float32)
-
 
 def junocam(rng: np.random.Generator, air: Tensor, grid: Grid, seen: Pass) -> Tensor:
     """(3, H, W) a perijove's mosaic, 0..1 in steps of 1/255, of air (3, H, W)."""
@@ -323,10 +308,11 @@ def junocam(rng: np.random.Generator, air: Tensor, grid: Grid, seen: Pass) -> Te
     # raw: low sun towards the poles and one side of the swath; noise; companding
     noon = rng.uniform(-40, 40)
     cosine = (torch.cos(torch.deg2rad(lat)) * torch.cos(torch.deg2rad((east - noon) * 0.75))).clamp(0.12)
-    exposure = DECOMPAND[-1] * 0.62
+    codes = decompanding_table("SQROOT")
+    exposure = codes[-1] * 0.62
     dn = exposure * light * cosine**0.95
     dn = dn + (0.03 * dn + 3.0).sqrt() * torch.from_numpy(rng.standard_normal(dn.shape, dtype=np.float32))
-    table = torch.from_numpy(DECOMPAND)
+    table = torch.from_numpy(codes)
     dn = table[torch.bucketize(dn, (table[1:] + table[:-1]) / 2)]
 
     # mosaic

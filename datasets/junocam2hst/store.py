@@ -28,10 +28,9 @@ from torch import Tensor
 
 from pansharp_bench.datasets._h5 import _check_dataset, _fail, _open, _short, _stamp
 from pansharp_bench.errors import BenchError, DataError
-from pansharp_bench.scene import Scene, Sensor, Split, SplitName
+from pansharp_bench.scene import CALIBRATION_SPLITS, Scene, Sensor, Split, SplitName
 
 FORMAT, VERSION = "junocam2hst", 1
-SPLITS: tuple[SplitName, ...] = ("train", "target", "test")
 LEVELS = 65535
 COLUMNS = {
     "zone": np.uint8,
@@ -87,7 +86,7 @@ class Writer:
         self.parts = self.path.with_name(
             f"{self.path.name}.{hashlib.sha256(text.encode()).hexdigest()[:12]}.part"
         )
-        self._next = dict.fromkeys(SPLITS, 0)
+        self._next = dict.fromkeys(CALIBRATION_SPLITS, 0)
         try:
             self.parts.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -134,8 +133,8 @@ class Writer:
         Raises DataError for shapes that do not belong together, values that are not finite, or a zone that
         the file does not have.
         """
-        if split not in SPLITS:
-            raise DataError(f"unknown split {split!r}; known are: {', '.join(SPLITS)}")
+        if split not in CALIBRATION_SPLITS:
+            raise DataError(f"unknown split {split!r}; known are: {', '.join(CALIBRATION_SPLITS)}")
         if piece is None:
             piece = f"{self._next[split]:06d}"
             self._next[split] += 1
@@ -193,7 +192,7 @@ class Writer:
             with h5py.File(temporary, "w") as out:
                 for name, value in self.header.items():
                     out.attrs[name] = value
-                for split in SPLITS:
+                for split in CALIBRATION_SPLITS:
                     if pieces := sorted(self.parts.glob(f"{split}-*.npz")):
                         self._assemble(out.create_group(split), pieces)
             with open(temporary, "rb") as file:
@@ -279,7 +278,7 @@ class Store:
             self._keys: dict[SplitName, tuple[str, ...]] = {}
             self._shapes: dict[SplitName, tuple[int, ...]] = {}
             self._columns: dict[SplitName, dict[str, np.ndarray]] = {}
-            for split in SPLITS:
+            for split in CALIBRATION_SPLITS:
                 link = file.get(split, getlink=True)
                 if link is None:
                     continue
@@ -287,7 +286,7 @@ class Store:
                     _fail(self.path, split, "something that is not a group of this file", "a group")
                 self._read_group(file, split)
         if not self._counts:
-            raise DataError(f"{self.path}: found none of the groups {', '.join(SPLITS)}")
+            raise DataError(f"{self.path}: found none of the groups {', '.join(CALIBRATION_SPLITS)}")
         self.splits = tuple(self._counts)
 
     def _read_header(self, file: h5py.File) -> None:
