@@ -93,6 +93,24 @@ def test_a_papers_table_from_records(bench, tmp_path, monkeypatch):
     assert bench("table", "7", "--plugin", TINY, "--dry-run").output.count("have") == 3
 
 
+def test_an_option_for_all_rows_yields_to_a_rows_own_and_tells_no_rows_apart(bench, tmp_path, monkeypatch):
+    papers = tmp_path / "papers.toml"
+    papers.write_text(
+        '[7]\ntitle = "Some paper, Table 7"\ndataset = "tiny"\nprotocols = ["reduced"]\nsource = ""\n'
+        'methods = [{ method = "gain", select = true }, { method = "gain", select = false, steps = 16 }]\n'
+    )
+    monkeypatch.setattr(sys.modules["pansharp_bench.cli.table"], "PAPERS", papers)
+    made = bench("table", "7", "--plugin", TINY, "--quiet", "--set", "steps=8", "--set", "lr=0.05")
+    assert made.exit_code == 0, made.output
+    rows = [line for line in made.output.splitlines() if line.startswith("| Gain")]
+    # lr is given as the preset has it: a row would name it only if it told rows apart
+    assert [r.split("|")[4].strip() for r in rows] == [
+        "quick, select=True, steps=8", "quick, select=False, steps=16",
+    ]  # fmt: skip
+    mistaken = bench("table", "7", "--plugin", TINY, "--set", "bogus=1")
+    assert mistaken.exit_code == 2 and "unknown option 'bogus'" in mistaken.output
+
+
 def test_an_unknown_table_lists_the_known(bench):
     result = bench("table", "99")
     assert result.exit_code == 2 and "known are: 1, 2, 3, 4" in result.output

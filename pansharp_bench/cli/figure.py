@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pansharp_bench.cli.options import plugin_option, read_pairs, results_option, run_options, running, say
+from pansharp_bench.cli.options import (
+    RunOptions,
+    plugin_option,
+    results_option,
+    run_options,
+    running,
+    say,
+    set_option,
+)
 from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -96,7 +104,7 @@ def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, resu
 @click.option("--method", required=True)
 @click.option("--dataset", required=True, help="Registered name, e.g. junocam2hst.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Of a trained method.")
-@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", callback=read_pairs)
+@set_option()
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the mosaics."
 )
@@ -107,15 +115,7 @@ def mosaic(
     weights: Path | None,
     options: dict[str, str],
     out: Path,
-    data: Path | None,
-    label: str | None,
-    preset: str | None,
-    device: str,
-    precision: str,
-    pictures: int,
-    runs: Path,
-    quiet: bool,
-    results: Path,
+    shared: RunOptions,
 ) -> None:
     """The test images and a method's outputs, put back on their map: GeoTIFF and PNG, before and after.
 
@@ -123,11 +123,11 @@ def mosaic(
     """
     from pansharp_bench import experiment
 
-    spec = experiment.RunSpec(
-        method, dataset, preset, options, 0, label, data, weights, device=device, precision=precision
-    )
+    spec = shared.spec(method, dataset, options, weights=weights)
     with running():
-        for path in experiment.mosaic(spec, out, results, runs, progress=not quiet, say=say):
+        for path in experiment.mosaic(
+            spec, out, shared.results, shared.runs, progress=not shared.quiet, say=say
+        ):
             click.echo(path)
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import broken, load_plugin
+
+if TYPE_CHECKING:
+    from pansharp_bench.experiment import RunSpec
 
 
 def _load(ctx: click.Context, param: click.Parameter, paths: tuple[str, ...]) -> None:
@@ -44,6 +50,50 @@ def results_option(command: Callable) -> Callable:
     )(command)
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """What every command that carries out runs is told: the values of :func:`run_options`."""
+
+    data: Path | None
+    label: str | None
+    preset: str | None
+    device: str
+    precision: str
+    pictures: int
+    runs: Path
+    quiet: bool
+    results: Path
+
+    @property
+    def progress(self) -> bool:
+        """Whether to show progress bars."""
+        return not self.quiet and sys.stderr.isatty()
+
+    def spec(
+        self,
+        method: str,
+        dataset: str,
+        options: Mapping[str, Any],
+        seed: int = 0,
+        weights: Path | None = None,
+    ) -> RunSpec:
+        """One run of this method on this dataset."""
+        from pansharp_bench.experiment import RunSpec
+
+        return RunSpec(
+            method=method,
+            dataset=dataset,
+            preset=self.preset,
+            options=options,
+            seed=seed,
+            label=self.label,
+            data=self.data,
+            weights=weights,
+            device=self.device,
+            precision=self.precision,
+        )
+
+
 _RUN_OPTIONS = (
     click.option(
         "--data",
@@ -74,14 +124,27 @@ _RUN_OPTIONS = (
 
 
 def run_options(command: Callable) -> Callable:
-    """The options of every command that carries out runs."""
+    """The options of every command that carries out runs; it gets them as one, ``shared``: RunOptions."""
+    names = [f.name for f in fields(RunOptions)]
+
+    @wraps(command)
+    def collected(*args: Any, **given: Any) -> Any:
+        shared = RunOptions(**{name: given.pop(name) for name in names})
+        return command(*args, shared=shared, **given)
+
     for option in reversed(_RUN_OPTIONS):
-        command = option(command)
-    return command
+        collected = option(collected)
+    return collected
 
 
-def read_pairs(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
-    """``--set name=value`` as a dict."""
+def set_option(help: str | None = None) -> Callable:
+    """``--set NAME=VALUE``, any number of times; the command gets ``options``, a dict."""
+    return click.option(
+        "--set", "options", multiple=True, metavar="NAME=VALUE", callback=_read_pairs, help=help
+    )
+
+
+def _read_pairs(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
     parsed = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -93,10 +156,6 @@ def read_pairs(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...
 
 def say(text: str) -> None:
     click.echo(text, err=True)
-
-
-def show_progress(quiet: bool) -> bool:
-    return not quiet and sys.stderr.isatty()
 
 
 @contextmanager

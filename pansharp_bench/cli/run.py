@@ -6,20 +6,13 @@ from pathlib import Path
 
 import click
 
-from pansharp_bench.cli.options import read_pairs, run_options, running, say, show_progress
+from pansharp_bench.cli.options import RunOptions, run_options, running, say, set_option
 
 
 @click.command(short_help="Train and evaluate a method, write its record.")
 @click.option("--method", required=True, help="Registered name, e.g. sp-i2i (see `bench list`).")
 @click.option("--dataset", required=True, help="Registered name, e.g. qb, gf2, qb-sim.")
-@click.option(
-    "--set",
-    "options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=read_pairs,
-    help="Change one option of the method's preset; may be repeated.",
-)
+@set_option("Change one option of the method's preset; may be repeated.")
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**63 - 1),
@@ -45,15 +38,7 @@ def run(
     weights: Path | None,
     resume: bool,
     force: bool,
-    data: Path | None,
-    label: str | None,
-    preset: str | None,
-    device: str,
-    precision: str,
-    pictures: int,
-    runs: Path,
-    quiet: bool,
-    results: Path,
+    shared: RunOptions,
 ) -> None:
     """Train (where the method learns) and evaluate a method, and write its record.
 
@@ -67,16 +52,15 @@ def run(
 
     if samples is not None:
         options = {**options, "samples": str(samples)}
-    spec = experiment.RunSpec(method, dataset, preset, options, seed, label, data, weights, device, precision)
     with running():
         outcome = experiment.run(
-            spec,
-            results,
-            runs,
+            shared.spec(method, dataset, options, seed, weights),
+            shared.results,
+            shared.runs,
             force=force,
             resume=resume,
-            pictures=pictures,
-            progress=show_progress(quiet),
+            pictures=shared.pictures,
+            progress=shared.progress,
             say=say,
         )
     record = outcome.record

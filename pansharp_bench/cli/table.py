@@ -8,20 +8,43 @@ from dataclasses import replace
 from importlib import resources
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pansharp_bench.cli.options import read_pairs, run_options, running, say, show_progress
+from pansharp_bench.cli.options import RunOptions, run_options, running, say, set_option
 from pansharp_bench.errors import BenchError, OptionError
+
+if TYPE_CHECKING:
+    from pansharp_bench.experiment import RunSpec
+    from pansharp_bench.record import Record
 
 CHECKPOINT = "checkpoint.pt"
 PAPERS = resources.files("pansharp_bench").joinpath("papers.toml")
 
 
-def _ensure(
-    specs: Iterable, results: Path, runs: Path, pictures: int, quiet: bool, resume: bool, skip: bool = False
-) -> list:
+def _read_seeds(ctx: click.Context, param: click.Parameter, text: str) -> list[int]:
+    try:
+        seeds = [int(s) for s in text.split(",")]
+    except ValueError:
+        raise BenchError(f"--seeds {text!r} is not a comma-separated list of integers") from None
+    return list(dict.fromkeys(seeds))
+
+
+_seeds = click.option(
+    "--seeds",
+    default="0",
+    show_default=True,
+    callback=_read_seeds,
+    help="Comma-separated; a row is the mean over seeds.",
+)
+_resume = click.option("--resume", is_flag=True, help="Continue interrupted trainings.")
+_out = click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Also write the table here."
+)
+
+
+def _ensure(specs: Iterable[RunSpec], shared: RunOptions, resume: bool, skip: bool = False) -> list[Record]:
     """The record of every spec: read where it exists, else made now. All are settled before the first runs.
 
     ``skip``: a spec whose options do not fit the dataset's images is left out, aloud.
@@ -31,20 +54,20 @@ def _ensure(
     found = []
     with running():
         for plan in [experiment.plan(spec) for spec in specs]:
-            path = plan.path(results)
+            path = plan.path(shared.results)
             if path.exists():
                 say(f"reused {path}")
                 found.append(record.read(path))
                 continue
-            unfinished = runs / path.relative_to(results).with_suffix("") / CHECKPOINT
+            unfinished = shared.runs / path.relative_to(shared.results).with_suffix("") / CHECKPOINT
             try:
                 outcome = experiment.run(
                     plan,
-                    results,
-                    runs,
+                    shared.results,
+                    shared.runs,
                     resume=resume and unfinished.exists(),
-                    pictures=pictures,
-                    progress=show_progress(quiet),
+                    pictures=shared.pictures,
+                    progress=shared.progress,
                     say=say,
                 )
             except OptionError as error:
@@ -56,7 +79,7 @@ def _ensure(
     return found
 
 
-def _print(found: list, title: str, out: Path | None, name: str, **choice: Any) -> None:
+def _print(found: list[Record], title: str, out: Path | None, name: str, **choice: Any) -> None:
     from pansharp_bench import leaderboard
 
     made = [
@@ -72,28 +95,20 @@ def _print(found: list, title: str, out: Path | None, name: str, **choice: Any) 
 
 @click.command(short_help="Reprint a paper's table with measured numbers.")
 @click.argument("number")
-@click.option(
-    "--seeds", default="0", show_default=True, help="Comma-separated; a row is the mean over seeds."
-)
-@click.option("--resume", is_flag=True, help="Continue interrupted trainings.")
+@_seeds
+@set_option("For all rows.")
+@_resume
 @click.option("--dry-run", is_flag=True, help="Only say which runs are missing.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Also write the table here.")
+@_out
 @run_options
 def table(
     number: str,
-    seeds: str,
+    seeds: list[int],
+    options: dict[str, str],
     resume: bool,
     dry_run: bool,
     out: Path | None,
-    data: Path | None,
-    label: str | None,
-    preset: str | None,
-    device: str,
-    precision: str,
-    pictures: int,
-    runs: Path,
-    quiet: bool,
-    results: Path,
+    shared: RunOptions,
 ) -> None:
     """Print a table of the SP-I2I paper, measured and published rows side by side.
 
@@ -104,6 +119,7 @@ def table(
     bench table 2                    QuickBird: all six methods, full and reduced resolution
     bench table 3                    JunoCam2HST: SP-I2I with and without its gate
     bench table 4 --seeds 0,1        GaoFen-2, means over two seeds
+    bench table 1 --set steps=2400   every network trained for 2,400 steps
     """
     from pansharp_bench import experiment
 
@@ -113,27 +129,16 @@ def table(
     wanted = known[number]
     rows = [_row(r) for r in wanted["methods"]]
     specs = [
-        experiment.RunSpec(
-            method,
-            wanted["dataset"],
-            preset,
-            options,
-            seed,
-            label,
-            data,
-            device=device,
-            precision=precision,
-        )
-        for method, options in rows
-        for seed in _seeds(seeds)
+        shared.spec(method, wanted["dataset"], {**options, **own}, seed)
+        for (method, own), seed in product(rows, seeds)
     ]
     if dry_run:
         with running():
             for spec in specs:
-                path = experiment.plan(spec).path(results)
+                path = experiment.plan(spec).path(shared.results)
                 click.echo(f"{'have   ' if path.exists() else 'missing'} {path}")
         return
-    found = _ensure(specs, results, runs, pictures, quiet, resume, skip=True)
+    found = _ensure(specs, shared, resume, skip=True)
     _print(
         found,
         wanted["title"],
@@ -143,7 +148,7 @@ def table(
         methods=list(dict.fromkeys(method for method, _ in rows)),
         columns=wanted.get("columns"),
         source=wanted["source"],
-        varied=list(dict.fromkeys(name for _, options in rows for name in options)),
+        varied=list(dict.fromkeys(name for _, own in rows for name in own)),
     )
 
 
@@ -160,37 +165,25 @@ def _row(row: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
 )
 @click.argument("method")
 @click.option("--dataset", required=True, help="Registered name, e.g. qb, junocam2hst.")
-@click.option(
-    "--seeds", default="0", show_default=True, help="Comma-separated; a row is the mean over seeds."
-)
-@click.option(
-    "--set", "options", multiple=True, metavar="NAME=VALUE", callback=read_pairs, help="For all runs."
-)
+@_seeds
+@set_option("For all runs.")
 @click.option(
     "--weights", type=click.Path(path_type=Path), help="Vary inference alone: use these, train nothing."
 )
-@click.option("--resume", is_flag=True, help="Continue interrupted trainings.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Also write the table here.")
+@_resume
+@_out
 @run_options
 @click.pass_context
 def ablate(
     ctx: click.Context,
     method: str,
     dataset: str,
-    seeds: str,
+    seeds: list[int],
     options: dict[str, str],
     weights: Path | None,
     resume: bool,
     out: Path | None,
-    data: Path | None,
-    label: str | None,
-    preset: str | None,
-    device: str,
-    precision: str,
-    pictures: int,
-    runs: Path,
-    quiet: bool,
-    results: Path,
+    shared: RunOptions,
 ) -> None:
     """Run a method once for every value of an option, and for every option switched off.
 
@@ -201,35 +194,14 @@ def ablate(
     bench ablate sp-i2i --dataset qb --levels 1,2,4,6 --no-gating    as in the paper's Tables 1 and 3
     bench ablate sp-i2i --dataset qb --nfe 1,2,3,4,5 --weights FILE    one training, five ways to use it
     """
-    from pansharp_bench import experiment
-
     variants = _variants(ctx.args)
     specs = [
-        experiment.RunSpec(
-            method,
-            dataset,
-            preset,
-            {**options, **variant},
-            seed,
-            label,
-            data,
-            weights,
-            device=device,
-            precision=precision,
-        )
-        for variant, seed in product(variants, _seeds(seeds))
+        shared.spec(method, dataset, {**options, **variant}, seed, weights)
+        for variant, seed in product(variants, seeds)
     ]
-    found = _ensure(specs, results, runs, pictures, quiet, resume)
+    found = _ensure(specs, shared, resume)
     varied = list(dict.fromkeys(name for variant in variants for name in variant))
     _print(found, f"Ablation of {method}", out, f"ablation-{method}", methods=[method], varied=varied)
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        seeds = [int(s) for s in text.split(",")]
-    except ValueError:
-        raise BenchError(f"--seeds {text!r} is not a comma-separated list of integers") from None
-    return list(dict.fromkeys(seeds))
 
 
 def _variants(words: list[str]) -> list[dict[str, str]]:
