@@ -279,7 +279,7 @@ def _measured(
             card["training"],
             _variant(first, len(members), varied),
             cells,
-            ranked=sees != "reference",
+            ranked=sees != "reference" and card["kind"] != "untouched",
             cost=(_speed(first), first.weights.get("parameters")),
         )
         place[id(row)] = (methods or []).index(card["name"]) if methods else 0

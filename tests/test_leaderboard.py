@@ -87,6 +87,7 @@ def test_means_are_over_images_and_columns_follow_the_metric_cards():
 
 
 def test_sides_are_apart_and_each_has_its_best():
+    same = make("same", "pan", protocols=ergas(0.0))
     table = tables(
         [
             make("good", protocols=ergas(1.0)),
@@ -96,12 +97,13 @@ def test_sides_are_apart_and_each_has_its_best():
             make("deaf", "pan", protocols=ergas(8.0)),
             make("bag", "pan+bag", protocols=ergas(0.5)),
             make("oracle", "reference", protocols=ergas(0.1)),
+            replace(same, method={**same.method, "kind": "untouched"}),  # resembles its source like nothing else
         ]
     )[0]
     marks = {table.rows[i].label: mark for (i, _), mark in table.marks().items()}
     assert marks == {"GOOD": "best", "FAIR": "second", "DEAF": "best", "BLIND": "second"}
     measured = [r.label for r in table.rows if r.source == "measured"]
-    assert measured == ["GOOD", "FAIR", "POOR", "DEAF", "BLIND", "BAG", "ORACLE"]
+    assert measured == ["GOOD", "FAIR", "POOR", "SAME", "DEAF", "BLIND", "BAG", "ORACLE"]
 
 
 def test_a_missing_score_shows_as_missing_and_never_vanishes_in_a_mean():
