@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,33 @@ def test_table_and_figure_say_what_they_show(tmp_path):
     assert {"frequency", "source", "target", "Histogram matching", "Identity"} <= rows[0].keys()
     truth = found[0].protocols["calibration"]["curves"]["psd"]["source"]
     assert [float(r["source"]) for r in rows] == pytest.approx(truth) and picture.stat().st_size > 5000
+
+
+def test_spectra_are_those_of_one_seed_and_of_methods_that_have_none(tmp_path):
+    folders = tmp_path / "results", tmp_path / "runs"
+    tiny = {"steps": 1, "ngf": 4, "ndf": 4, "levels": 2}
+    for method in ("identity", "channel-affine"):
+        run(tmp_path, method)
+    spec = experiment.RunSpec("sp-i2i", "no-planet", "quick", tiny, device="cpu")
+    for chosen in (spec, replace(spec, seed=1, options={**tiny, "levels": 1})):
+        trained = experiment.run(chosen, *folders, progress=False)
+    # the record of given weights says seed 0, whatever they were trained with
+    given = replace(chosen, weights=trained.checkpoint, options={**tiny, "levels": 1, "nfe": 1})
+    experiment.run(given, *folders, progress=False)
+    drawn = {}
+    for seed in (0, 1, 2):
+        picture = tmp_path / f"psd{seed}.png"
+        words = ("figure", "psd", "--dataset", "no-planet", "--results", folders[0], "--seed", seed)
+        assert CliRunner().invoke(main, [str(w) for w in (*words, "--out", picture)]).exit_code == 0
+        with open(picture.with_suffix(".csv")) as file:
+            header = next(csv.reader(file))
+        drawn[seed] = [label.partition(", ")[2] for label in header if label.startswith("SP-I2I")]
+        assert {"source", "target", "Identity", "Channel affine"} <= {*header}
+    assert drawn == {
+        0: ["levels=1, ndf=4, nfe=1, ngf=4", "levels=2, ndf=4, ngf=4"],
+        1: ["levels=1, ndf=4, ngf=4"],
+        2: [],
+    }
 
 
 def test_a_papers_rows_carry_options_and_those_that_cannot_be_are_left_out(tmp_path, monkeypatch):

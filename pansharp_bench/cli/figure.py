@@ -36,7 +36,7 @@ def figure() -> None:
 @figure.command()
 @_dataset
 @click.option("--method", "methods", multiple=True, help="Only these; may be repeated.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of methods that are trained step by step.")
 @_out
 @results_option
 @plugin_option
@@ -48,7 +48,8 @@ def psd(dataset: str, methods: tuple[str, ...], seed: int, out: Path, results: P
     for record in _records(results, dataset):
         spectra = [p["curves"]["psd"] for p in record.protocols.values() if "psd" in p.get("curves", {})]
         chosen = record.method["name"] in methods if methods else True
-        if not spectra or not chosen or record.spec["seed"] not in (seed, 0):
+        steps = record.spec["options"].get("steps", 0)  # none: in closed form or untrained, of no seed
+        if not spectra or not chosen or (steps and record.spec["seed"] != seed):
             continue
         for role, power in spectra[0].items():
             label = _label(record) if role == "output" else role
