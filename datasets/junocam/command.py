@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
@@ -248,8 +249,7 @@ def _present(path: Path) -> Path:
 
 def _unshaded(projector: Projector) -> Projector:
     """The same image without photometric correction: its noise is not blown up at the terminator."""
-    other = Projector.__new__(Projector)
-    other.__dict__.update(projector.__dict__)
+    other = copy.copy(projector)
     other.photometry = replace(projector.photometry, law="none", max_incidence=85.0, max_emission=80.0)
     return other
 
