@@ -1,6 +1,7 @@
 """Segments back to a map: a known planet is recovered, strips equal the whole, files say where they lie."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from pansharp_bench.datasets.junocam2hst.geometry import centres
 from pansharp_bench.datasets.junocam2hst.maps import GlobalMap
-from pansharp_bench.datasets.junocam2hst.mosaic import command, mosaic, strips, write_geotiff
+from pansharp_bench.datasets.junocam2hst.mosaic import command, lay_out, mosaic, strips, write_geotiff
 from pansharp_bench.datasets.junocam2hst.segments import Cutter
 from pansharp_bench.datasets.junocam2hst.store import Writer
 from pansharp_bench.errors import BenchError, DataError
@@ -105,6 +106,14 @@ def test_segments_and_centres_must_agree(cut):
         mosaic(images[:2], [np.nan, 0], longitude[:2], 2.0)
     with pytest.raises(BenchError, match="out of reach"):
         mosaic(images[:2], latitude[:2], longitude[:2], 0.0)
+
+
+@pytest.mark.parametrize("known", [None, np.array([0.0, np.nan])])
+def test_a_split_without_centres_is_not_laid_out(known, tmp_path):
+    split = SimpleNamespace(name="test", column=lambda name: known)
+    with pytest.raises(DataError, match=r"centres of split 'test' are not known \(A_metadata.csv"):
+        lay_out(split, [], tmp_path / "map", "junocam2hst", ("red", "green", "blue"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_geotiff_lies_where_the_map_says(tmp_path):

@@ -186,16 +186,22 @@ def lay_out(
 
     Raises DataError where a segment's centre is not known.
     """
-    lat, lon = (split.column(k) for k in ("latitude", "longitude"))
-    if lat is None or lon is None:
-        raise DataError(f"{name}: the centres of split {split.name!r} are not known")
-    store = getattr(split, "store", None)
-    size_km = SEGMENT_KM if store is None else store.segment_km
+    lat, lon, size_km = _places(split, name)
     degrees = size_km / split[0].pan.shape[-1] / KM_PER_DEGREE
     made = mosaic(images, lat, lon, degrees, size_km=size_km)
     tags = {"dataset": name, "split": str(split.name), "segments": str(len(lat))}
     height = made.values.shape[1]
     return list(write_geotiff(path.with_suffix(".tif"), [(0, made.values)], height, bands, tags=tags))
+
+
+def _places(split: Any, name: str) -> tuple[np.ndarray, np.ndarray, float]:
+    """Latitudes and longitudes of a split's centres, and the width of its segments; ``name`` is the data set's."""
+    lat, lon = split.column("latitude"), split.column("longitude")
+    if lat is None or lon is None or not (np.isfinite(lat).all() and np.isfinite(lon).all()):
+        raise DataError(
+            f"{name}: the centres of split {split.name!r} are not known (A_metadata.csv, B_metadata.csv)"
+        )
+    return lat, lon, getattr(getattr(split, "store", None), "segment_km", SEGMENT_KM)
 
 
 def map_height(degrees_per_pixel: float) -> int:
@@ -368,11 +374,7 @@ def command(
 
     opened = DATASETS.get(dataset).obj(root=root, label=label)
     split: Any = opened.split(split_name)
-    lat, lon = split.column("latitude"), split.column("longitude")
-    if lat is None or lon is None or not (np.isfinite(lat).all() and np.isfinite(lon).all()):
-        raise DataError(
-            f"{opened.name}: the centres of split {split_name!r} are not known (A_metadata.csv, B_metadata.csv)"
-        )
+    lat, lon, size_km = _places(split, opened.name)
     chosen = np.ones(len(split), bool)
     for name, value in (("perijove", perijove), ("cycle", cycle)):
         if value is None:
@@ -391,7 +393,6 @@ def command(
         images = split.read("pan", source) if given is None else torch.from_numpy(np.array(given[source]))
         return images.float() if whole else images.float()[torch.from_numpy(where - where[0])]
 
-    size_km = getattr(getattr(split, "store", None), "segment_km", SEGMENT_KM)
     probe = read(slice(0, 1))
     height = map_height(degrees or size_km / probe.shape[-1] / KM_PER_DEGREE)
     pieces = strips(
