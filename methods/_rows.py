@@ -83,7 +83,11 @@ class UnpairedRow(TrainedMethod):
 
 
 class AffineRow(UnpairedRow):
-    """gain_b PAN + offset_b."""
+    """gain_b x + offset_b, x being PAN or the source's own band.
+
+    As fitted here, (x - μ(x)) σ(y_b) / σ(x) + μ(y_b), the statistics those of all source images x and targets y;
+    where the sources do not vary, μ(y_b).
+    """
 
     gain: Tensor
     offset: Tensor
@@ -93,8 +97,24 @@ class AffineRow(UnpairedRow):
         self.register_buffer("gain", torch.ones(sensor.channels, 1, 1))
         self.register_buffer("offset", torch.zeros(sensor.channels, 1, 1))
 
+    def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
+        (mean, std), (target_mean, target_std) = (_moments(x) for x in (data.all_pan(), data.all_ms()))
+        gain = (target_std / std).where(std > 0, 0)
+        offset = target_mean - gain * mean
+        self.gain.copy_(gain[:, None, None])
+        self.offset.copy_(offset[:, None, None])
+        return {"gain": gain.tolist(), "offset": offset.tolist()}
+
     def fuse(self, scene: Scene) -> Tensor:
         return self.gain * scene.pan + self.offset
+
+
+def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, (C,) float64, a slice of the images at a time."""
+    count, slices = images[:, 0].numel(), images.split(64)
+    mean = torch.stack([x.double().sum((0, 2, 3)) for x in slices]).sum(0) / count
+    squares = [(x.double() - mean[:, None, None]).square_().sum((0, 2, 3)) for x in slices]
+    return mean, (torch.stack(squares).sum(0) / count).sqrt()
 
 
 class TransportRow(UnpairedRow):
