@@ -368,7 +368,7 @@ def _fit(method: TrainedMethod, dataset: Dataset, trainer: Trainer) -> dict[str,
     elif method.card.training == "unpaired":
         pairing = getattr(method.config, "pairing", "disjoint")
         target = getattr(method.config, "target", "lms")
-        data = UnpairedData(
+        data = UnpairedData.halves(
             dataset.sensor, train, second, trainer.device, trainer.seed, pairing, target, half
         )
     else:

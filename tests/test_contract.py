@@ -53,9 +53,9 @@ def ready(name: str, sensor_name: str) -> FunctionMethod | TrainedMethod:
     if isinstance(method, TrainedMethod):
         trainer = Trainer(None, "cpu", seed=0, progress=False)
         train, valid = InMemory(sensor, 8), InMemory(sensor, 4)
-        kind = UnpairedData if method.card.training == "unpaired" else PairedData
+        load = UnpairedData.halves if method.card.training == "unpaired" else PairedData
         method.train()
-        method.fit(kind(sensor, train, valid, trainer.device), trainer)
+        method.fit(load(sensor, train, valid, trainer.device), trainer)
         method.eval()
     _made[name, sensor_name] = method
     return method

@@ -80,7 +80,7 @@ def test_paired_batches_stay_registered():
 
 
 def test_disjoint_halves_never_share_a_scene():
-    data = UnpairedData(as_sensor("qb"), Tagged(21), Tagged(6), CPU, seed=3)
+    data = UnpairedData.halves(as_sensor("qb"), Tagged(21), Tagged(6), CPU, seed=3)
     generator = torch.Generator().manual_seed(0)
     pans = {int(v) for v in data.draw(500, 1, generator)[0][:, 0, 0, 0]}
     ms = {int(v) - 1000 for v in data.draw(1, 500, generator)[1][:, 0, 0, 0]}
@@ -93,7 +93,7 @@ def test_disjoint_halves_never_share_a_scene():
 
 
 def test_nothing_an_unpaired_method_holds_reaches_the_ms_of_its_pan():
-    data = UnpairedData(as_sensor("qb"), Tagged(12), Tagged(4), CPU)
+    data = UnpairedData.halves(as_sensor("qb"), Tagged(12), Tagged(4), CPU)
     pans = {int(v) for v in data.all_pan()[:, 0, 0, 0]}
     reachable = [v for v in vars(data).values() if isinstance(v, torch.Tensor)]
     reachable += [v.images.float() for v in vars(data).values() if isinstance(v, Resident)]
@@ -105,21 +105,19 @@ def test_nothing_an_unpaired_method_holds_reaches_the_ms_of_its_pan():
 
 
 def test_halves_depend_on_the_seed_only():
-    halves = [
-        UnpairedData(as_sensor("qb"), Tagged(30), Tagged(4), CPU, seed=s).pan_index.tolist()
-        for s in (0, 0, 1)
-    ]
+    data = [UnpairedData.halves(as_sensor("qb"), Tagged(30), Tagged(4), CPU, seed=s) for s in (0, 0, 1)]
+    halves = [d.all_pan()[:, 0, 0, 0].tolist() for d in data]
     assert halves[0] == halves[1] != halves[2]
 
 
 def test_independent_pairing_says_so():
-    data = UnpairedData(as_sensor("qb"), Tagged(8), Tagged(4), CPU, pairing="independent")
+    data = UnpairedData.halves(as_sensor("qb"), Tagged(8), Tagged(4), CPU, pairing="independent")
     assert data.describe()["shared_samples"] == 8
 
 
 def test_one_sample_cannot_be_halved():
     with pytest.raises(BenchError, match="disjoint halves"):
-        UnpairedData(as_sensor("qb"), Tagged(1), Tagged(4), CPU)
+        UnpairedData.halves(as_sensor("qb"), Tagged(1), Tagged(4), CPU)
 
 
 class Grouped(Tagged):

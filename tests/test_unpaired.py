@@ -19,6 +19,7 @@ from pansharp_bench.methods.cut import CUTLearner
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Sensor, Split
 from pansharp_bench.training import Interrupted, Trainer, UnpairedData
+from pansharp_bench.training.samplers import cut_in_halves
 
 NAMES = ("unsb", "cut", "fastcut", "sp-i2i")
 TINY = {
@@ -156,7 +157,7 @@ class Textured(Tagged):
 def unpaired_data(
     split: type[Tagged] = Textured, side: int = 32, seed: int = 0, **options: Any
 ) -> UnpairedData:
-    return UnpairedData(SENSOR, split(12, side), split(6, side), torch.device("cpu"), seed, **options)
+    return UnpairedData.halves(SENSOR, split(12, side), split(6, side), torch.device("cpu"), seed, **options)
 
 
 def origins(images: Tensor) -> set[int]:
@@ -185,7 +186,7 @@ class Garbled(Textured):
 
     def __getitem__(self, index: int | slice) -> Scene:
         scene = super().__getitem__(index)
-        serves_pan, _ = UnpairedData._halves(self.scenes, 0, "disjoint")
+        serves_pan, _ = cut_in_halves(self.scenes, 0)
         chosen = torch.isin(torch.arange(self.scenes), serves_pan)[index].reshape(-1, 1, 1, 1)
         pan = torch.where(chosen, scene.pan, 255 - scene.pan)
         other = scene.lms.flip(1, 2).roll(3, -1)
@@ -332,7 +333,7 @@ def test_cuda_gives_what_the_cpu_gives(name: str) -> None:
     assert (on_gpu.cpu() - on_cpu).abs().max() < 1e-3 * SENSOR.peak
     method.cpu()
     report = method.cuda().fit(
-        UnpairedData(SENSOR, Textured(12, 32), Textured(6, 32), torch.device("cuda")),
+        UnpairedData.halves(SENSOR, Textured(12, 32), Textured(6, 32), torch.device("cuda")),
         Trainer(None, "cuda", progress=False),
     )
     assert report["summary"]["steps"] == 4

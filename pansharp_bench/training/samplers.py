@@ -118,17 +118,28 @@ class PairedData:
         return {"kind": "paired", "train_samples": len(self), "valid_samples": len(self.valid)}
 
 
+@dataclass
 class UnpairedData:
     """Images of two domains that are never seen together: PAN and MS, or source and target of a calibration.
 
-    Of the registered samples of ``train``, with ``pairing="disjoint"`` (the default) cut into two seeded
-    halves, PAN comes from one and MS from the other, so no scene occurs in both; ``"independent"`` draws both
-    from all samples, independently. :meth:`between` takes two splits that are unpaired from the start. The
-    object holds nothing else: no code that gets it can reach the MS of a PAN it saw.
+    :meth:`halves` takes them out of registered samples, :meth:`between` from two splits that are unpaired from
+    the start. The object holds the images and nothing else: no code that gets it can reach the MS of a PAN it
+    saw. ``pan`` and ``ms`` (on the PAN grid too) are for training, ``valid_pan`` and ``valid_ms``, float32 DN,
+    for selection; ``about`` says how they were chosen.
     """
 
-    def __init__(
-        self,
+    sensor: Sensor
+    device: torch.device
+    pan: Resident
+    ms: Resident
+    valid_pan: Tensor
+    valid_ms: Tensor
+    about: dict[str, Any]
+    groups: _Groups | None = None
+
+    @classmethod
+    def halves(
+        cls,
         sensor: Sensor,
         train: Split,
         valid: Split,
@@ -137,17 +148,24 @@ class UnpairedData:
         pairing: Pairing = "disjoint",
         target: Literal["lms", "gt"] = "lms",
         half: bool = False,
-    ) -> None:
-        self.sensor, self.device = sensor, device
-        self.pan_index, self.ms_index = self._halves(len(train), seed, pairing)
-        valid_pan, valid_ms = self._halves(len(valid), seed, pairing)
-        self._pan = Resident(gather(train, "pan", self.pan_index), device, half)
-        self._ms = Resident(gather(train, target, self.ms_index), device, half)
-        self._zones: _Zones | None = None
-        self.valid_pan = gather(valid, "pan", valid_pan).to(device)
-        self.valid_ms = gather(valid, target, valid_ms).to(device)
-        shared = len(set(self.pan_index.tolist()) & set(self.ms_index.tolist()))
-        self._about = {"pairing": pairing, "target": target, "seed": seed, "shared_samples": shared}
+    ) -> UnpairedData:
+        """PAN of some registered samples and MS of others, by :func:`cut_in_halves`; ``half``: see Resident.
+
+        Raises:
+            BenchError: too few samples for disjoint halves.
+        """
+        pan, ms = cut_in_halves(len(train), seed, pairing)
+        valid_pan, valid_ms = cut_in_halves(len(valid), seed, pairing)
+        shared = len(set(pan.tolist()) & set(ms.tolist()))
+        return cls(
+            sensor,
+            device,
+            Resident(gather(train, "pan", pan), device, half),
+            Resident(gather(train, target, ms), device, half),
+            gather(valid, "pan", valid_pan).to(device),
+            gather(valid, target, valid_ms).to(device),
+            {"pairing": pairing, "target": target, "seed": seed, "shared_samples": shared},
+        )
 
     @classmethod
     def between(
@@ -161,33 +179,21 @@ class UnpairedData:
         Raises:
             BenchError: a group of sources has no targets.
         """
-        self = cls.__new__(cls)
-        self.sensor, self.device = sensor, device
-        self.pan_index, self.ms_index = torch.arange(len(source)), torch.arange(len(target))
-        self._pan = Resident(gather(source, "pan"), device, half)
-        self._ms = Resident(gather(target, "pan"), device, half)
-        matched = source.groups is not None and target.groups is not None
-        self._zones = _Zones(source.groups, target.groups, device) if matched else None
-        self.valid_pan, self.valid_ms = (
+        groups = None
+        if source.groups is not None and target.groups is not None:
+            groups = _Groups(source.groups, target.groups, device)
+        pan, ms = (Resident(gather(split, "pan"), device, half) for split in (source, target))
+        valid_pan, valid_ms = (
             x.take(torch.linspace(0, len(x) - 1, min(len(x), _SELECTION), device=device).round().long())
-            for x in (self._pan, self._ms)
+            for x in (pan, ms)
         )
-        self._about = {"pairing": "same group" if matched else "independent", "target": target.name}
-        return self
-
-    @staticmethod
-    def _halves(n: int, seed: int, pairing: Pairing) -> tuple[Tensor, Tensor]:
-        if pairing == "independent":
-            return torch.arange(n), torch.arange(n)
-        if n < 2:
-            raise BenchError(f"{n} sample(s) cannot be cut into disjoint halves; use pairing=independent")
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-        return order[: n // 2].sort().values, order[n // 2 :].sort().values
+        about = {"pairing": "same group" if groups else "independent", "target": target.name}
+        return cls(sensor, device, pan, ms, valid_pan, valid_ms, about, groups)
 
     @property
     def patch_size(self) -> tuple[int, int]:
         """(H, W) of the training images, on the PAN grid."""
-        h, w = self._pan.images.shape[-2:]
+        h, w = self.pan.images.shape[-2:]
         return h, w
 
     def draw(
@@ -197,29 +203,45 @@ class UnpairedData:
 
         Drawn and mirrored independently; where samples have groups, target k is of the group of source k.
         """
-        index = _draw(sources, len(self._pan), generator, self.device)
-        source = augment_batch({"x": self._pan.take(index)}, augment, generator)["x"]
-        if self._zones is None:
-            index = _draw(targets, len(self._ms), generator, self.device)
+        index = _draw(sources, len(self.pan), generator, self.device)
+        source = augment_batch({"x": self.pan.take(index)}, augment, generator)["x"]
+        if self.groups is None:
+            index = _draw(targets, len(self.ms), generator, self.device)
         else:
-            index = self._zones.draw(index[:targets], generator)
-        return source, augment_batch({"x": self._ms.take(index)}, augment, generator)["x"]
+            index = self.groups.draw(index[:targets], generator)
+        return source, augment_batch({"x": self.ms.take(index)}, augment, generator)["x"]
 
     def all_pan(self) -> Tensor:
         """Every source image: (N, 1, H, W) float32 DN. For statistics in closed form."""
-        return self._pan.take(torch.arange(len(self._pan), device=self.device))
+        return self.pan.take(torch.arange(len(self.pan), device=self.device))
 
     def all_ms(self) -> Tensor:
         """Every target image: (N, C, H, W) float32 DN. For statistics in closed form."""
-        return self._ms.take(torch.arange(len(self._ms), device=self.device))
+        return self.ms.take(torch.arange(len(self.ms), device=self.device))
 
     def describe(self) -> dict[str, Any]:
         return {
-            "kind": "unpaired", **self._about, "pan_samples": len(self._pan), "ms_samples": len(self._ms)
+            "kind": "unpaired", **self.about, "pan_samples": len(self.pan), "ms_samples": len(self.ms)
         }  # fmt: skip
 
 
-class _Zones:
+def cut_in_halves(n: int, seed: int, pairing: Pairing = "disjoint") -> tuple[Tensor, Tensor]:
+    """Which of n registered samples give PAN and which MS, as ascending indices.
+
+    ``disjoint``: two seeded halves, so that no scene gives both; ``independent``: all give both.
+
+    Raises:
+        BenchError: fewer than two samples cannot be disjoint.
+    """
+    if pairing == "independent":
+        return torch.arange(n), torch.arange(n)
+    if n < 2:
+        raise BenchError(f"{n} sample(s) cannot be cut into disjoint halves; use pairing=independent")
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return order[: n // 2].sort().values, order[n // 2 :].sort().values
+
+
+class _Groups:
     """Which targets are of the group of a source; draws on the device, without a loop."""
 
     def __init__(self, source: Tensor, target: Tensor, device: torch.device) -> None:
