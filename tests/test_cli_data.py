@@ -1,6 +1,8 @@
 """``bench data``: what users see, and with which exit code."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -16,6 +18,17 @@ def bench(tmp_path, monkeypatch):
     monkeypatch.delenv("PANSHARP_DATA", raising=False)
     monkeypatch.setenv("PANSHARP_CACHE", str(tmp_path / "cache"))
     return lambda *words: CliRunner().invoke(main, ["data", *map(str, words)])
+
+
+def test_help_of_an_own_command_imports_no_dataset():
+    code = (
+        "import sys\n"
+        "from pansharp_bench.cli import main\n"
+        "main(['data', 'info', '--help'], standalone_mode=False)\n"
+        "print(sorted({'torch', 'pansharp_bench.datasets'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "DATASET" in done.stdout and done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.fixture

@@ -45,8 +45,10 @@ class DataCommands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
+        if name in self.commands or isinstance(command, click.Group):  # own: no dataset need be imported
+            return name, command, rest
         # `bench data build NAME …` reads well, and the name is not needed where only one dataset can
-        alone = rest and not isinstance(command, click.Group) and (rest[0], name) in _brought()
+        alone = rest and (rest[0], name) in _brought()
         return name, command, rest[1:] if alone else rest
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
