@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -133,10 +134,7 @@ class PanCollection(Dataset):
 
         for split in self.available():
             (file,) = self.files(split)
-            yield {
-                "split": split, "path": str(file.path), "size": file.size, "sha256": file.sha256,
-                "verified": file.verified, **describe(self.split(split)),
-            }  # fmt: skip
+            yield {**asdict(file), "path": str(file.path), **describe(self.split(split))}
 
     def check(self) -> Iterator[tuple[str, str]]:
         from pansharp_bench.datasets._inspect import inspect

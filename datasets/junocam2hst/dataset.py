@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -153,10 +154,7 @@ class JunoCam2HST(Dataset):
 
         for name in self.available():
             (file,) = self.files(name)
-            yield {
-                "split": name, "path": str(file.path), "size": file.size, "sha256": file.sha256,
-                "verified": file.verified, **describe(self.split(name)),
-            }  # fmt: skip
+            yield {**asdict(file), "path": str(file.path), **describe(self.split(name))}
 
     def check(self) -> Iterator[tuple[str, str]]:
         from pansharp_bench.datasets.junocam2hst._inspect import inspect

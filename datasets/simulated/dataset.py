@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -53,10 +54,7 @@ class Simulated(Dataset):
 
     def info(self) -> Iterator[dict]:
         for file in self.files():
-            yield {
-                "split": file.split, "path": str(file.path), "size": file.size, "sha256": file.sha256,
-                "verified": file.verified, **describe(self.split(file.split)),
-            }  # fmt: skip
+            yield {**asdict(file), "path": str(file.path), **describe(self.split(file.split))}
 
     def check(self) -> Iterator[tuple[str, str]]:
         yield from inspect(self, set())
