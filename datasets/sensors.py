@@ -7,6 +7,7 @@ applies. Peak is 2^bits - 1.
 from pansharp_bench.registry import SENSORS
 from pansharp_bench.scene import Sensor
 
+_RGB = ("red", "green", "blue")
 _BGRN = ("blue", "green", "red", "nir")
 _WV = ("coastal", "blue", "green", "yellow", "red", "red-edge", "nir1", "nir2")
 _WV3_GAINS = (0.325, 0.355, 0.360, 0.350, 0.365, 0.360, 0.335, 0.315)
@@ -20,8 +21,17 @@ for _sensor in (
     Sensor("wv2", "WorldView-2", _WV, 2047, (0.35,) * 7 + (0.27,), 0.11, (4, 2, 1)),
     Sensor("wv3", "WorldView-3", _WV, 2047, _WV3_GAINS, 0.14, (4, 2, 1)),
     # I/F, not DN; source and target share one grid, and no camera's blur is modelled
+    Sensor("junocam2hst", "JunoCam to Hubble", _RGB, 1.0, (1.0,) * 3, 1.0, (0, 1, 2), 1, _RGB),
     Sensor(
-        "junocam2hst", "JunoCam to Hubble", ("red", "green", "blue"), 1.0, (1.0,) * 3, 1.0, (0, 1, 2), 1, 3
+        "junocam2hst-uvm",
+        "Hubble, ultraviolet and methane",
+        ("F275W", "FQ889N"),
+        1.0,
+        (1.0,) * 2,
+        1.0,
+        (0, 1, 1),
+        1,
+        ("red", "blue"),
     ),
 ):
     SENSORS.add(_sensor, name=_sensor.name, title=_sensor.title, summary=f"{_sensor.channels} bands")

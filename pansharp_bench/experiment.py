@@ -27,7 +27,7 @@ from pansharp_bench.method import TrainedMethod, build, resolve_config
 from pansharp_bench.protocols.evaluate import Evaluation, Protocol, evaluate
 from pansharp_bench.record import Record
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
-from pansharp_bench.scene import Dataset, FileIdentity, SplitName
+from pansharp_bench.scene import Dataset, FileIdentity, Scene, SplitName, as_sensor
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
 from pansharp_bench.training.loop import LOG, choose_device, choose_precision
 from pansharp_bench.weights import described
@@ -275,15 +275,18 @@ def mosaic(
     results: Path,
     runs: Path,
     *,
+    second_stage: Path | None = None,
     progress: bool = True,
     say: Say = lambda text: None,
 ) -> list[Path]:
     """The test images and a method's outputs on the map they were cut from, under ``out``.
 
     A trained method takes ``spec.weights``, or the weights of its finished run, which is made where there is
-    none. Raises BenchError where the dataset's images do not come from a map.
+    none. ``second_stage``: weights of a run of the track ``bands``, whose bands the outputs get beside their own.
+    Raises BenchError where the dataset's images do not come from a map.
     """
     it = plan(spec)
+    bands, extended = it.dataset.sensor.bands, _extension(it, second_stage)
     method = build(it.entry, it.dataset.sensor, it.config)
     if isinstance(method, TrainedMethod):
         trained = runs / it.path(results).relative_to(results).with_suffix("") / WEIGHTS
@@ -297,13 +300,50 @@ def mosaic(
         with torch.inference_mode():
             for index in tqdm(range(len(split)), desc="test scenes", disable=not progress):
                 scene = split[index].to(it.device)
-                yield method.fuse(scene.seen_by(it.entry.card, seed=index)).float().cpu()
+                fused = method.fuse(scene.seen_by(it.entry.card, seed=index)).float()
+                yield (extended.fuse(fused) if extended else fused).cpu()
 
     name = f"{it.dataset.name}-{it.identity['method']}"
-    before = it.dataset.mosaic(
-        split, (split.read("pan", i) for i in range(len(split))), out / f"{it.dataset.name}-source"
-    )
-    return [*before, *it.dataset.mosaic(split, outputs(), out / name)]
+    sources = (split.read("pan", i) for i in range(len(split)))
+    before = it.dataset.mosaic(split, sources, out / f"{it.dataset.name}-source", bands)
+    after = it.dataset.mosaic(split, outputs(), out / name, (*bands, *(extended.bands if extended else ())))
+    return [*before, *after]
+
+
+@dataclass(frozen=True)
+class _Extension:
+    """A trained method of the track ``bands``, for images of another sensor."""
+
+    method: TrainedMethod
+    source: list[int]
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        return self.method.sensor.bands
+
+    def fuse(self, images: Tensor) -> Tensor:
+        """(n, C + further, H, W) of images (n, C, H, W): as they are, and the further bands."""
+        made = self.method.fuse(Scene(self.method.sensor, pan=images[:, self.source]))
+        return torch.cat([images, made.float()], 1)
+
+
+def _extension(it: Plan, weights: Path | None) -> _Extension | None:
+    """Raises BenchError for weights that do not say they are a second stage's, or of bands that are not there."""
+    if weights is None:
+        return None
+    told = described(weights) if weights.exists() else {}
+    if told.get("track") != "bands":
+        what = (
+            "was not saved by a run on a dataset of further bands" if weights.exists() else "does not exist"
+        )
+        raise BenchError(f"--second-stage {weights} {what} (bench run --method pixel-regression --dataset …)")
+    entry, sensor = METHODS.get(told["method"]), as_sensor(told["sensor"])
+    if missing := [b for b in sensor.source if b not in it.dataset.sensor.bands]:
+        raise BenchError(f"--second-stage {weights} needs bands {', '.join(missing)}, which the outputs lack")
+    method = build(entry, sensor, resolve_config(entry, told["preset"], told["options"]))
+    assert isinstance(method, TrainedMethod)
+    method.load_weights(weights)
+    return _Extension(method.to(it.device).eval(), [it.dataset.sensor.bands.index(b) for b in sensor.source])
 
 
 @contextmanager

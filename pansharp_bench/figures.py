@@ -41,7 +41,8 @@ def compare_scene(scene: Scene, fused: Tensor, path: Path, title: str = "", sour
     """One row of pictures: the source (PAN), MS where there is one, fused and, with a reference, reference and
     error map.
 
-    All colour pictures share one stretch, that of the reference (or else of the MS, or of the source). The
+    All pictures in the sensor's bands share one stretch, that of the reference (or else of the MS, or of the
+    source). The
     error map is the mean absolute error over bands; its scale ends at the 99th percentile and is printed beside
     it.
     """
@@ -51,7 +52,7 @@ def compare_scene(scene: Scene, fused: Tensor, path: Path, title: str = "", sour
     base = next(x for x in (scene.gt, scene.lms, scene.pan) if x is not None)[0]
     limits = stretch_limits(rgb_bands(base, sensor) if len(base) == sensor.channels else fused)
     seen = rgb_bands(scene.pan[0], sensor) if sensor.source_bands > 1 else scene.pan[0]
-    panels = [(source, display(seen, limits if len(seen) > 1 else stretch_limits(seen)))]
+    panels = [(source, display(seen, limits if sensor.source == sensor.bands else stretch_limits(seen)))]
     if scene.ms is not None:
         panels.append(("MS", display(rgb_bands(scene.ms[0], sensor), limits)))
     panels.append(("fused" if scene.ms is not None else "output", display(rgb_bands(fused, sensor), limits)))

@@ -52,9 +52,10 @@ class MethodCard(Card):
     """A method's card.
 
     ``kind`` is its family (classical, deep, unpaired, baseline, oracle; ``untouched`` is the source itself,
-    which is shown, never ranked, as nothing can resemble it more). ``sees`` is what it gets at inference: ``pan`` (PAN only), ``pan+bag`` (PAN and the scene's MS pixels without their positions),
-    ``pan+ms`` (PAN and registered MS), ``reference`` (an oracle that looks at the answer; shown, never
-    ranked). ``training`` is what it learnt from: none, unpaired or paired samples.
+    which is shown, never ranked, as nothing resembles it more). ``sees`` is what it gets at inference: ``pan``
+    (PAN only), ``pan+bag`` (PAN and the scene's MS pixels without their positions), ``pan+ms`` (PAN and
+    registered MS), ``reference`` (an oracle that looks at the answer; shown, never ranked). ``training`` is what
+    it learnt from: none, unpaired or paired samples.
     """
 
     kind: str = "classical"

@@ -11,7 +11,8 @@ MS size (h, w) = (H/r, W/r):
 =========  ==============  =====================================================================
 
 On a calibration track a scene is an image of the source camera and nothing else: ``pan`` holds it, in all its
-bands, (N, C, H, W) in the target camera's unit; ``gt`` is the calibrated truth, where a simulation knows it.
+bands (the sensor's ``source``), (N, S, H, W) in the target camera's unit; ``gt`` is the calibrated truth, where a
+simulation knows it.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Sensor:
 
     ``peak`` is the largest DN (2047 for 11 bits, 1023 for 10); ``mtf`` the gain of each band's modulation
     transfer function at the Nyquist frequency of the MS grid, in band order; ``mtf_pan`` that of PAN;
-    ``rgb`` the 0-based bands of a true-colour picture. ``source_bands``: 1 for PAN; as many as ``bands`` where
-    the source is another camera's image in the same bands (a calibration).
+    ``rgb`` the 0-based bands of a true-colour picture. ``source`` names the bands of what a scene starts from: PAN,
+    or those of another camera's image (a calibration).
     """
 
     name: str
@@ -52,7 +53,7 @@ class Sensor:
     mtf_pan: float
     rgb: tuple[int, int, int]
     ratio: int = 4
-    source_bands: int = 1
+    source: tuple[str, ...] = ("pan",)
 
     def __post_init__(self) -> None:
         if len(self.mtf) != len(self.bands):
@@ -61,6 +62,10 @@ class Sensor:
     @property
     def channels(self) -> int:
         return len(self.bands)
+
+    @property
+    def source_bands(self) -> int:
+        return len(self.source)
 
 
 def as_sensor(sensor: str | Sensor) -> Sensor:
@@ -180,9 +185,12 @@ class Dataset(ABC):
     def files(self, *splits: SplitName) -> tuple[FileIdentity, ...]:
         """Identity of the files behind these splits (all available ones by default)."""
 
-    def mosaic(self, split: Split, images: Iterable[Tensor], path: Path) -> list[Path]:
-        """Lay images (batches (n, C, H, W), in the order of the split's scenes) out on the map the scenes were cut
-        from; ``path`` has no suffix. Gives the files written. Raises BenchError where there is no such map."""
+    def mosaic(
+        self, split: Split, images: Iterable[Tensor], path: Path, bands: tuple[str, ...]
+    ) -> list[Path]:
+        """Lay images (batches (n, len(bands), H, W), in the order of the split's scenes) out on the map the scenes
+        were cut from; ``path`` has no suffix. Gives the files written. Raises BenchError where there is no such
+        map."""
         raise BenchError(f"the images of dataset {self.name!r} do not come from one map")
 
     def provenance(self) -> dict:

@@ -12,9 +12,8 @@ from pansharp_bench.methods.colour_ot import monge
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Sensor
 
-SENSOR = Sensor(
-    "three", "Three bands", ("red", "green", "blue"), 1.0, (1.0,) * 3, 1.0, (0, 1, 2), ratio=1, source_bands=3
-)
+RGB = ("red", "green", "blue")
+SENSOR = Sensor("three", "Three bands", RGB, 1.0, (1.0,) * 3, 1.0, (0, 1, 2), ratio=1, source=RGB)
 FITTED = ("channel-affine", "histogram-matching", "colour-ot")
 ROWS = ("identity", *FITTED)
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -85,7 +84,8 @@ def sliced_distance(x: Tensor, y: Tensor) -> float:
 def test_cards():
     for name in ROWS:
         card = METHODS.get(name).card
-        assert (card.kind, card.sees, card.tracks) == ("baseline", "pan", ("calibration",))
+        assert card.kind == ("untouched" if name == "identity" else "baseline")
+        assert (card.sees, card.tracks) == ("pan", ("calibration",))
         assert card.training == ("none" if name == "identity" else "unpaired")
         assert card.title and card.summary
 
@@ -262,7 +262,15 @@ def test_the_unit_is_the_sensors(name):
     """1000 times the values under a peak of 1000: 1000 times the result."""
     source, target = sources(4), targets(4)
     thousand = Sensor(
-        "kilo", "Kilo", SENSOR.bands, 1000.0, (1.0,) * 3, 1.0, (0, 1, 2), ratio=1, source_bands=3
+        "kilo",
+        "Kilo",
+        SENSOR.bands,
+        1000.0,
+        (1.0,) * 3,
+        1.0,
+        (0, 1, 2),
+        ratio=1,
+        source=("red", "green", "blue"),
     )
     ours = fuse(ready(name, 1000 * source, 1000 * target, thousand), 1000 * source) / 1000
     torch.testing.assert_close(ours, fuse(ready(name, source, target), source), rtol=0, atol=5e-4)

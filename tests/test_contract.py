@@ -206,15 +206,22 @@ def test_metric_columns_are_unique_within_a_protocol():
 def test_simulated_datasets_are_whole_and_say_what_they_are(name):
     dataset = DATASETS.get(name).obj(root=None, label=None, size="tiny")
     assert isinstance(dataset, Dataset) and dataset.name == name
-    calibration = "calibration" in DATASETS.get(name).card.tracks
-    assert dataset.available() == (CALIBRATION_SPLITS if calibration else SPLITS)
+    (track,) = DATASETS.get(name).card.tracks
+    expected = {
+        "pansharpening": SPLITS,
+        "calibration": CALIBRATION_SPLITS,
+        "bands": ("train", "valid", "test"),
+    }
+    assert dataset.available() == expected[track]
     for split_name in dataset.available():
         split = dataset.split(split_name)
         scene, sensor = split[0], dataset.sensor
         h, w = scene.pan.shape[-2:]
         assert len(split) > 0 and scene.pan.shape == (1, sensor.source_bands, h, w)
         assert scene.pan.dtype == torch.float32 and scene.pan.min() >= 0
-        if calibration:
+        if track == "bands":
+            assert scene.gt.shape == (1, sensor.channels, h, w) and scene.ms is scene.lms is None
+        elif track == "calibration":
             assert split.groups.shape == (len(split),) and split.groups.dtype == torch.int64
             assert (scene.gt is not None) == (split_name == "test") and scene.ms is scene.lms is None
         else:
@@ -230,9 +237,9 @@ def test_simulated_datasets_are_whole_and_say_what_they_are(name):
 @pytest.mark.parametrize("name", SENSORS.names())
 def test_sensors_are_plausible(name):
     sensor = as_sensor(name)
-    calibration = sensor.source_bands == sensor.channels
-    assert (sensor.peak, sensor.ratio) in ([(1, 1)] if calibration else [(1023, 4), (2047, 4)])
-    assert calibration or sensor.source_bands == 1
-    assert calibration or all(0.1 < g < 0.5 for g in (*sensor.mtf, sensor.mtf_pan))
-    assert [sensor.bands[i] for i in sensor.rgb] == ["red", "green", "blue"]
+    pansharpening = sensor.source == ("pan",)
+    assert (sensor.peak, sensor.ratio) in ([(1023, 4), (2047, 4)] if pansharpening else [(1, 1)])
+    assert not pansharpening or all(0.1 < g < 0.5 for g in (*sensor.mtf, sensor.mtf_pan))
+    if "red" in sensor.bands:
+        assert [sensor.bands[i] for i in sensor.rgb] == ["red", "green", "blue"]
     assert len(set(sensor.bands)) == sensor.channels == len(sensor.mtf)

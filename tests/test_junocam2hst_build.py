@@ -358,6 +358,9 @@ def test_the_released_layout_is_read_as_it_is(released):
     np.testing.assert_array_equal(train[0].pan[0, 2], stored[..., 0])
     hst = np.load(released / "trainB" / "EZ_cycle_26_rot_A_hst_000001.npy")
     np.testing.assert_array_equal(target[0].pan[0], hst[[3, 2, 1]])
+    np.testing.assert_array_equal(target.extra(0)[0], hst[[0, 4]])
+    with pytest.raises(DataError, match="'train' has no further bands"):
+        train.extra(0)
     assert test.column("latitude")[0] == pytest.approx(-20.39, abs=0.01)  # planetographic
     assert train.column("longitude")[0] == 350 and target.column("longitude")[0] == 350
     sizes = {f.split: (f.size, f.sha256) for f in dataset.files()}

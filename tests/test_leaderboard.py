@@ -97,7 +97,9 @@ def test_sides_are_apart_and_each_has_its_best():
             make("deaf", "pan", protocols=ergas(8.0)),
             make("bag", "pan+bag", protocols=ergas(0.5)),
             make("oracle", "reference", protocols=ergas(0.1)),
-            replace(same, method={**same.method, "kind": "untouched"}),  # resembles its source like nothing else
+            replace(
+                same, method={**same.method, "kind": "untouched"}
+            ),  # resembles its source like nothing else
         ]
     )[0]
     marks = {table.rows[i].label: mark for (i, _), mark in table.marks().items()}

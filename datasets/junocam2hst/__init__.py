@@ -9,6 +9,7 @@ from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
 from pansharp_bench.registry import register_dataset
 
 if TYPE_CHECKING:
+    from pansharp_bench.datasets.junocam2hst.second_stage import SecondStage
     from pansharp_bench.datasets.junocam2hst.simulated import Simulated
 
 __all__ = ["JunoCam2HST"]
@@ -28,3 +29,34 @@ def _simulated(
     from pansharp_bench.datasets.junocam2hst.simulated import Simulated
 
     return Simulated(seed, size)
+
+
+@register_dataset(
+    "junocam2hst-uvm",
+    title="JunoCam2HST, ultraviolet and methane",
+    summary="Hubble's F275W and FQ889N beside its red and blue: the second stage",
+    tracks=("bands",),
+    sensor="junocam2hst-uvm",
+    stand_in="junocam2hst-uvm-sim",
+)
+def _second_stage(root: Path | None = None, label: str | None = None) -> SecondStage:
+    from pansharp_bench.datasets.junocam2hst.second_stage import SecondStage
+
+    return SecondStage(JunoCam2HST(root, label))
+
+
+@register_dataset(
+    "junocam2hst-uvm-sim",
+    title="JunoCam2HST, ultraviolet and methane, simulated",
+    summary="the simulated Hubble's further bands, tested on the calibrated truth",
+    tracks=("bands",),
+    sensor="junocam2hst-uvm",
+    simulated=True,
+)
+def _simulated_second_stage(
+    root: Path | None = None, label: str | None = None, seed: int = 0, size: str = "default"
+) -> SecondStage:
+    from pansharp_bench.datasets.junocam2hst.second_stage import SecondStage
+    from pansharp_bench.datasets.junocam2hst.simulated import Simulated
+
+    return SecondStage(Simulated(seed, size, extra=True))

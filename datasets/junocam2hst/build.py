@@ -88,6 +88,7 @@ def build(
         "segment_km": SEGMENT_KM,
         "provenance": _provenance(mosaics, opal, recipe, train, test),
         "label": label,
+        "extra_bands": opal[0].extra_bands,
     }
     if out.exists() and not force:
         told = Store(out)
@@ -166,10 +167,12 @@ def _piece(writer: Any, cutter: Any, source: Any, split: str, piece: str, where:
     images, kept = cutter(latitude, longitude)
     index = kept.numpy()
     if source.rotation:
-        when: dict[str, Any] = {"cycle": source.number, "rotation": "AB".index(source.rotation)}
+        rest: dict[str, Any] = {"cycle": source.number, "rotation": "AB".index(source.rotation)}
+        if source.extra_bands:
+            rest["extra"] = images[:, 3:]
     else:
-        when = {"perijove": source.number}
-    writer.append(split, images, zone[index], latitude[index], longitude[index], piece=piece, **when)
+        rest = {"perijove": source.number}
+    writer.append(split, images[:, :3], zone[index], latitude[index], longitude[index], piece=piece, **rest)
 
 
 def _collect(running: set[Future], bar: Any, most: int) -> set[Future]:

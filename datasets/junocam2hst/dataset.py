@@ -127,10 +127,12 @@ class JunoCam2HST(Dataset):
             identities.append(FileIdentity(name, self.path, size, digest, None))
         return tuple(identities)
 
-    def mosaic(self, split: Split, images: Iterable[Tensor], path: Path) -> list[Path]:
+    def mosaic(
+        self, split: Split, images: Iterable[Tensor], path: Path, bands: tuple[str, ...]
+    ) -> list[Path]:
         from pansharp_bench.datasets.junocam2hst.mosaic import lay_out
 
-        return lay_out(split, images, path, self.name, self.sensor.bands)
+        return lay_out(split, images, path, self.name, bands)
 
     def provenance(self) -> dict:
         if self.store is None:

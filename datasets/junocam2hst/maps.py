@@ -32,6 +32,7 @@ from pansharp_bench.errors import BenchError, DataError
 Latitude = Literal["planetocentric", "planetographic"]
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 RGB_FILTERS = ("F631N", "F502N", "F395N")  # red, green, blue
+EXTRA_FILTERS = ("F275W", "FQ889N")  # ultraviolet, methane: of the second stage
 BLANK = 1e-10  # an I/F this dark in every channel was never seen
 BLACK = 0.01  # a picture's pixel this dark was never seen: where PJ17's mosaic is empty it holds 1 of 255
 
@@ -136,8 +137,8 @@ def read_opal_fits(
     """OPAL maps of one rotation, one FITS file a filter, as I/F: value x the scale of the release's readme.
 
     The first row of an OPAL FITS array is the northernmost (against the usual order of FITS; ``north_up=False``
-    for files that keep to it). Zeros and NaN are blank. Raises DataError for a missing filter or scale, a file
-    that is not FITS, maps of unequal size.
+    for files that keep to it). What is zero or NaN in one of the first three filters is blank. Raises DataError
+    for a missing filter or scale, a file that is not FITS, maps of unequal size.
     """
     try:
         from astropy.io import fits
@@ -165,7 +166,7 @@ def read_opal_fits(
             shapes = f"{tuple(bands[-1].shape)} against {tuple(bands[0].shape)}"
             raise DataError(f"{path}: found another size than the other filters' ({shapes})")
     values = torch.stack(bands)
-    blank = ~(values.nan_to_num(0).abs() > BLANK).all(0)
+    blank = ~(values[: len(RGB_FILTERS)].nan_to_num(0).abs() > BLANK).all(0)
     values = torch.where(blank, torch.nan, values)
     return _laid(values, path, "planetographic", west_left, True, north_up)
 
@@ -263,6 +264,11 @@ class Source:
     paths: tuple[Path, ...]
     options: Mapping[str, Any]
 
+    @property
+    def extra_bands(self) -> tuple[str, ...]:
+        """Filters beyond red, green and blue."""
+        return tuple(self.options.get("filters", ()))[len(RGB_FILTERS) :]
+
     def read(self) -> GlobalMap:
         if self.paths[0].suffix.lower() == ".fits":
             files = {_filter(p): p for p in self.paths}
@@ -317,12 +323,15 @@ def find_hst(
 
     FITS files by their OPAL names (year, rotation a or b, filter), with I/F scales from ``scales`` (filter ->
     factor), from ``readme``, or from a ``*readme.txt`` beside them; colour pictures by year and rotation in
-    their names, or as rotation A of ``cycle``. Cycle 22 is 2015.
+    their names, or as rotation A of ``cycle``. Cycle 22 is 2015. F275W and FQ889N are read too where every rotation
+    has both.
     Raises DataError where none is found, a filter or scale is missing, or a picture's cycle is not known.
     """
     maps: dict[tuple[int, str], list[Path]] = {}
+    extra: dict[tuple[int, str], list[Path]] = {}
     for path in _files(places, (*PICTURES, ".fits")):
-        if path.suffix.lower() == ".fits" and _filter(path) not in RGB_FILTERS:
+        is_fits = path.suffix.lower() == ".fits"
+        if is_fits and _filter(path) not in RGB_FILTERS + EXTRA_FILTERS:
             continue
         if match := re.search(r"(20\d\d)([ab])(?![a-z])", path.name, re.I):
             key = int(match[1]) - 1993, match[2].upper()
@@ -330,7 +339,8 @@ def find_hst(
             key = cycle, "A"
         else:
             raise DataError(f"{path}: its name has no year and rotation such as 2019a; give --hst-cycle")
-        maps.setdefault(key, []).append(path)
+        into = extra if is_fits and _filter(path) in EXTRA_FILTERS else maps
+        into.setdefault(key, []).append(path)
     wanted = None if cycles is None else set(cycles)
     chosen = {k: v for k, v in sorted(maps.items()) if wanted is None or k[0] in wanted}
     if not chosen:
@@ -345,10 +355,10 @@ def find_hst(
             paths = [p for p in paths if p not in pictures]  # calibrated files before pictures of them
             known = dict(scales or _scales_beside(paths[0], readme)[rotation])
             options: dict[str, Any] = {"scales": known, "west_left": west_left, "north_up": north_up}
-            filters = [_filter(p) for p in paths]
-            if sorted(filters) != sorted(RGB_FILTERS):
+            found = [_filter(p) for p in paths]
+            if sorted(found) != sorted(RGB_FILTERS):
                 raise DataError(
-                    f"{name}: found filters {', '.join(filters)}; expected {', '.join(RGB_FILTERS)}"
+                    f"{name}: found filters {', '.join(found)}; expected {', '.join(RGB_FILTERS)}"
                 )
             if missing := [f for f in RGB_FILTERS if f not in known]:
                 raise DataError(f"{name}: no I/F scale for {', '.join(missing)} (--hst-scale FILTER=SCALE)")
@@ -359,7 +369,20 @@ def find_hst(
                 "latitude": latitude, "west_left": west_left, "east_right": east_right, "north_up": north_up,
             }  # fmt: skip
         sources.append(Source(name, number, rotation, tuple(paths), options))
+    further = [tuple(extra.get((s.number, s.rotation), ())) for s in sources]
+    if all(_is_extra(s, paths) for s, paths in zip(sources, further, strict=True)):
+        filters = {"filters": RGB_FILTERS + EXTRA_FILTERS}
+        return [
+            replace(s, paths=s.paths + paths, options={**s.options, **filters})
+            for s, paths in zip(sources, further, strict=True)
+        ]
     return sources
+
+
+def _is_extra(source: Source, paths: tuple[Path, ...]) -> bool:
+    """Whether these are ultraviolet and methane of the source, with their scales."""
+    known = source.options.get("scales", ())
+    return sorted(map(_filter, paths)) == sorted(EXTRA_FILTERS) and all(f in known for f in EXTRA_FILTERS)
 
 
 def _scales_beside(path: Path, readme: str | Path | None) -> dict[str, dict[str, float]]:

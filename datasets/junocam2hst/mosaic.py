@@ -66,7 +66,7 @@ class Canvas:
 
     def reaches(self, latitude: float, pixels: int) -> tuple[int, int, float]:
         """Rows (first, last + 1) a segment at this latitude may touch, and its largest reach east in degrees."""
-        south, north, east = _extent(latitude, pixels, self.size_km)
+        south, north, east = extent(latitude, pixels, self.size_km)
         found = ((self._latitudes >= south) & (self._latitudes <= north)).nonzero()
         first, last = (int(found[0]), int(found[-1]) + 1) if len(found) else (0, 0)
         reach = east + 2 * self.frame.degrees_per_pixel
@@ -131,7 +131,7 @@ class Canvas:
 
 
 @lru_cache(1024)
-def _extent(latitude: float, pixels: int, size_km: float) -> tuple[float, float, float]:
+def extent(latitude: float, pixels: int, size_km: float = SEGMENT_KM) -> tuple[float, float, float]:
     """Southernmost and northernmost latitude of a segment's pixels, and their largest distance east, degrees."""
     x, y = pixel_grid(pixels, size_km)
     lat, east = laea_inverse(x, y, torch.tensor(latitude, dtype=torch.float64))
@@ -191,7 +191,7 @@ def lay_out(
     made = mosaic(images, lat, lon, degrees, size_km=size_km)
     tags = {"dataset": name, "split": str(split.name), "segments": str(len(lat))}
     height = made.values.shape[1]
-    return list(write_geotiff(path.with_suffix(".tif"), [(0, made.values)], height, bands, tags=tags))
+    return write_geotiff(path.with_suffix(".tif"), [(0, made.values)], height, bands, tags=tags)
 
 
 def _places(split: Any, name: str) -> tuple[np.ndarray, np.ndarray, float]:
@@ -265,10 +265,11 @@ def write_geotiff(
     latitude: Latitude = "planetocentric",
     west_left: float = 180.0,
     tags: dict[str, str] | None = None,
-) -> tuple[Path, Path]:
-    """Write strips of a map as a GeoTIFF (float32, NaN where blank) and a PNG preview beside it.
+) -> list[Path]:
+    """Write strips of a map as a GeoTIFF (float32, NaN where blank) and PNG previews beside it: one of the first
+    three bands (or the first), one of each band beyond.
 
-    Both appear only when they are complete. Returns their paths. Raises BenchError where they cannot be written,
+    They appear only when they are complete. Returns their paths. Raises BenchError where they cannot be written,
     or nothing was on the map.
     """
     import rasterio
@@ -311,13 +312,18 @@ def write_geotiff(
     finally:
         temporary.unlink(missing_ok=True)
     picture = torch.cat(small, 1)
-    alpha = picture.isfinite().all(0, keepdim=True)
-    shown = torch.cat([picture[:3].nan_to_num(0).clamp(0, 1), alpha.float()]) if len(bands) >= 3 else None
-    if shown is None:
-        shown = torch.cat([picture[:1].nan_to_num(0).clamp(0, 1).expand(3, -1, -1), alpha.float()])
-    preview = path.with_suffix(".png")
-    Image.fromarray((shown * 255).round().byte().permute(1, 2, 0).numpy()).save(preview)
-    return path, preview
+    colours = 3 if len(bands) >= 3 else 1
+    previews = {path.with_suffix(".png"): picture[:colours]}
+    for band, values in zip(
+        bands[3:], picture[3:], strict=True
+    ):  # dim, some of them: up to their own brightest
+        top = values[values.isfinite()].quantile(0.998).clamp_min(1e-6)
+        previews[path.with_name(f"{path.stem}-{band}.png")] = values[None] / top
+    for preview, values in previews.items():
+        known = values.isfinite().all(0, keepdim=True).float()
+        shown = torch.cat([values.nan_to_num(0).clamp(0, 1).expand(3, -1, -1), known])
+        Image.fromarray((shown * 255).round().byte().permute(1, 2, 0).numpy()).save(preview)
+    return [path, *previews]
 
 
 def _pooled(values: Tensor, factor: int) -> Tensor:

@@ -75,15 +75,15 @@ _JETS = np.array([
 
 @dataclass(frozen=True)
 class Response:
-    """How a camera's red, green and blue see the three properties (see :func:`reflect`)."""
+    """How a camera's bands, usually red, green and blue, see the three properties (see :func:`reflect`)."""
 
-    white: tuple[float, float, float]
-    colour: tuple[float, float, float]
-    clear: tuple[float, float, float]
+    white: tuple[float, ...]
+    colour: tuple[float, ...]
+    clear: tuple[float, ...]
 
 
 def reflect(air: Tensor, response: Response) -> Tensor:
-    """(3, H, W) I/F of air (3, H, W: cloud, colour, clear): white · cloud · exp(-k colour - m clear)."""
+    """(bands, H, W) I/F of air (3, H, W: cloud, colour, clear): white · cloud · exp(-k colour - m clear)."""
     white, k, m = (_column(v) for v in (response.white, response.colour, response.clear))
     return white * air[0] * torch.exp(-k * air[1] - m * air[2])
 

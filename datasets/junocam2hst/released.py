@@ -2,7 +2,8 @@
 
 ``trainA`` (and ``testA``) hold JunoCam, ``{ZONE}_PJ_{nn}_jc_{index}.npy``, H,W,3 in the order blue, green, red;
 ``trainB`` (``testB``) hold Hubble, ``{ZONE}_cycle_{nn}_rot_{A|B}_hst_{index}.npy``, 5,H,W: F275W, F395N, F502N,
-F631N, FQ889N. Both 0..1; here they become red, green, blue. Folders by zone below these are looked into.
+F631N, FQ889N. Both 0..1; here they become red, green, blue, with F275W and FQ889N of Hubble's as ``extra``. Folders
+by zone below these are looked into.
 
 The files of ``trainA`` and ``testA`` are taken together and divided by perijove, as in the paper: a random part
 of overlapping segments is no test set. ``A_metadata.csv`` and ``B_metadata.csv``, where they are there, give the
@@ -26,6 +27,7 @@ from torch import Tensor
 from pansharp_bench.datasets._files import cache_dir, sha256_of
 from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES, ZONES
 from pansharp_bench.datasets.junocam2hst.geometry import to_planetographic
+from pansharp_bench.datasets.junocam2hst.maps import EXTRA_FILTERS
 from pansharp_bench.errors import DataError
 from pansharp_bench.scene import Scene, Sensor, Split, SplitName
 
@@ -33,10 +35,12 @@ _NAME = re.compile(
     r"(?P<zone>[A-Za-z]+)_(?:PJ_(?P<perijove>\d+)_jc|cycle_(?P<cycle>\d+)_rot_(?P<rotation>[AB])_hst)_\d+\.npy"
 )
 _BANDS = {"A": [2, 1, 0], "B": [3, 2, 1]}  # where red, green and blue are
+_EXTRA = [0, 4]  # F275W and FQ889N
 
 
 class ReleasedSplit(Split):
-    """Segments of one split, read file by file: ``pan`` (n, 3, H, W), red, green, blue; ``groups`` the zone.
+    """Segments of one split, read file by file: ``pan`` (n, 3, H, W), red, green, blue; ``groups`` the zone;
+    ``extra_bands`` names what :meth:`extra` gives of Hubble's.
 
     Raises DataError naming the folder or file, what was found and what was expected.
     """
@@ -47,6 +51,7 @@ class ReleasedSplit(Split):
     def __init__(self, root: Path, name: SplitName, sensor: Sensor) -> None:
         self.root, self.name, self.sensor, self.zones = Path(root), name, sensor, tuple(ZONES)
         self.domain = "B" if name == "target" else "A"
+        self.extra_bands = EXTRA_FILTERS if self.domain == "B" else ()
         wanted = CYCLES if name == "target" else PERIJOVES[name]
         number = "cycle" if name == "target" else "perijove"
         found = _files(self.root, self.domain)
@@ -68,7 +73,7 @@ class ReleasedSplit(Split):
             self._columns["rotation"] = np.array(["AB".index(m["rotation"]) for _, m in chosen], np.uint8)
         self._columns |= _centres(self.root, self.domain, self.paths)
         self.groups = torch.from_numpy(self._columns["zone"].astype(np.int64))
-        self._size = _load(self.paths[0], self.domain).shape[1:]
+        self._size = _load(self.paths[0], self.domain, _BANDS[self.domain]).shape[1:]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -84,6 +89,15 @@ class ReleasedSplit(Split):
     def read(self, key: str, index: int | slice) -> Tensor:
         if key != "pan":
             raise DataError(f"{self.root}: split {self.name!r} has no {key!r}")
+        return self._read(index, _BANDS[self.domain])
+
+    def extra(self, index: int | slice) -> Tensor:
+        """(n, 2, H, W) I/F of F275W and FQ889N; raises DataError for JunoCam's segments, which have no such."""
+        if not self.extra_bands:
+            raise DataError(f"{self.root}: split {self.name!r} has no further bands")
+        return self._read(index, _EXTRA)
+
+    def _read(self, index: int | slice, bands: list[int]) -> Tensor:
         if isinstance(index, slice):
             paths = self.paths[index]
         else:
@@ -91,9 +105,9 @@ class ReleasedSplit(Split):
             if not -len(self) <= i < len(self):
                 raise IndexError(f"sample {i} of {len(self)} in {self.root}")
             paths = [self.paths[i]]
-        out = np.empty((len(paths), 3, *self._size), np.float32)
+        out = np.empty((len(paths), len(bands), *self._size), np.float32)
         for row, path in enumerate(paths):
-            segment = _load(path, self.domain)
+            segment = _load(path, self.domain, bands)
             if segment.shape[1:] != self._size:
                 raise DataError(
                     f"{path}: found size {segment.shape[1:]}; expected {self._size}, as the others"
@@ -144,8 +158,8 @@ def _files(root: Path, domain: str) -> list[tuple[Path, re.Match[str]]]:
     return [found[name] for name in sorted(found)]
 
 
-def _load(path: Path, domain: str) -> np.ndarray:
-    """(3, H, W) red, green, blue of one file, 0..1."""
+def _load(path: Path, domain: str, chosen: list[int]) -> np.ndarray:
+    """(n, H, W) the chosen bands of one file, 0..1."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -154,7 +168,7 @@ def _load(path: Path, domain: str) -> np.ndarray:
     expected = "H,W,3 (blue, green, red)" if domain == "A" else "5,H,W (F275W, F395N, F502N, F631N, FQ889N)"
     if array.ndim != 3 or array.shape[axis] != channels or array.dtype.kind != "f":
         raise DataError(f"{path}: found {array.dtype} of shape {array.shape}; expected floats, {expected}")
-    bands = array[..., _BANDS["A"]].transpose(2, 0, 1) if domain == "A" else array[_BANDS["B"]]
+    bands = array[..., chosen].transpose(2, 0, 1) if domain == "A" else array[chosen]
     bands = np.asarray(bands, np.float32)
     if not np.isfinite(bands).all():
         raise DataError(f"{path}: found NaN or infinite values; expected 0..1")

@@ -31,6 +31,7 @@ from pansharp_bench.datasets.junocam.raw import decompanding_table
 from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES, ZONES
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
 from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, centres, laea_inverse
+from pansharp_bench.datasets.junocam2hst.maps import EXTRA_FILTERS
 from pansharp_bench.datasets.junocam2hst.planet import Grid, Response, reflect, sample, weather, wrap
 from pansharp_bench.datasets.junocam2hst.segments import pixel_grid
 from pansharp_bench.datasets.junocam2hst.store import Store, Writer
@@ -48,6 +49,7 @@ HUBBLE = Response(white=(1.0, 0.95, 0.82), colour=(0.10, 0.42, 0.85), clear=(0.3
 JUNOCAM = Response(white=(1.0, 0.98, 0.92), colour=(0.05, 0.37, 0.70), clear=(0.60, 0.36, 0.10))
 LEAKS = ((0.93, 0.06, 0.01), (0.05, 0.89, 0.06), (0.01, 0.11, 0.88))  # of JunoCam's filters
 HUBBLE_NOISE = 0.004  # I/F, before the blur
+ULTRAVIOLET_METHANE = Response(white=(0.36, 0.20), colour=(0.75, 0.05), clear=(-0.10, 1.30))
 
 
 @dataclass(frozen=True)
@@ -90,25 +92,27 @@ class Segments:
     latitude: np.ndarray
     longitude: np.ndarray
     truth: Tensor | None = None
+    extra: Tensor | None = None
 
 
-def place(seed: int, size: str) -> Path:
-    """The folder of a simulation's file."""
-    return cache_dir() / "sim" / f"junocam2hst-v{VERSION}-s{seed}-{size}"
+def place(seed: int, size: str, extra: bool = False) -> Path:
+    """The folder of a simulation's file. With ``extra`` the same segments have ultraviolet and methane too."""
+    return cache_dir() / "sim" / f"junocam2hst-v{VERSION}-s{seed}-{size}{'-extra' if extra else ''}"
 
 
-def about(seed: int, size: str) -> dict:
+def about(seed: int, size: str, extra: bool = False) -> dict:
     """The identity of a simulation: files of equal identity hold the same segments."""
-    return {"simulator_version": VERSION, "seed": seed, "size": size, **asdict(SIZES[size])}
+    told = {"simulator_version": VERSION, "seed": seed, "size": size, **asdict(SIZES[size])}
+    return told | ({"extra_bands": list(EXTRA_FILTERS)} if extra else {})
 
 
-def ready(seed: int, size: str) -> Path:
+def ready(seed: int, size: str, extra: bool = False) -> Path:
     """The simulation's file; makes it if it is not in the cache. Raises BenchError when the cache cannot be
     written."""
     file = "junocam2hst.h5"
     folder = made_once(
-        place(seed, size), lambda made: make(made / file, seed, size), "simulated segments"
-    )  # fmt: skip
+        place(seed, size, extra), lambda made: make(made / file, seed, size, extra), "simulated segments"
+    )
     return folder / file
 
 
@@ -119,7 +123,7 @@ def maps(size: Size) -> list[Map]:
     return [*target, *train, Map("test", PERIJOVES["test"][0], size.test)]
 
 
-def make(path: Path, seed: int, size: str) -> None:
+def make(path: Path, seed: int, size: str, extra: bool = False) -> None:
     """Write a simulation to a file. Several maps are made at a time, each by one thread: what comes out does not
     depend on how many."""
     chosen = SIZES[size]
@@ -127,7 +131,7 @@ def make(path: Path, seed: int, size: str) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     writer = Writer(
         path, as_sensor("junocam2hst").bands, tuple(ZONES), SEGMENT_KM / chosen.pixels, SEGMENT_KM,
-        about(seed, size),
+        about(seed, size, extra), extra_bands=EXTRA_FILTERS if extra else (),
     )  # fmt: skip
     shown = sys.stderr.isatty()
     if not shown:
@@ -141,7 +145,7 @@ def make(path: Path, seed: int, size: str) -> None:
                 total=len(todo), unit="map", desc=f"simulating {NAME} (once)", leave=False, disable=not shown
             ) as bar,
         ):
-            jobs: list[Future[Segments]] = [pool.submit(segments, m, chosen, seed) for m in todo]
+            jobs: list[Future[Segments]] = [pool.submit(segments, m, chosen, seed, extra) for m in todo]
             try:
                 for m, job in zip(todo, jobs, strict=True):
                     got = job.result()
@@ -151,7 +155,8 @@ def make(path: Path, seed: int, size: str) -> None:
                         else {"perijove": m.index}
                     )
                     writer.append(
-                        m.split, got.images, got.zone, got.latitude, got.longitude, truth=got.truth, **which
+                        m.split, got.images, got.zone, got.latitude, got.longitude,
+                        truth=got.truth, extra=got.extra, **which,
                     )  # fmt: skip
                     bar.update()
             except BaseException:
@@ -162,16 +167,23 @@ def make(path: Path, seed: int, size: str) -> None:
     writer.close()
 
 
-def segments(m: Map, size: Size, seed: int) -> Segments:
-    """One map's weather, seen by its camera and cut."""
+def segments(m: Map, size: Size, seed: int, extra: bool = False) -> Segments:
+    """One map's weather, seen by its camera and cut; with ``extra`` Hubble's further bands, or the true ones."""
     rng = np.random.default_rng([seed, ("train", "target", "test").index(m.split), m.index])
     if m.split == "target":
         grid = Grid(west=rng.uniform(0, 360), width=360.0, step=size.step)
         spot = (grid.west - rng.uniform(0, 360)) % 360
-        truth = reflect(weather(rng, grid, spot), HUBBLE)
+        air = weather(rng, grid, spot)
+        truth = reflect(air, HUBBLE)
         picked = choose(rng, m, None, grid)
         noisy = truth + HUBBLE_NOISE * torch.from_numpy(rng.standard_normal(truth.shape, dtype=np.float32))
-        return replace(picked, images=_cut(noisy, grid, picked, size, COARSER * BLUR))
+        made = replace(picked, images=_cut(noisy, grid, picked, size, COARSER * BLUR))
+        if extra:  # drawn last, so that all else is the same without
+            further = reflect(air, ULTRAVIOLET_METHANE)
+            noise = torch.from_numpy(rng.standard_normal(further.shape, dtype=np.float32))
+            noisy = further * (1 + HUBBLE_NOISE * noise)
+            made = replace(made, extra=_cut(noisy, grid, picked, size, COARSER * BLUR))
+        return made
     grid = Grid(west=rng.uniform(0, 360), width=120.0, step=size.step)
     pass_ = Pass.draw(rng, grid)
     spot = (grid.west - 60 + rng.uniform(-14, 14)) % 360
@@ -181,12 +193,14 @@ def segments(m: Map, size: Size, seed: int) -> Segments:
     images = _cut(mosaic, grid, picked, size, BLUR)
     if m.split == "train":
         return replace(picked, images=images)
-    return replace(picked, images=images, truth=_cut(reflect(air, HUBBLE), grid, picked, size, BLUR))
+    truth = _cut(reflect(air, HUBBLE), grid, picked, size, BLUR)
+    further = _cut(reflect(air, ULTRAVIOLET_METHANE), grid, picked, size, BLUR) if extra else None
+    return replace(picked, images=images, truth=truth, extra=further)
 
 
 class Simulated(JunoCam2HST):
     """``junocam2hst-sim``: ``size`` is ``default``, ``full`` (the real track's 256 pixels; long and large) or
-    ``tiny``; equal seeds give equal segments.
+    ``tiny``; equal seeds give equal segments. With ``extra``, Hubble's and the truth have F275W and FQ889N too.
 
     The file is made on first use (about a minute on one core) and kept; ``PANSHARP_CACHE`` says where. Raises
     BenchError for an unknown size, a negative seed, or a cache that cannot be written.
@@ -194,16 +208,17 @@ class Simulated(JunoCam2HST):
 
     commands: ClassVar[dict[str, str]] = {}
 
-    def __init__(self, seed: int = 0, size: str = "default") -> None:
+    def __init__(self, seed: int = 0, size: str = "default", extra: bool = False) -> None:
         if size not in SIZES:
             raise BenchError(f"unknown size {size!r} of {NAME}; known are: {', '.join(SIZES)}")
         if seed < 0:
             raise BenchError(f"seed {seed} of {NAME} is negative")
-        self.name, self.sensor, self.seed, self.size = NAME, as_sensor("junocam2hst"), int(seed), size
+        self.name, self.sensor = NAME, as_sensor("junocam2hst")
+        self.seed, self.size, self.extra = int(seed), size, extra
 
     @cached_property
     def path(self) -> Path:  # type: ignore[override]
-        return ready(self.seed, self.size)
+        return ready(self.seed, self.size, self.extra)
 
     @cached_property
     def store(self) -> Store:  # type: ignore[override]
@@ -213,10 +228,10 @@ class Simulated(JunoCam2HST):
         return CALIBRATION_SPLITS
 
     def provenance(self) -> dict:
-        return about(self.seed, self.size)
+        return about(self.seed, self.size, self.extra)
 
     def summary(self) -> dict:
-        folder = place(self.seed, self.size)
+        folder = place(self.seed, self.size, self.extra)
         where = str(folder) if folder.is_dir() else "made on first use"
         return {"where": where, "splits": SIZES[self.size].samples()}
 
@@ -274,12 +289,13 @@ def _covered(seen: Pass, grid: Grid, latitude: np.ndarray, longitude: np.ndarray
 
 
 def _cut(image: Tensor, grid: Grid, where: Segments, size: Size, blur: float) -> Tensor:
-    """(n, 3, P, P) segments of a map, blurred by a Gaussian of ``blur`` pixels."""
+    """(n, bands, P, P) segments of a map, blurred by a Gaussian of ``blur`` pixels."""
     wide = size.pixels + 2 * MARGIN
     x, y = pixel_grid(wide, wide * SEGMENT_KM / size.pixels)
     kernel = torch.exp(-0.5 * (torch.arange(-MARGIN, MARGIN + 1) / blur) ** 2)
     kernel = (kernel / kernel.sum())[None, None, None]
-    out = torch.empty(len(where.zone), 3, size.pixels, size.pixels)
+    bands = image.shape[0]
+    out = torch.empty(len(where.zone), bands, size.pixels, size.pixels)
     image = wrap(image)
     # segments of one latitude have the same shape on the map, moved in longitude
     for latitude in np.unique(where.latitude):
@@ -290,7 +306,7 @@ def _cut(image: Tensor, grid: Grid, where: Segments, size: Size, blur: float) ->
         column = ((start + east) / grid.step).float()
         found = sample(image, row.expand_as(column), column, "bicubic").flatten(0, 1)[:, None]
         found = F.conv2d(F.conv2d(found, kernel), kernel.transpose(2, 3))
-        out[index] = found.unflatten(0, (3, -1))[:, :, 0].transpose(0, 1)
+        out[index] = found.unflatten(0, (bands, -1))[:, :, 0].transpose(0, 1)
     return out
 
 

@@ -4,7 +4,8 @@ Groups ``train``, ``target`` and ``test`` each hold ``images`` (uint16, N,C,H,W,
 stored x the attribute ``scale``) and one number a segment: ``zone`` (index into the file's attribute ``zones``),
 ``latitude`` (planetographic degrees) and ``longitude`` (System III west, 0 to 360) of the centre, ``perijove``
 (``train``, ``test``) or ``cycle`` and ``rotation`` (``target``; 0 = A, 1 = B). ``truth``, like ``images``, is
-there where a simulation knows the answer. File attributes: ``format``, ``format_version``, ``bands``, ``zones``,
+there where a simulation knows the answer; ``extra`` holds further bands of ``target``, or of the ``truth``. File
+attributes: ``format``, ``format_version``, ``bands``, ``extra_bands`` where there are such, ``zones``,
 ``km_per_pixel``, ``segment_km``, ``label`` and ``provenance`` (JSON).
 """
 
@@ -70,6 +71,7 @@ class Writer:
         segment_km: float,
         provenance: dict[str, Any],
         label: str = "",
+        extra_bands: Sequence[str] = (),
     ) -> None:
         self.path = Path(path)
         self.header: dict[str, Any] = {
@@ -81,7 +83,7 @@ class Writer:
             "segment_km": float(segment_km),
             "label": label,
             "provenance": json.dumps(provenance, sort_keys=True),
-        }
+        } | ({"extra_bands": list(extra_bands)} if extra_bands else {})
         text = json.dumps(self.header, sort_keys=True)
         self.parts = self.path.with_name(
             f"{self.path.name}.{hashlib.sha256(text.encode()).hexdigest()[:12]}.part"
@@ -117,6 +119,7 @@ class Writer:
         cycle: Any = None,
         rotation: Any = None,
         truth: Tensor | np.ndarray | None = None,
+        extra: Tensor | np.ndarray | None = None,
         piece: str | None = None,
     ) -> None:
         """Store n segments.
@@ -127,6 +130,7 @@ class Writer:
             zone, latitude, longitude, perijove, cycle, rotation: (n,) or one value for all; ``train`` and
                 ``test`` need a perijove, ``target`` a cycle and a rotation.
             truth: like ``images``.
+            extra: (n, E, H, W), the ``extra_bands``, 0..1.
             piece: a name, by which :meth:`has` knows the piece and by which pieces are ordered; one stored
                 before under the name is replaced. Without it pieces are numbered as they come.
 
@@ -138,14 +142,15 @@ class Writer:
         if piece is None:
             piece = f"{self._next[split]:06d}"
             self._next[split] += 1
-        arrays = {"images": self._quantised(images)}
-        n = len(arrays["images"])
-        if truth is not None:
-            arrays["truth"] = self._quantised(truth)
-            if arrays["truth"].shape != arrays["images"].shape:
-                raise DataError(
-                    f"truth has shape {arrays['truth'].shape}; expected {arrays['images'].shape}, as images"
-                )
+        arrays = {"images": self._quantised(images, self.header["bands"])}
+        n, _, *size = arrays["images"].shape
+        for key, values in (("truth", truth), ("extra", extra)):
+            if values is not None:
+                bands = self.header.get("extra_bands", ()) if key == "extra" else self.header["bands"]
+                arrays[key] = self._quantised(values, bands)
+                if arrays[key].shape != (n, len(bands), *size):
+                    found, expected = arrays[key].shape, (n, len(bands), *size)
+                    raise DataError(f"{key} has shape {found}; expected {expected}, as images")
         given = dict(
             zone=zone,
             latitude=latitude,
@@ -204,42 +209,41 @@ class Writer:
         return self.path
 
     def _assemble(self, group: h5py.Group, pieces: list[Path]) -> None:
-        sizes, shape, names = [], None, set()
+        sizes: list[int] = []
+        shapes: dict[str, list[int]] = {}
         for path in pieces:
             with np.load(path) as piece:
-                n, *rest = _npz_shape(piece, "images")
+                n = _npz_shape(piece, "images")[0]
                 sizes.append(n)
-                if n:
-                    if shape not in (None, rest):
-                        raise DataError(f"{path} holds segments of {rest}; expected {shape}, as before")
-                    shape = rest
-                    names |= set(piece.files)
-        if shape is None:
+                for name in piece.files if n else ():
+                    rest = list(_npz_shape(piece, name)[1:])
+                    if rest != shapes.setdefault(name, rest):
+                        raise DataError(f"{path} holds {name} of {rest}; expected {shapes[name]}, as before")
+        if not shapes:
             raise DataError(f"no segment of split {group.name[1:]!r} was stored")
         total, start = sum(sizes), 0
-        for name in sorted(names):
-            image = name in ("images", "truth")
+        for name, shape in sorted(shapes.items()):
             made = group.create_dataset(
                 name,
-                (total, *shape) if image else (total,),
-                np.uint16 if image else COLUMNS[name],
-                chunks=(1, *shape) if image else None,
+                (total, *shape),
+                np.uint16 if shape else COLUMNS[name],
+                chunks=(1, *shape) if shape else None,
             )
-            if image:
+            if shape:
                 made.attrs["scale"] = 1 / LEVELS
         for path, n in zip(pieces, sizes, strict=True):
             with np.load(path) as piece:
-                if n and (missing := names - set(piece.files)):
+                if n and (missing := shapes.keys() - set(piece.files)):
                     raise DataError(f"{path} has no {', '.join(missing)}; other pieces of the split have")
-                for name in sorted(names) if n else ():  # a set's own order differs between runs
+                for name in sorted(shapes) if n else ():
                     group[name][start : start + n] = piece[name]
             start += n
 
-    def _quantised(self, images: Tensor | np.ndarray) -> np.ndarray:
+    @staticmethod
+    def _quantised(images: Tensor | np.ndarray, bands: Sequence[str]) -> np.ndarray:
         x = torch.as_tensor(images)
-        bands = len(self.header["bands"])
-        if x.ndim != 4 or x.shape[1] != bands:
-            raise DataError(f"images have shape {tuple(x.shape)}; expected N,C,H,W with {bands} bands")
+        if x.ndim != 4 or x.shape[1] != len(bands):
+            raise DataError(f"images have shape {tuple(x.shape)}; expected N,C,H,W with {len(bands)} bands")
         if not torch.isfinite(x.sum(dtype=torch.float64)):
             raise DataError("images hold values that are not finite; blank pixels must be filled first")
         levels = x.float().clamp(0, 1).mul_(LEVELS).round_()
@@ -262,8 +266,8 @@ def _npz_shape(piece: Any, name: str) -> tuple[int, ...]:
 class Store:
     """A file for reading: what it holds is checked here, pixels are read when asked for.
 
-    ``bands``, ``zones``, ``km_per_pixel``, ``segment_km``, ``label``, ``provenance`` are its attributes,
-    ``splits`` the splits it has. Instances pickle and work in forked and spawned workers.
+    ``bands``, ``extra_bands``, ``zones``, ``km_per_pixel``, ``segment_km``, ``label``, ``provenance`` are its
+    attributes, ``splits`` the splits it has. Instances pickle and work in forked and spawned workers.
 
     Raises DataError naming file, key, what was found and what was expected.
     """
@@ -302,6 +306,7 @@ class Store:
             raise DataError(f"{self.path}: found format_version {version}; this program reads {VERSION}")
         try:
             self.bands = tuple(map(str, attributes["bands"]))
+            self.extra_bands = tuple(map(str, attributes.get("extra_bands", ())))
             self.zones = tuple(map(str, attributes["zones"]))
             self.km_per_pixel = float(attributes["km_per_pixel"])
             self.segment_km = float(attributes["segment_km"])
@@ -314,22 +319,29 @@ class Store:
 
     def _read_group(self, file: h5py.File, split: SplitName) -> None:
         keys: list[str] = []
-        for key in ("images", "truth"):
+        n = 0
+        for key in ("images", "truth", "extra"):
             name = f"{split}/{key}"
-            found = _check_dataset(self.path, file, name, optional=key == "truth")
+            found = _check_dataset(self.path, file, name, optional=key != "images")
             if found is None:
                 continue
-            if found.dtype != "uint16" or found.shape[1] != len(self.bands):
-                expected = f"uint16, N,C,H,W with {len(self.bands)} bands ({', '.join(self.bands)})"
+            bands = self.extra_bands if key == "extra" else self.bands
+            if found.dtype != "uint16" or found.shape[1] != len(bands):
+                expected = f"uint16, N,C,H,W with {len(bands)} bands ({', '.join(bands)})"
                 _fail(self.path, name, f"{found.dtype} of shape {found.shape}", expected)
-            if keys and found.shape != self._shapes[split]:
-                _fail(self.path, name, f"shape {found.shape}", f"{self._shapes[split]}, as images")
+            if keys and (found.shape[0], *found.shape[2:]) != (n, *self._shapes[split][2:]):
+                _fail(
+                    self.path,
+                    name,
+                    f"shape {found.shape}",
+                    f"{self._shapes[split]}, as images, but for bands",
+                )
             scale = file[name].attrs.get("scale")
             if not isinstance(scale, float | np.floating) or abs(float(scale) * LEVELS - 1) > 1e-9:
                 _fail(self.path, name, f"scale {scale}", f"1/{LEVELS}")
-            self._shapes[split] = found.shape
+            if key == "images":
+                self._shapes[split], n = found.shape, found.shape[0]
             keys.append(key)
-        n = self._shapes[split][0]
         columns = {}
         for key in COLUMNS:
             needed = key in ("zone", "latitude", "longitude") or key in _REQUIRED[split]
@@ -355,7 +367,7 @@ class Store:
         return self._counts[self._known(split)]
 
     def keys(self, split: SplitName) -> tuple[str, ...]:
-        """``("images",)``, or ``("images", "truth")`` where the truth is known."""
+        """Which of ``images``, ``truth`` and ``extra`` the split has."""
         return self._keys[self._known(split)]
 
     def shape(self, split: SplitName) -> tuple[int, ...]:
@@ -387,7 +399,8 @@ class Store:
                 raise IndexError(f"sample {i} of {n} in {self.path}")
             rows = range(i % n, i % n + 1)
         if not len(rows):
-            return torch.empty(0, *self._shapes[split][1:])
+            bands = len(self.extra_bands if key == "extra" else self.bands)
+            return torch.empty(0, bands, *self._shapes[split][2:])
         first, last = min(rows[0], rows[-1]), max(rows[0], rows[-1])
         try:
             stored = self._file()[f"{split}/{key}"][first : last + 1 : abs(rows.step)]
@@ -416,7 +429,8 @@ class Store:
 
 
 class StoreSplit(Split):
-    """A split of a Store: ``pan`` is the segment, ``gt`` the truth where it is known, ``groups`` the zone."""
+    """A split of a Store: ``pan`` is the segment, ``gt`` the truth where it is known, ``groups`` the zone;
+    ``extra_bands`` names what :meth:`extra` gives."""
 
     name: SplitName
     stored_as = "uint16"
@@ -432,6 +446,7 @@ class StoreSplit(Split):
         self.store, self.name, self.sensor, self.zones = store, name, sensor, store.zones
         self._stored = {"pan": "images", "gt": "truth"}
         self.keys = tuple(k for k, v in self._stored.items() if v in store.keys(name))
+        self.extra_bands = store.extra_bands if "extra" in store.keys(name) else ()
         self.groups = torch.from_numpy(store.column(name, "zone").astype(np.int64))
 
     def __len__(self) -> int:
@@ -446,3 +461,7 @@ class StoreSplit(Split):
 
     def read(self, key: str, index: int | slice) -> Tensor:
         return self.store.images(self.name, index, self._stored[key])
+
+    def extra(self, index: int | slice) -> Tensor:
+        """(n, E, H, W) I/F of the further bands; raises DataError where there are none."""
+        return self.store.images(self.name, index, "extra")

@@ -105,6 +105,11 @@ def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, resu
 @click.option("--method", required=True)
 @click.option("--dataset", required=True, help="Registered name, e.g. junocam2hst.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Of a trained method.")
+@click.option(
+    "--second-stage",
+    type=click.Path(path_type=Path),
+    help="Weights of a run on junocam2hst-uvm: the outputs get ultraviolet and methane too.",
+)
 @set_option()
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the mosaics."
@@ -114,6 +119,7 @@ def mosaic(
     method: str,
     dataset: str,
     weights: Path | None,
+    second_stage: Path | None,
     options: dict[str, str],
     out: Path,
     shared: RunOptions,
@@ -127,7 +133,13 @@ def mosaic(
     spec = shared.spec(method, dataset, options, weights=weights)
     with running():
         for path in experiment.mosaic(
-            spec, out, shared.results, shared.runs, progress=not shared.quiet, say=say
+            spec,
+            out,
+            shared.results,
+            shared.runs,
+            second_stage=second_stage,
+            progress=shared.progress,
+            say=say,
         ):
             click.echo(path)
 

@@ -96,13 +96,13 @@ class PairedData:
     half: bool = False
 
     def __post_init__(self) -> None:
-        self._arrays = load_resident(self.train, ("pan", "ms", "lms", "gt"), self.device, self.half)
+        self._arrays = load_resident(self.train, self.train.keys, self.device, self.half)
 
     def __len__(self) -> int:
         return len(self.train)
 
     def batch(self, n: int, generator: torch.Generator, augment: Augment = "none") -> Scene:
-        """n samples drawn with replacement, with pan, ms, lms and gt."""
+        """n samples drawn with replacement, with all that the split stores (pan, ms, lms and gt)."""
         return self.scenes(_draw(n, len(self), generator, self.device), generator, augment)
 
     def scenes(
