@@ -40,7 +40,7 @@ def test_list(bench, root, monkeypatch):
     result = bench("list", "--data", root)
     assert result.exit_code == 0
     (line,) = [x for x in result.output.splitlines() if x.startswith("qb ")]
-    assert line.split() == ["qb", "qb", "4", "2", "1", "1", str(root)]
+    assert " ".join(line.split()) == f"qb qb train 4, valid 2, reduced 1, full 1 {root}"
     assert "no GaoFen-2 files under" in result.output
     monkeypatch.setenv("PANSHARP_DATA", str(root))
     rows = {r["name"]: r for r in json.loads(bench("list", "--json").stdout)}

@@ -42,7 +42,9 @@ def _simulated(
 def _second_stage(root: Path | None = None, label: str | None = None) -> SecondStage:
     from pansharp_bench.datasets.junocam2hst.second_stage import SecondStage
 
-    return SecondStage(JunoCam2HST(root, label))
+    made = SecondStage(JunoCam2HST(root, label))
+    made.split("train")  # says so where the files have no such bands
+    return made
 
 
 @register_dataset(

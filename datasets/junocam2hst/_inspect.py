@@ -128,7 +128,8 @@ def _values(split: Split, images: dict[str, Tensor], n: int) -> dict[str, Any]:
     rows = []
     for key, x in images.items():
         flat = x.transpose(0, 1).flatten(1)
-        for band, values in zip(split.sensor.bands, flat, strict=True):
+        names = split.sensor.source if key == "pan" else split.sensor.bands
+        for band, values in zip(names, flat, strict=True):
             rows.append([key, band, f"{values.mean():.4f}", f"{values.std():.4f}"])
     return {
         "title": f"values of {n} of the segments",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -130,7 +131,9 @@ class SecondStage(Dataset):
         return self.parent.provenance() | {"held_out": held_out}
 
     def summary(self) -> dict:
-        return {"where": self.parent.summary()["where"], "splits": dict.fromkeys(SPLITS)}
+        of_parent = self.parent.summary()
+        there = Path(of_parent["where"]).exists()  # a simulation is not made for this
+        return {**of_parent, "splits": {s: len(self.split(s)) if there else None for s in SPLITS}}
 
     def info(self) -> Iterator[dict]:
         from pansharp_bench.datasets.junocam2hst._inspect import describe

@@ -86,7 +86,6 @@ def list_command(root: Path | None, as_json: bool) -> None:
     from tabulate import tabulate
 
     from pansharp_bench.registry import DATASETS
-    from pansharp_bench.scene import SPLITS
 
     rows: list[dict[str, Any]] = []
     for entry in DATASETS:
@@ -100,15 +99,12 @@ def list_command(root: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
 
-    def samples(row: dict[str, Any], split: str) -> Any:
-        return "?" if (n := row["splits"].get(split, "")) is None else n
+    def samples(row: dict[str, Any]) -> str:
+        return ", ".join(f"{split} {'?' if n is None else n}" for split, n in row["splits"].items())
 
     absent = "no data root" if root is None else "not found"
-    table = [
-        [r["name"], r["sensor"], *(samples(r, s) for s in SPLITS), r["where"] or (r["missing"] and absent)]
-        for r in rows
-    ]
-    click.echo(tabulate(table, ["name", "sensor", *SPLITS, "where"], disable_numparse=True))
+    table = [[r["name"], r["sensor"], samples(r), r["where"] or (r["missing"] and absent)] for r in rows]
+    click.echo(tabulate(table, ["name", "sensor", "samples", "where"], disable_numparse=True))
     if root is None:
         click.echo("\nGive the folder of real files with --data DIR or PANSHARP_DATA.")
     for row in rows if root else ():
