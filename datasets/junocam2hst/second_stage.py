@@ -140,3 +140,6 @@ class SecondStage(Dataset):
 
         for file in self.files():
             yield {**asdict(file), "path": str(file.path), **describe(self.split(file.split))}
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield from self.parent.check()
