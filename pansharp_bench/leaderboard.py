@@ -12,7 +12,7 @@ import csv
 import io
 import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -236,6 +236,9 @@ class _About:
             notes.append(
                 f"Not the public {collection} files: no row of {self.name} is a {collection} result."
             )
+        devices = Counter(r.environment.get("device_name") or "an unknown device" for r in self.edition)
+        where = "; ".join(f"{device} ({n} runs)" for device, n in devices.most_common())
+        notes.append(f"ms/MP: milliseconds for a megapixel, image by image, measured on {where}.")
         for source in dict.fromkeys(r.variant for r in rows if r.source == "published"):
             notes.append(f"Published: {source}.")
         if any(math.isnan(c.mean) for r in rows for c in r.cells.values()):

@@ -79,6 +79,13 @@ def cells_of(table, label):
     return {c.name: cell for c, cell in row.cells.items()}
 
 
+def test_a_table_says_what_its_milliseconds_were_measured_on():
+    on = [("a", "CPU, 1 threads"), ("b", "CPU, 1 threads"), ("c", "NVIDIA H200")]
+    (table,) = tables([replace(make(name), environment={"device_name": device}) for name, device in on])
+    (note,) = (n for n in table.notes if n.startswith("ms/MP"))
+    assert "CPU, 1 threads (2 runs); NVIDIA H200 (1 runs)" in note
+
+
 def test_means_are_over_images_and_columns_follow_the_metric_cards():
     (table,) = tables([make("a")])
     assert [c.label for c in table.columns] == ["ERGAS", "SAM", "Q4"]
