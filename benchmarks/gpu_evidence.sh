@@ -48,6 +48,7 @@ done
 for levels in 6 1 2 4; do train sp-i2i junocam2hst-sim 0 --levels "$levels"; done
 for method in unsb cut identity channel-affine histogram-matching colour-ot; do train "$method" junocam2hst-sim 0; done
 train sp-i2i junocam2hst-sim 0 --no-gating --set levels=6
+for method in affine-regression pixel-regression; do train "$method" junocam2hst-uvm-sim 0; done
 piece paired "$python" benchmarks/paired.py --out "$out/bench/paired.json"
 for method in canconv dcpnet pancrafter pnn pannet dicnn msdcnn fusionnet lagnet; do train "$method" qb-sim 0; done
 if [ -n "$data" ]; then

@@ -119,10 +119,15 @@ def spectra(
 ) -> Path:
     """Power spectra on logarithmic axes. ``curves``: label -> (frequency in cycles per pixel, power)."""
     plt = _pyplot()
-    figure, axis = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
+    domains = {"source": "black", "target": "tab:gray", "truth": "tab:olive"}
+    rest = [label for label in curves if label not in domains]
+    colours = (
+        dict(zip(rest, plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(rest))), strict=True)) | domains
+    )
     for label, (frequency, power) in curves.items():
-        domain = label in ("source", "target", "truth")
-        axis.plot(frequency, power, lw=2.2 if domain else 1.2, ls="--" if domain else "-", label=label)
+        style = {"lw": 2.4, "ls": "--"} if label in domains else {"lw": 1.3}
+        axis.plot(frequency, power, color=colours[label], label=label, **style)
     axis.set(xscale="log", yscale="log", xlabel="cycles per pixel (to half the sampling rate)")
     axis.set(ylabel="normalised power", title=title)
     lowest = min(f[0] for f, _ in curves.values())
@@ -130,7 +135,7 @@ def spectra(
     axis.set_xticks(ticks, [f"{f:g}" for f in ticks])
     axis.set_xticks([], minor=True)
     axis.grid(alpha=0.3, which="both", lw=0.4)
-    axis.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside right upper")
     return _save(plt, figure, path)
 
 
