@@ -30,6 +30,7 @@ from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import Dataset, FileIdentity, Scene, SplitName, as_sensor
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
 from pansharp_bench.training.loop import LOG, choose_device, choose_precision
+from pansharp_bench.training.samplers import Pairing, Target
 from pansharp_bench.weights import described
 
 DATA_VARIABLE = "PANSHARP_DATA"
@@ -364,10 +365,11 @@ def _is_simulated(dataset: Dataset) -> bool:
 
 def _changed(entry: Entry[MethodCard], preset: str, config: TrainedMethod.Config | None) -> list[str]:
     """Names of the options that differ from their preset."""
-    if config is None:
+    usual = resolve_config(entry, preset)
+    if config is None or usual is None:
         return []
-    usual = asdict(resolve_config(entry, preset))
-    return sorted(k for k, v in asdict(config).items() if v != usual[k])
+    before = asdict(usual)
+    return sorted(k for k, v in asdict(config).items() if v != before[k])
 
 
 def _protocols(track: str, dataset: Dataset, card: MethodCard) -> list[Protocol]:
@@ -406,8 +408,8 @@ def _fit(method: TrainedMethod, dataset: Dataset, trainer: Trainer) -> dict[str,
     if second.name == "target":
         data = UnpairedData.between(dataset.sensor, train, second, trainer.device, half)
     elif method.card.training == "unpaired":
-        pairing = getattr(method.config, "pairing", "disjoint")
-        target = getattr(method.config, "target", "lms")
+        pairing: Pairing = getattr(method.config, "pairing", "disjoint")
+        target: Target = getattr(method.config, "target", "lms")
         data = UnpairedData.halves(
             dataset.sensor, train, second, trainer.device, trainer.seed, pairing, target, half
         )

@@ -58,8 +58,7 @@ def compare_scene(scene: Scene, fused: Tensor, path: Path, title: str = "", sour
     panels.append(("fused" if scene.ms is not None else "output", display(rgb_bands(fused, sensor), limits)))
     if scene.gt is not None:
         panels.append(("reference", display(rgb_bands(scene.gt[0], sensor), limits)))
-    extra = scene.gt is not None
-    count = len(panels) + extra
+    count = len(panels) + (scene.gt is not None)
     figure, axes = plt.subplots(1, count, figsize=(3.1 * count, 3.6), layout="constrained", squeeze=False)
     axes = axes[0]
     for axis, (name, picture) in zip(axes, panels, strict=False):
@@ -67,7 +66,7 @@ def compare_scene(scene: Scene, fused: Tensor, path: Path, title: str = "", sour
             picture, cmap="gray" if picture.ndim == 2 else None, interpolation="nearest", vmin=0, vmax=1
         )
         axis.set_title(name, fontsize=10)
-    if extra:
+    if scene.gt is not None:
         error = (fused.double() - scene.gt[0].double()).abs().mean(0).numpy()
         top = max(float(np.nanpercentile(error, HIGH)), 1e-6)
         shown = axes[-1].imshow(error, cmap="magma", vmin=0, vmax=top, interpolation="nearest")

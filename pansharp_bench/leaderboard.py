@@ -25,7 +25,7 @@ from tabulate import tabulate
 from pansharp_bench import record as records
 from pansharp_bench.protocols.evaluate import Protocol, Track
 from pansharp_bench.record import Record
-from pansharp_bench.registry import DATASETS, METHODS, TRACKS, MethodCard
+from pansharp_bench.registry import DATASETS, METHODS, TRACKS, MethodCard, Sees
 
 MISSING = "–"
 _SEES = {"pan+ms": "PAN + MS", "pan+bag": "PAN + MS pixels", "reference": "reference"}
@@ -274,7 +274,7 @@ def _measured(
             if any(r.scores(column.protocol, column.name) for r in members)
         }
         peeked = first.training.get("data", {}).get("target") == "gt"  # learnt from sharp references
-        sees = "reference" if peeked else card["sees"]
+        sees: Sees = "reference" if peeked else card["sees"]
         row = Row(
             track.groups[sees],
             card["title"] or card["name"],
@@ -330,7 +330,7 @@ def _cell(runs: list[list[float]], intervals: bool) -> Cell:
 
 
 def bootstrap_interval(
-    scores: Sequence[float], level: float = 0.95, draws: int = 10_000
+    scores: Sequence[float] | np.ndarray, level: float = 0.95, draws: int = 10_000
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean over images; seeded. NaN where a score is missing."""
     values = np.asarray(scores, dtype=float)
@@ -384,8 +384,8 @@ def _published(
         side = side and f", {side[0].lower()}{side[1:]}"
         seen = (card.sees, card.training) if card else ("", "")
         row = Row(title + side, method, *seen, sources[method], cells, source="published")
-        known = methods is not None and card is not None
-        place[id(row)] = (side == "", "without" in side, methods.index(card.name) if known else 0)
+        listed = methods.index(card.name) if methods is not None and card is not None else 0
+        place[id(row)] = (side == "", "without" in side, listed)
         rows.append(row)
     return sorted(rows, key=lambda r: place[id(r)])
 
@@ -570,7 +570,7 @@ def run_table(record: Record) -> str:
     channels = record.dataset["channels"]
     rows = []
     for protocol in TRACKS.get(record.spec["track"]).obj.protocols:
-        scored = record.protocols.get(protocol.name)
+        scored = record.protocols.get(protocol.name, {})
         for column in columns_of(protocol, channels) if scored else ():
             if column.name not in scored["scores"]:
                 continue

@@ -25,7 +25,8 @@ from pansharp_bench.weights import load_exactly, read_weights
 class Method(Protocol):
     """What the protocols drive."""
 
-    card: MethodCard
+    @property
+    def card(self) -> MethodCard: ...
 
     def fuse(self, scene: Scene) -> Tensor:
         """(N, C, H, W) DN on the scene's device."""

@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args
 
@@ -236,7 +237,7 @@ def _import_tree(package: str) -> None:
     root = importlib.import_module(package)
     for info in pkgutil.iter_modules(root.__path__, package + "."):
         if not info.name.rpartition(".")[2].startswith("_"):
-            _guarded(info.name, lambda name=info.name: importlib.import_module(name))
+            _guarded(info.name, partial(importlib.import_module, info.name))
 
 
 def load_plugin(path: str | Path) -> None:

@@ -18,7 +18,7 @@ simulation knows it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -96,9 +96,9 @@ class Scene:
     def clone(self) -> Scene:
         return self._map(torch.clone)
 
-    def _map(self, fn) -> Scene:
-        arrays = {k: getattr(self, k) for k in ("pan", "ms", "lms", "gt")}
-        return replace(self, **{k: None if v is None else fn(v) for k, v in arrays.items()})
+    def _map(self, fn: Callable[[Tensor], Tensor]) -> Scene:
+        others = (None if x is None else fn(x) for x in (self.ms, self.lms, self.gt))
+        return Scene(self.sensor, fn(self.pan), *others)
 
     def seen_by(self, card: MethodCard, seed: int = 0) -> Scene:
         """The scene as a method of this card may see it at inference. Honesty is enforced here, not promised:
@@ -131,7 +131,7 @@ class FileIdentity:
     checksum of the original is known).
     """
 
-    split: str
+    split: SplitName
     path: Path
     size: int
     sha256: str

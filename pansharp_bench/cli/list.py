@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from pansharp_bench.cli.options import plugin_option
@@ -18,7 +20,7 @@ def list_command(what: str) -> None:
 
     from pansharp_bench import registry
 
-    tables = {
+    tables: dict[str, tuple[registry.Registry[Any], tuple[str, ...]]] = {
         "methods": (registry.METHODS, ("kind", "sees", "training", "tracks")),
         "metrics": (registry.METRICS, ("protocol", "unit")),
         "datasets": (registry.DATASETS, ("sensor", "stand_in", "tracks")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
@@ -59,7 +60,7 @@ def _interp23_matrix(n: int, ratio: int) -> np.ndarray:
 
 
 def resize_bicubic(
-    x: Tensor, scale: float | None = None, *, size: tuple[int, int] | None = None, antialias: bool = True
+    x: Tensor, scale: float | None = None, *, size: Sequence[int] | None = None, antialias: bool = True
 ) -> Tensor:
     """MATLAB's ``imresize(x, scale, "bicubic")``: cubic convolution (a = -0.5), symmetric borders.
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from pansharp_bench.protocols.calibration import against_truth
 from pansharp_bench.protocols.evaluate import Protocol, Track
-from pansharp_bench.registry import TRACKS
+from pansharp_bench.registry import TRACKS, Sees
 
 BANDS = Protocol("truth", "Against the true bands", "test", "truth", against_truth, needs_gt=True)
-_GROUPS = {"pan": "From the bands at hand", "reference": "Bounds that look at the truth (not ranked)"}
+_GROUPS: dict[Sees, str] = {
+    "pan": "From the bands at hand",
+    "reference": "Bounds that look at the truth (not ranked)",
+}
 
 TRACKS.add(
     Track((BANDS,), "source", _GROUPS, "JunoCam2HST"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pansharp_bench.protocols.evaluate import Protocol, Track
-from pansharp_bench.registry import TRACKS
+from pansharp_bench.registry import TRACKS, Sees
 from pansharp_bench.scene import Scene
 
 
@@ -32,7 +32,7 @@ CALIBRATION = Protocol(
 TRUTH = Protocol(
     "truth", "Against the calibrated truth", "test", "truth", against_truth, needs_gt=True, short="truth"
 )
-_GROUPS = {
+_GROUPS: dict[Sees, str] = {
     "pan": "Calibrated without a registered pair",
     "reference": "Bounds that look at the truth (not ranked)",
 }

@@ -3,9 +3,9 @@
 from pansharp_bench.protocols.evaluate import Track
 from pansharp_bench.protocols.full import FULL, TRUTH
 from pansharp_bench.protocols.reduced import REDUCED
-from pansharp_bench.registry import TRACKS
+from pansharp_bench.registry import TRACKS, Sees
 
-_GROUPS = {
+_GROUPS: dict[Sees, str] = {
     "pan+ms": "With co-registration",
     "pan": "Without co-registration",
     "pan+bag": "Without co-registration, but with the scene's own MS pixels",

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -147,7 +147,7 @@ class Trainer:
         self.fabric = Fabric(
             accelerator=kind,
             devices=[index] if kind == "cuda" else 1,
-            precision=self.precision,  # type: ignore
+            precision=self.precision,  # type: ignore[arg-type]
         )
         self.device = self.fabric.device
         self.folder, self.seed, self.resume, self.progress = folder, seed, resume, progress
@@ -173,7 +173,9 @@ class Trainer:
         and raises :class:`Interrupted`; a second one stops at once, leaving the checkpoint before.
         """
         learner.networks = {k: self.fabric.setup_module(n) for k, n in learner.networks.items()}
-        learner.optimizers = {k: self.fabric.setup_optimizers(o) for k, o in learner.optimizers.items()}
+        learner.optimizers = {
+            k: cast(Optimizer, self.fabric.setup_optimizers(o)) for k, o in learner.optimizers.items()
+        }
         at = self._load(learner) if self.resume else _Progress()
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from pansharp_bench.scene import Scene, Sensor, Split
 
 Augment = Literal["none", "flips", "dihedral"]
 Pairing = Literal["disjoint", "independent"]
+Target = Literal["lms", "gt"]
 _SLICE = 512  # samples read at a time
 _SELECTION = 64  # images of each domain that selection looks at, where no split is kept for it
 
@@ -146,7 +147,7 @@ class UnpairedData:
         device: torch.device,
         seed: int = 0,
         pairing: Pairing = "disjoint",
-        target: Literal["lms", "gt"] = "lms",
+        target: Target = "lms",
         half: bool = False,
     ) -> UnpairedData:
         """PAN of some registered samples and MS of others, by :func:`cut_in_halves`; ``half``: see Resident.
