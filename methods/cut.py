@@ -115,9 +115,10 @@ class CUTLearner(TranslationLearner):
 class CUT(TranslationMethod):
     """Adversarial translation whose patches must stay recognisable as those of the source."""
 
-    Config = CUTConfig  # type: ignore[assignment]
+    Config = CUTConfig
     presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
     config: CUTConfig
+    generator: Generator
 
     def __init__(self, sensor: Sensor, config: CUTConfig | None = None) -> None:
         super().__init__(sensor, config)
@@ -153,4 +154,4 @@ class FastCUTConfig(CUTConfig):
 class FastCUT(CUT):
     """CUT without identity pairs, with a heavier contrastive loss and mirrored sources."""
 
-    Config = FastCUTConfig  # type: ignore[assignment]
+    Config = FastCUTConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -55,13 +56,11 @@ class PixelRegression(AffineRegression):
 
     def __init__(self, sensor: Sensor, config: Config | None = None) -> None:
         super().__init__(sensor, config)
-        hidden = self.config.hidden
-        self.correction = nn.Sequential(
-            nn.Linear(sensor.source_bands, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(),
-            nn.Linear(hidden, sensor.channels),
-        )  # fmt: skip
-        nn.init.zeros_(self.correction[-1].weight)  # it begins as the affine map
-        nn.init.zeros_(self.correction[-1].bias)
+        widths = (sensor.source_bands, self.config.hidden, self.config.hidden, sensor.channels)
+        first, second, last = (nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.correction = nn.Sequential(first, nn.GELU(), second, nn.GELU(), last)
+        nn.init.zeros_(last.weight)  # it begins as the affine map
+        nn.init.zeros_(last.bias)
         self.register_buffer("scale", torch.ones(sensor.channels))
 
     def fit(self, data: PairedData, trainer: Trainer) -> dict[str, Any]:

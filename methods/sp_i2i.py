@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ from pansharp_bench.imaging import LaplacianPyramid, max_bands
 from pansharp_bench.methods._translation.base import one_of
 from pansharp_bench.methods._translation.bridge import BridgeConfig, BridgeMethod
 from pansharp_bench.methods._translation.learner import BridgeDraw, BridgeLearner
-from pansharp_bench.methods._translation.networks import SLOPE, TimePath
+from pansharp_bench.methods._translation.networks import SLOPE, TimeMode, TimePath
 from pansharp_bench.methods._translation.presets import PRESETS
 from pansharp_bench.registry import register_method
 from pansharp_bench.training import Learner, Trainer, UnpairedData
@@ -53,7 +53,7 @@ class SPConfig(BridgeConfig):
     0.299, 0.587, 0.114 with three bands and equal ones else.
     """
 
-    time_mode: str = "film"
+    time_mode: TimeMode = "film"
     nce: bool = False
     decay: float = 0.0
     levels: int = 4
@@ -157,7 +157,8 @@ def consistency_loss(fake: Tensor, source: Tensor, config: SPConfig) -> Tensor:
     if config.bands and not config.sp_include_residual:
         levels = levels[:-1]
     weights = [config.sp_falloff**j for j in range(len(levels))]
-    return sum(w * v.abs().mean() for w, v in zip(weights, levels, strict=True)) / sum(weights)
+    total = cast(Tensor, sum(w * v.abs().mean() for w, v in zip(weights, levels, strict=True)))
+    return total / sum(weights)
 
 
 def chroma_loss(fake: Tensor, config: SPConfig) -> Tensor:
@@ -225,7 +226,7 @@ class SPLearner(BridgeLearner):
 class SPI2I(BridgeMethod):
     """Schrödinger bridge with a Laplacian gate before its discriminator and a detail consistency loss."""
 
-    Config = SPConfig  # type: ignore[assignment]
+    Config = SPConfig
     # At the generator's own rate either gate runs into a corner within a hundred steps and may jump to the
     # other; a hundredth of it keeps the weights between, and monotone weights cannot come out upside down.
     presets: ClassVar[dict[str, dict[str, Any]]] = {

@@ -24,7 +24,7 @@ from pansharp_bench.training import Learner, Trainer, UnpairedData
 class UNSB(BridgeMethod):
     """Schrödinger bridge trained adversarially, with a contrastive loss that ties content to the source."""
 
-    Config = BridgeConfig  # type: ignore[assignment]
+    Config = BridgeConfig
     presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
 
     def learner(self, data: UnpairedData, trainer: Trainer) -> Learner:

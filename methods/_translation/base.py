@@ -14,12 +14,13 @@ from pansharp_bench.errors import BenchError
 from pansharp_bench.methods._translation.networks import initialise
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Learner, TrainedMethod, Trainer, UnpairedData
+from pansharp_bench.training.samplers import Augment, Pairing, Target
 
 _LARGEST_SAMPLE = 1 << 22  # values of a band that are enough for its percentiles
 
 
 @dataclass(frozen=True)
-class TranslationConfig:
+class TranslationConfig(TrainedMethod.Config):
     """Options of all translation methods.
 
     ``steps`` of ``batch`` samples each; learning rate ``lr`` held for a share ``1 - decay`` of them, then
@@ -39,12 +40,12 @@ class TranslationConfig:
     beta2: float = 0.999
     decay: float = 0.5
     crop: int = 0
-    augment: str = "dihedral"
+    augment: Augment = "dihedral"
     ngf: int = 64
     ndf: int = 64
     blocks: int = 9
-    pairing: str = "disjoint"
-    target: str = "lms"
+    pairing: Pairing = "disjoint"
+    target: Target = "lms"
     stretch: str = "percentile"
     validations: int = 20
 
@@ -142,13 +143,13 @@ def _percentiles(images: Tensor) -> Tensor:
 class TranslationMethod(TrainedMethod):
     """Base of methods that translate PAN into MS with a generator, and look at PAN alone to do so."""
 
-    Config = TranslationConfig  # type: ignore[assignment]
+    Config = TranslationConfig
     presets: ClassVar[dict[str, dict[str, Any]]]
     config: TranslationConfig
     generator: nn.Module
 
     def __init__(self, sensor: Sensor, config: TranslationConfig | None = None) -> None:
-        super().__init__(sensor, config)  # type: ignore[arg-type]
+        super().__init__(sensor, config)
         self.normaliser = Normaliser(sensor)
 
     @abstractmethod
@@ -209,6 +210,6 @@ def selection_score(fused: Tensor, pan: Tensor, ms: Tensor) -> float:
     spectral = (quantiles[0] - quantiles[1]).abs().mean()
     laplacian = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).to(ms)[None, None]
     edges = [F.conv2d(x.mean(1, keepdim=True), laplacian).flatten(1) for x in (pan, fused)]
-    edges = [e - e.mean(1, keepdim=True) for e in edges]
-    structure = F.cosine_similarity(*edges, dim=1).mean()
+    before, after = (e - e.mean(1, keepdim=True) for e in edges)
+    structure = F.cosine_similarity(before, after, dim=1).mean()
     return float(spectral + 1 - structure)

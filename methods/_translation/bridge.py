@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.methods._translation.base import ContrastiveConfig, TranslationMethod, one_of
-from pansharp_bench.methods._translation.networks import BridgeGenerator
+from pansharp_bench.methods._translation.networks import BridgeGenerator, TimeMode
 from pansharp_bench.scene import Sensor
 
 
@@ -73,7 +73,7 @@ class BridgeConfig(ContrastiveConfig):
 
     timesteps: int = 5
     tau: float = 0.01
-    time_mode: str = "released"
+    time_mode: TimeMode = "released"
     bridge_noise: bool = True
     lambda_sb: float = 1.0
     nfe: int = 5
@@ -94,8 +94,9 @@ class BridgeConfig(ContrastiveConfig):
 class BridgeMethod(TranslationMethod):
     """Base of methods whose generator predicts the end of a bridge from every state of it."""
 
-    Config = BridgeConfig  # type: ignore[assignment]
+    Config = BridgeConfig
     config: BridgeConfig
+    generator: BridgeGenerator
 
     def __init__(self, sensor: Sensor, config: BridgeConfig | None = None) -> None:
         super().__init__(sensor, config)

@@ -216,9 +216,10 @@ class BridgeLearner(TranslationLearner):
         losses["D"] = discriminator_loss(*scores.chunk(2))
         self.update(losses["D"], backward, "D")
 
-        def energies(pair: Tensor, other: Tensor) -> tuple[Tensor, ...]:
+        def energies(pair: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
             both = torch.cat((torch.cat((pair, pair), 1), torch.cat((pair, other), 1)))
-            return energy(both, i).chunk(2)
+            joint, shuffled = energy(both, i).chunk(2)
+            return joint, shuffled
 
         losses["E"] = energy_loss(*energies(pair.detach(), other.detach()))
         self.update(losses["E"], backward, "E")

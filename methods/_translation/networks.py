@@ -339,7 +339,7 @@ def inert_parameters(network: nn.Module) -> int:
     count = sum(m.out_channels for m in network.modules() if isinstance(m, nn.Conv2d) and m.bias is None)
     if isinstance(network, PatchGAN) and network.time_term is not None:
         width = network.time_term.in_features
-        count += sum(layer.out_channels * (width + 1) for layer in network.convs)
+        count += sum(c.out_channels * (width + 1) for c in network.convs if isinstance(c, nn.Conv2d))
     if isinstance(network, BridgeGenerator) and network.time_mode == "released":
         w = network.noise_width
         overwritten = w * (9 * w + 1) + w * (w + 1) + 2 * w * (w + 1)  # convolution, time term, second style
