@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.datasets.junocam2hst._paper import SEGMENTS, ZONES
+from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
 from pansharp_bench.datasets.junocam2hst.segments import BLANK_LIMIT
 from pansharp_bench.errors import DataError
 from pansharp_bench.scene import Dataset, Split
@@ -18,7 +19,7 @@ _LOOK = 256  # segments whose pixels are looked at
 TITLES = {"train": "JunoCam, for training", "target": "Hubble, the target", "test": "JunoCam, held out"}
 
 
-def describe(split: Any) -> dict[str, Any]:
+def describe(split: SegmentSplit) -> dict[str, Any]:
     """JSON-able: ``samples``, ``size``, ``arrays``, and ``tables`` (title, headers, rows) of counts by zone and
     perijove or cycle, and of the values of at most 256 evenly spread segments."""
     looked = _spread(split)
@@ -81,9 +82,9 @@ def inspect(dataset: Dataset) -> Iterator[tuple[str, str]]:
         yield "error", f"the splits differ in size: {', '.join(f'{h}x{w}' for h, w in sorted(sizes))}"
 
 
-def _misplaced(split: Any) -> Iterator[tuple[str, str]]:
+def _misplaced(split: SegmentSplit) -> Iterator[tuple[str, str]]:
     latitude, zone = split.column("latitude"), split.column("zone")
-    if latitude is None:
+    if latitude is None or zone is None:
         yield "note", f"{split.name}: no latitudes and longitudes are known, so no mosaic can be made"
         return
     bounds = np.array([ZONES.get(z, (-90, 90)) for z in split.zones])

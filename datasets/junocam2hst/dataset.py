@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.registry import register_dataset
@@ -16,6 +16,7 @@ from pansharp_bench.scene import CALIBRATION_SPLITS, Dataset, FileIdentity, Spli
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
     from pansharp_bench.datasets.junocam2hst.store import Store
 
 NAME = "junocam2hst"
@@ -103,7 +104,7 @@ class JunoCam2HST(Dataset):
     def available(self) -> tuple[SplitName, ...]:
         return self.store.splits if self.store else CALIBRATION_SPLITS
 
-    def split(self, name: SplitName) -> Split:
+    def split(self, name: SplitName) -> SegmentSplit:
         from pansharp_bench.datasets.junocam2hst.released import ReleasedSplit
         from pansharp_bench.datasets.junocam2hst.store import StoreSplit
 
@@ -132,7 +133,7 @@ class JunoCam2HST(Dataset):
     ) -> list[Path]:
         from pansharp_bench.datasets.junocam2hst.mosaic import lay_out
 
-        return lay_out(split, images, path, self.name, bands)
+        return lay_out(cast("SegmentSplit", split), images, path, self.name, bands)
 
     def provenance(self) -> dict:
         if self.store is None:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
 from pansharp_bench.datasets.junocam2hst.geometry import (
     EQUATORIAL_KM,
     POLAR_KM,
@@ -180,7 +181,7 @@ def mosaic(
 
 
 def lay_out(
-    split: Any, images: Iterable[Tensor], path: Path, name: str, bands: tuple[str, ...]
+    split: SegmentSplit, images: Iterable[Tensor], path: Path, name: str, bands: tuple[str, ...]
 ) -> list[Path]:
     """Images in the order of a split's segments, as fine as these, as ``path``.tif and a preview ``path``.png.
 
@@ -194,7 +195,7 @@ def lay_out(
     return write_geotiff(path.with_suffix(".tif"), [(0, made.values)], height, bands, tags=tags)
 
 
-def _places(split: Any, name: str) -> tuple[np.ndarray, np.ndarray, float]:
+def _places(split: SegmentSplit, name: str) -> tuple[np.ndarray, np.ndarray, float]:
     """Latitudes and longitudes of a split's centres, and the width of its segments; ``name`` is the data set's."""
     lat, lon = split.column("latitude"), split.column("longitude")
     if lat is None or lon is None or not (np.isfinite(lat).all() and np.isfinite(lon).all()):
@@ -379,7 +380,7 @@ def command(
     from pansharp_bench.registry import DATASETS
 
     opened = DATASETS.get(dataset).obj(root=root, label=label)
-    split: Any = opened.split(split_name)
+    split: SegmentSplit = opened.split(split_name)
     lat, lon, size_km = _places(split, opened.name)
     chosen = np.ones(len(split), bool)
     for name, value in (("perijove", perijove), ("cycle", cycle)):
@@ -412,7 +413,7 @@ def command(
         click.echo(f"wrote {path}")
 
 
-def _given(path: Path, split: Any) -> np.ndarray:
+def _given(path: Path, split: SegmentSplit) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

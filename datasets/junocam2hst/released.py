@@ -26,10 +26,11 @@ from torch import Tensor
 
 from pansharp_bench.datasets._files import cache_dir, sha256_of
 from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES, ZONES
+from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
 from pansharp_bench.datasets.junocam2hst.geometry import to_planetographic
 from pansharp_bench.datasets.junocam2hst.maps import EXTRA_FILTERS
 from pansharp_bench.errors import DataError
-from pansharp_bench.scene import Scene, Sensor, Split, SplitName
+from pansharp_bench.scene import Scene, Sensor, SplitName
 
 _NAME = re.compile(
     r"(?P<zone>[A-Za-z]+)_(?:PJ_(?P<perijove>\d+)_jc|cycle_(?P<cycle>\d+)_rot_(?P<rotation>[AB])_hst)_\d+\.npy"
@@ -38,7 +39,7 @@ _BANDS = {"A": [2, 1, 0], "B": [3, 2, 1]}  # where red, green and blue are
 _EXTRA = [0, 4]  # F275W and FQ889N
 
 
-class ReleasedSplit(Split):
+class ReleasedSplit(SegmentSplit):
     """Segments of one split, read file by file: ``pan`` (n, 3, H, W), red, green, blue; ``groups`` the zone;
     ``extra_bands`` names what :meth:`extra` gives of Hubble's.
 

@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
 from pansharp_bench.datasets.junocam2hst.dataset import NAME as PARENT
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
 from pansharp_bench.datasets.junocam2hst.maps import EXTRA_FILTERS
 from pansharp_bench.datasets.junocam2hst.mosaic import extent
 from pansharp_bench.errors import DataError
-from pansharp_bench.scene import Dataset, FileIdentity, Scene, Split, SplitName, as_sensor
+from pansharp_bench.scene import Dataset, FileIdentity, Scene, SplitName, as_sensor
 
 NAME = "junocam2hst-uvm"
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
@@ -33,13 +34,12 @@ RED_BLUE = [0, 2]
 _VALID = 10  # every so many of the segments left to train on
 
 
-class BandSplit(Split):
+class BandSplit(SegmentSplit):
     """Some segments of a split with further bands: ``pan`` is red and blue of its ``key``, ``gt`` those bands."""
 
     keys = ("pan", "gt")
-    stored_as = "uint16"
 
-    def __init__(self, name: SplitName, parent: Split, index: np.ndarray, key: str = "pan") -> None:
+    def __init__(self, name: SplitName, parent: SegmentSplit, index: np.ndarray, key: str = "pan") -> None:
         self.name, self.sensor, self.stored_as = name, as_sensor(NAME), parent.stored_as
         self.parent, self.index, self._key, self.zones = parent, index, key, parent.zones
 
@@ -100,7 +100,7 @@ class SecondStage(Dataset):
         store = self.parent.store
         return store is not None and "test" in store.splits and {"truth", "extra"} <= set(store.keys("test"))
 
-    def _divided(self, hubble: Split) -> dict[SplitName, np.ndarray]:
+    def _divided(self, hubble: SegmentSplit) -> dict[SplitName, np.ndarray]:
         """Which segments are of which split."""
         if self._knows_truth:
             rest = np.arange(len(hubble))

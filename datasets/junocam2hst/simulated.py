@@ -193,9 +193,10 @@ def segments(m: Map, size: Size, seed: int, extra: bool = False) -> Segments:
     images = _cut(mosaic, grid, picked, size, BLUR)
     if m.split == "train":
         return replace(picked, images=images)
-    truth = _cut(reflect(air, HUBBLE), grid, picked, size, BLUR)
-    further = _cut(reflect(air, ULTRAVIOLET_METHANE), grid, picked, size, BLUR) if extra else None
-    return replace(picked, images=images, truth=truth, extra=further)
+    made = replace(picked, images=images, truth=_cut(reflect(air, HUBBLE), grid, picked, size, BLUR))
+    if extra:
+        made = replace(made, extra=_cut(reflect(air, ULTRAVIOLET_METHANE), grid, picked, size, BLUR))
+    return made
 
 
 class Simulated(JunoCam2HST):

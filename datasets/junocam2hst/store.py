@@ -28,8 +28,9 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.datasets._h5 import _check_dataset, _fail, _open, _short, _stamp
+from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
 from pansharp_bench.errors import BenchError, DataError
-from pansharp_bench.scene import CALIBRATION_SPLITS, Scene, Sensor, Split, SplitName
+from pansharp_bench.scene import CALIBRATION_SPLITS, Scene, Sensor, SplitName
 
 FORMAT, VERSION = "junocam2hst", 1
 LEVELS = 65535
@@ -428,11 +429,10 @@ class Store:
         return {**self.__dict__, "_handle": None}
 
 
-class StoreSplit(Split):
+class StoreSplit(SegmentSplit):
     """A split of a Store: ``pan`` is the segment, ``gt`` the truth where it is known, ``groups`` the zone;
     ``extra_bands`` names what :meth:`extra` gives."""
 
-    name: SplitName
     stored_as = "uint16"
 
     def __init__(self, store: Store, name: SplitName, sensor: Sensor) -> None:
