@@ -38,7 +38,8 @@ def describe(split: Split) -> dict:
         for key, (low, high) in extent.items():
             x = getattr(scene, key)
             extent[key] = [min(low, x.min().item()), max(high, x.max().item())]
-        x = _on_ms_grid(scene).double().transpose(0, 1).flatten(1)
+        assert scene.ms is not None
+        x = _on_ms_grid(scene.pan, scene.ms, split.sensor).double().transpose(0, 1).flatten(1)
         count += x.shape[1]
         total += x.sum(1)
         square += x @ x.T
@@ -110,15 +111,17 @@ def _look(split: Split) -> _Look:
         for key in split.keys:
             x, (low, high) = getattr(scene, key), look.extent.get(key, (torch.inf, -torch.inf))
             look.extent[key] = min(low, x.min().item()), max(high, x.max().item())
-        flat = scene.pan.amax((1, 2, 3)) == scene.pan.amin((1, 2, 3))
+        pan, ms, lms, gt = scene.pan, scene.ms, scene.lms, scene.gt
+        assert ms is not None and lms is not None
+        flat = pan.amax((1, 2, 3)) == pan.amin((1, 2, 3))
         look.flat += int(flat.sum())
-        parts["content"].append(_content(scene)[~flat])
-        if split.name != "full" and scene.gt is not None:
-            parts["phase"].append(_phase(scene.gt, scene.ms, split.sensor))
-        parts["shift"].append(_pan_shift(scene, split.sensor))
-        look.expansion = max(look.expansion, _expansion(scene))
+        parts["content"].append(_content(pan, ms)[~flat])
+        if split.name != "full" and gt is not None:
+            parts["phase"].append(_phase(gt, ms, split.sensor))
+        parts["shift"].append(_pan_shift(pan, lms, split.sensor))
+        look.expansion = max(look.expansion, _expansion(ms, lms, split.sensor))
         # the sensor's own MS pixels: the reference where resolution was reduced, ms where it was not
-        pixels = scene.ms if split.name == "full" else scene.gt
+        pixels = ms if split.name == "full" else gt
         if pixels is not None:
             stride = 1 if split.name in ("reduced", "full") else _WINDOW
             hashes, owner = _windows(pixels, stride)
@@ -153,9 +156,9 @@ def _batches(split: Split, verb: str, faults: list[str] | None = None) -> Iterat
             bar.update(len(scene))
 
 
-def _on_ms_grid(scene: Scene) -> Tensor:
+def _on_ms_grid(pan: Tensor, ms: Tensor, sensor: Sensor) -> Tensor:
     """(N, 1 + C, h, w): PAN averaged over each MS pixel, then the bands."""
-    return torch.cat([F.avg_pool2d(scene.pan, scene.sensor.ratio), scene.ms], 1)
+    return torch.cat([F.avg_pool2d(pan, sensor.ratio), ms], 1)
 
 
 def _json(x: Tensor) -> list:
@@ -274,17 +277,17 @@ def _phase(gt: Tensor, ms: Tensor, sensor: Sensor) -> Tensor:
     return error.argmin(1)
 
 
-def _expansion(scene: Scene) -> float:
+def _expansion(ms: Tensor, lms: Tensor, sensor: Sensor) -> float:
     """Largest rms, over the batch, of lms - interp23(ms) in the middle, which a patch's border hardly moves."""
     edge = 24
-    if min(scene.lms.shape[-2:]) < 2 * edge + 16:
+    if min(lms.shape[-2:]) < 2 * edge + 16:
         return 0.0
     inner = slice(edge, -edge)
-    difference = (interp23(scene.ms, scene.sensor.ratio) - scene.lms)[..., inner, inner]
+    difference = (interp23(ms, sensor.ratio) - lms)[..., inner, inner]
     return difference.square().mean((1, 2, 3)).sqrt().max().item()
 
 
-def _pan_shift(scene: Scene, sensor: Sensor) -> Tensor:
+def _pan_shift(pan: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     """(n, 2) rows and columns by which the MS lies off the PAN, in PAN pixels, for the samples with enough
     structure to tell.
 
@@ -292,14 +295,14 @@ def _pan_shift(scene: Scene, sensor: Sensor) -> Tensor:
     mean of lms is largest, refined by a parabola.
     """
     s = _SHIFT
-    if min(scene.pan.shape[-2:]) < 6 * s:
+    if min(pan.shape[-2:]) < 6 * s:
         return torch.empty(0, 2)
-    pan = mtf_filter(scene.pan, [sum(sensor.mtf) / len(sensor.mtf)], sensor.ratio)[:, 0].double()
-    mean = scene.lms.double().mean(1)
+    low = mtf_filter(pan, [sum(sensor.mtf) / len(sensor.mtf)], sensor.ratio)[:, 0].double()
+    mean = lms.double().mean(1)
     mean = mean - mean.mean((1, 2), keepdim=True)
-    mask = torch.zeros_like(pan[0])
+    mask = torch.zeros_like(low[0])
     mask[s:-s, s:-s] = 1
-    middle = pan[:, s:-s, s:-s]
+    middle = low[:, s:-s, s:-s]
     template = F.pad(middle - middle.mean((1, 2), keepdim=True), (s, s, s, s))
 
     def slide(kernel: Tensor, image: Tensor) -> Tensor:  # correlation at shifts -s..s; no wrap reaches them
@@ -338,9 +341,9 @@ def _weights(n: int, seed: int) -> Tensor:
     return torch.randint(-(2**63), 2**63 - 1, (n,), generator=torch.Generator().manual_seed(seed)) | 1
 
 
-def _content(scene: Scene) -> Tensor:
+def _content(pan: Tensor, ms: Tensor) -> Tensor:
     """(N,) int64 hash of each sample's PAN and MS."""
-    z = torch.cat([_mixed(scene.pan).flatten(1), _mixed(scene.ms).flatten(1)], 1)
+    z = torch.cat([_mixed(pan).flatten(1), _mixed(ms).flatten(1)], 1)
     z = (z * _weights(z.shape[1], 0)).sum(1)
     return z ^ (z >> 32)
 

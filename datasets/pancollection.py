@@ -14,10 +14,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.registry import DATASETS, register_dataset
-from pansharp_bench.scene import SPLITS, Dataset, FileIdentity, Split, SplitName, as_sensor
+from pansharp_bench.scene import SPLITS, Dataset, FileIdentity, SplitName, as_sensor
+
+if TYPE_CHECKING:
+    from pansharp_bench.datasets._h5 import H5Split
 
 WHERE = (
     "https://github.com/liangjiandeng/PanCollection (README: Google Drive and Baidu "
@@ -85,7 +89,7 @@ class PanCollection(Dataset):
             )
 
     @cached_property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         sensor = self.sensor.name
         if self.label:
             return f"{sensor}-{self.label}"
@@ -95,7 +99,7 @@ class PanCollection(Dataset):
     def available(self) -> tuple[SplitName, ...]:
         return tuple(self.paths)
 
-    def split(self, name: SplitName) -> Split:
+    def split(self, name: SplitName) -> H5Split:
         from pansharp_bench.datasets._h5 import H5Split
 
         if name not in SPLITS:
@@ -206,7 +210,7 @@ def find_files(root: Path) -> dict[tuple[str, SplitName], list[Path]]:
             if match := _NAME.fullmatch(name):
                 sensor = (match["a"] or match["b"]).lower()
                 split = match["split"].lower() if match["split"] else "full" if match["full"] else "reduced"
-                found.setdefault((sensor, split), []).append(Path(folder, name))
+                found.setdefault((sensor, cast(SplitName, split)), []).append(Path(folder, name))
         deep = len(Path(folder).relative_to(root).parts) >= _DEPTH
         below[:] = [] if deep else sorted(d for d in below if not d.startswith("."))
     return found

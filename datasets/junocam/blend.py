@@ -43,7 +43,7 @@ class LowPass:
             index = np.arange(part.start, part.stop) // self.block
             for sums, array in ((total, np.where(known, values, 0)), (seen, known)):
                 across = array.reshape(*array.shape[:2], -1, self.block).sum(-1, dtype=np.float64)
-                np.add.at(sums, (slice(None), index), across)
+                np.add.at(sums, (slice(None), index), across)  # type: ignore[arg-type]
         spread = (0, sigma / self.block, sigma / self.block)
         mode = ("nearest", "constant", "wrap")
         top, bottom = (ndimage.gaussian_filter(a, spread, mode=mode, truncate=3.0) for a in (total, seen))

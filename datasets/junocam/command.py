@@ -8,7 +8,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ _ORDER = ("red", "green", "blue", "methane")
 
 @dataclass
 class Frame:
-    """One image on its way to the map."""
+    """One image on its way to the map; :func:`locate` finds what is not given."""
 
     path: Path
     label_path: Path
@@ -50,9 +50,9 @@ class Frame:
     limb: Limb
     times: np.ndarray
     spice: Spice
-    fit: LimbFit | None = None
-    poses: Poses | None = None
-    middle: Poses | None = None  # the pose when the camera faced the planet
+    fit: LimbFit = field(init=False)
+    poses: Poses = field(init=False)
+    middle: Poses = field(init=False)  # the pose when the camera faced the planet
 
 
 class Calibration:
@@ -94,7 +94,12 @@ def locate(
             raise DataError(f"{path}: {error}") from error
         times = frame_times(label, spice.time(label.start_utc), camera)
         frames.append(Frame(path, label_path, label, limb, times, moved))
-    without = [f for f in frames if not f.spice.covers(f.times)]
+    without = []
+    for frame in frames:
+        if frame.spice.covers(frame.times):
+            frame.fit = fit_jitter(frame.limb, frame.spice, frame.spice, frame.times, spice.radii())
+        else:
+            without.append(frame)
     for perijove in sorted({f.label.perijove or -1 for f in without}):
         group = [f for f in without if (f.label.perijove or -1) == perijove]
         try:
@@ -112,8 +117,6 @@ def locate(
         for frame, fit in zip(group, fits, strict=True):
             frame.fit = fit
     for frame in frames:
-        if frame.fit is None:
-            frame.fit = fit_jitter(frame.limb, frame.spice, frame.spice, frame.times, spice.radii())
         attitude = frame.fit.spin or frame.spice
         times = frame.times + frame.fit.jitter
         frame.poses = poses(frame.spice, attitude, times)

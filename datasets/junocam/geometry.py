@@ -178,7 +178,8 @@ class Spice(AbstractContextManager):
         return Camera.from_spice(self.spice)
 
     def radii(self) -> tuple[float, float, float]:
-        return tuple(float(r) for r in self.spice.bodvrd("JUPITER", "RADII", 3)[1])
+        a, b, c = (float(r) for r in self.spice.bodvrd("JUPITER", "RADII", 3)[1])
+        return a, b, c
 
     def time(self, utc: str) -> float:
         """Seconds past J2000 (TDB) of a UTC text. Raises DataError when it is none."""
@@ -232,7 +233,8 @@ class Spice(AbstractContextManager):
         """Right ascension and declination of the Earth from Juno: its high-gain antenna, the spin axis, points
         there in most passes."""
         earth = self.spice.spkpos("EARTH", et, "J2000", "LT+S", "JUNO")[0]
-        return tuple(float(a) for a in self.spice.recrad(earth)[1:])
+        ra, dec = (float(a) for a in self.spice.recrad(earth)[1:])
+        return ra, dec
 
 
 def _short(error: Exception) -> str:
@@ -268,7 +270,8 @@ def trajectory_shift(spice: Spice, label: Label, limit: float = 60.0) -> float:
     """
     from scipy.optimize import minimize_scalar
 
-    if label.altitude_km is None or label.latitude is None:
+    told_altitude, told_latitude = label.altitude_km, label.latitude
+    if told_altitude is None or told_latitude is None:
         return 0.0
     start = spice.time(label.start_utc)
     radii = spice.radii()
@@ -276,7 +279,7 @@ def trajectory_shift(spice: Spice, label: Label, limit: float = 60.0) -> float:
     def miss(shift: float) -> float:
         position = spice.moved(shift).states(np.array([start])).position[0]
         latitude, _, altitude = subpoint(position, radii)
-        return (altitude - label.altitude_km) ** 2 + (np.radians(latitude - label.latitude) * radii[0]) ** 2
+        return (altitude - told_altitude) ** 2 + (np.radians(latitude - told_latitude) * radii[0]) ** 2
 
     best = minimize_scalar(miss, bounds=(-limit, limit), method="bounded", options={"xatol": 1e-3})
     if abs(best.x) > 0.99 * limit or best.fun > 200.0**2:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class Limb:
     def __len__(self) -> int:
         return len(self.frame)
 
-    def __getitem__(self, keep: np.ndarray) -> Limb:
+    def __getitem__(self, keep: np.ndarray | slice) -> Limb:
         return Limb(self.frame[keep], self.band[keep], self.x[keep], self.y[keep], self.rays[:, keep])
 
 
@@ -86,8 +87,8 @@ def find_limb(values: np.ndarray, bands: Sequence[str], camera: Camera, level: f
             ))  # fmt: skip
     if not found:
         raise DataError("no bright limb is in the image, so its attitude cannot be found")
-    frame, band, x, y = (np.concatenate(part) for part in zip(*found, strict=True))
-    return Limb(frame, band, x, y, _rays(band, x, y, bands, camera))
+    of_frame, of_band, x, y = (np.concatenate(part) for part in zip(*found, strict=True))
+    return Limb(of_frame, of_band, x, y, _rays(of_band, x, y, bands, camera))
 
 
 def _rays(band: np.ndarray, x: np.ndarray, y: np.ndarray, bands: Sequence[str], camera: Camera) -> np.ndarray:
@@ -229,6 +230,9 @@ def fit_spin(
             for limb, state, spin, t in zip(points, states, spins(p), times, strict=True)
         ]
 
+    def residuals(p: np.ndarray, points: Sequence[Limb]) -> np.ndarray:
+        return np.concatenate(distances(p, points))
+
     few = [limb[:: max(1, len(limb) // 400)] for limb in limbs]
     turn = np.radians(np.arange(0, 360, 1.0))
     costs = [
@@ -242,7 +246,7 @@ def fit_spin(
     scale = np.array([1e-3, 1e-3, 1e-4, 10.0, *[1e-3] * len(limbs)])
     bright = kept = list(limbs)
     for soft in (20.0, 2.0, 0.3, 0.3):
-        best = _least_squares(lambda p, kept=kept: np.concatenate(distances(p, kept)), best, scale, soft)
+        best = _least_squares(partial(residuals, points=kept), best, scale, soft)
         turned = zip(limbs, states, spins(best), times, strict=True)
         bright = [m[limb_sun(m, state, spin.rotation(t), radii) > _LIT] for m, state, spin, t in turned]
         if any(len(m) < 20 for m in bright):

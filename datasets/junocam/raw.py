@@ -161,20 +161,21 @@ def _label(keys: dict[str, Any], path: Path) -> Label:
             raise DataError(f"{path} has no {key}")
         return keys[key]
 
-    def number(key: str, *, optional: bool = False) -> float | None:
-        raw = keys.get(key)
-        if optional and (raw is None or str(raw).strip() in ("", "N/A", "UNK")):
-            return None
+    def number(key: str) -> float:
         try:
             return float(re.sub(r"<[^>]*>", "", str(get(key))))
         except ValueError:
-            raise DataError(f"{path}: {key} is {raw!r}, which is no number") from None
+            raise DataError(f"{path}: {key} is {keys[key]!r}, which is no number") from None
+
+    def known(key: str) -> float | None:
+        raw = keys.get(key)
+        return None if raw is None or str(raw).strip() in ("", "N/A", "UNK") else number(key)
 
     filters = get("FILTER_NAME")
     bands = tuple(str(name).lower() for name in ([filters] if isinstance(filters, str) else filters))
     if unknown := [name for name in bands if name not in BANDS]:
         raise DataError(f"{path}: FILTER_NAME {unknown[0].upper()!r} is not known; known: {', '.join(BANDS)}")
-    if (number("SAMPLING_FACTOR", optional=True) or 1) != 1:
+    if (known("SAMPLING_FACTOR") or 1) != 1:
         raise DataError(f"{path}: SAMPLING_FACTOR {keys['SAMPLING_FACTOR']}: summed images are not supported")
     mode = str(get("SAMPLE_BIT_MODE_ID")).upper()
     if mode not in MODES:
@@ -188,18 +189,18 @@ def _label(keys: dict[str, Any], path: Path) -> Label:
         start_utc=str(get("START_TIME")),
         interframe_s=number("INTERFRAME_DELAY"),
         exposure_ms=number("EXPOSURE_DURATION"),
-        tdi=int(number("JNO:TDI_STAGES_COUNT", optional=True) or 1),
+        tdi=int(known("JNO:TDI_STAGES_COUNT") or 1),
         bands=bands,
         lines=int(number("LINES")),
         samples=int(number("LINE_SAMPLES")),
-        bits=int(number("SAMPLE_BITS", optional=True) or 8),
+        bits=int(known("SAMPLE_BITS") or 8),
         mode=mode,
         source=str(path),
         perijove=int(pj.group()) if pj else None,
-        altitude_km=number("SPACECRAFT_ALTITUDE", optional=True),
-        latitude=number("SUB_SPACECRAFT_LATITUDE", optional=True),
-        longitude=number("SUB_SPACECRAFT_LONGITUDE", optional=True),
-        solar_distance_km=number("SOLAR_DISTANCE", optional=True),
+        altitude_km=known("SPACECRAFT_ALTITUDE"),
+        latitude=known("SUB_SPACECRAFT_LATITUDE"),
+        longitude=known("SUB_SPACECRAFT_LONGITUDE"),
+        solar_distance_km=known("SOLAR_DISTANCE"),
         big_endian="LSB" not in str(keys.get("SAMPLE_TYPE", ""))
         and "PC" not in str(keys.get("SAMPLE_TYPE", "")),
         image_offset=_offset(keys),

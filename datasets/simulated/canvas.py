@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 import scipy.fft
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
@@ -111,7 +112,7 @@ class Frame:
         return cls(centre, angle, np.concatenate([size, wave, rng.uniform(0, 2 * np.pi, (k, 1))], 1))
 
 
-def quads(centres: np.ndarray, sizes: np.ndarray, angles: np.ndarray | float = 0.0) -> np.ndarray:
+def quads(centres: ArrayLike, sizes: ArrayLike, angles: ArrayLike = 0.0) -> np.ndarray:
     """Rectangles as (n, 4, 2) corners from centres (n, 2), full sizes (n, 2) and turns (n,)."""
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2 * np.asarray(sizes).reshape(-1, 1, 2)
     angles = np.broadcast_to(angles, len(corners))
@@ -143,7 +144,7 @@ def offset(line: np.ndarray, distance: float) -> np.ndarray:
 
 
 def blob(
-    rng: np.random.Generator, centre: Sequence[float], radius: float, rough: float = 0.3, k: int = 40
+    rng: np.random.Generator, centre: ArrayLike, radius: float, rough: float = 0.3, k: int = 40
 ) -> np.ndarray:
     """An irregular closed outline."""
     t = np.linspace(0, 2 * np.pi, k, endpoint=False)
@@ -312,7 +313,7 @@ class Canvas:
 
     # -- trees -----------------------------------------------------------------------------------------
 
-    def trees(self, at: np.ndarray, radius: np.ndarray, species: Sequence[int]) -> None:
+    def trees(self, at: ArrayLike, radius: ArrayLike, species: Sequence[int]) -> None:
         """Single trees at points (n, 2) of the current frame, of these crown radii (m)."""
         at = np.asarray(at, dtype=np.float64).reshape(-1, 2)
         if len(at) == 0:

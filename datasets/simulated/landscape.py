@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
 from pansharp_bench.datasets.simulated.canvas import (
     Canvas,
     Frame,
+    Mask,
     blob,
     densify,
     noise,
@@ -132,7 +134,7 @@ class Land:
         ]
 
     def pick(self, kinds: Sequence[str]) -> str:
-        return str(kinds[self.rng.integers(len(kinds))])
+        return str(kinds[int(self.rng.integers(len(kinds)))])
 
     # -- surfaces --------------------------------------------------------------------------------------
 
@@ -177,7 +179,7 @@ class Land:
 
     # -- plants ----------------------------------------------------------------------------------------
 
-    def canopy(self, area: np.ndarray, radius: float = 0.0) -> None:
+    def canopy(self, area: Mask, radius: float = 0.0) -> None:
         self.c.wood(area, radius or self.style.crown * self.rng.uniform(0.75, 1.2), self.species)
 
     def scatter(
@@ -389,7 +391,7 @@ class Land:
         if turned:  # lots line the long sides: draw in swapped axes
             u0, v0, u1, v1 = v0, u0, v1, u1
 
-        def place(q: np.ndarray) -> np.ndarray:
+        def place(q: ArrayLike) -> np.ndarray:
             return np.asarray(q)[..., ::-1] if turned else np.asarray(q)
 
         c.fill(densify(rect(*b)), self.lawn())
@@ -675,7 +677,9 @@ class Land:
             c.fill(blob(rng, rng.uniform((u0, v0), (u1, v1)), rng.uniform(8, 25)), self.lawn(rng.random()))
         if min(w, h) > 75 and rng.random() < 0.5:
             self.sports(
-                ((u0 + u1) / 2, (v0 + v1) / 2), 0.0 if w > h else np.pi / 2, min(1.0, min(w, h) / 110)
+                np.array([(u0 + u1) / 2, (v0 + v1) / 2]),
+                0.0 if w > h else np.pi / 2,
+                min(1.0, min(w, h) / 110),
             )
         elif min(w, h) > 50 and rng.random() < 0.4:
             self.pond(rng.uniform((u0 + 15, v0 + 15), (u1 - 15, v1 - 15)), 0.2 * min(w, h))
@@ -688,10 +692,9 @@ class Land:
         self.clumps(b, 1800, 0.18 * min(w, h))
         self.scatter(b, 13, clump=0.5)
 
-    def sports(self, at: tuple[float, float], angle: float, scale: float = 1.0) -> None:
+    def sports(self, at: np.ndarray, angle: float, scale: float = 1.0) -> None:
         """A running track with its pitch, or courts."""
         c, rng = self.c, self.rng
-        at = np.asarray(at)
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) * scale
         if scale > 0.75 and rng.random() < 0.6:
             t = np.linspace(-np.pi / 2, np.pi / 2, 16)

@@ -29,6 +29,7 @@ def scene(optics: Optics, seed: int, split: str, index: int, kind: str) -> dict[
     rng = rng_of(optics.sensor, seed, split, index)
     if split == "full":
         got = acquire(optics, rng, 512, kind, centre=2.0, truth=True)
+        assert got.truth is not None
         return {"pan": got.pan, "ms": got.ms, "gt": got.truth}
     got = acquire(optics, rng, 1024, kind, centre=1.5, truth=False)
     return {"pan": got.pan, "ms": got.ms}
@@ -40,7 +41,7 @@ def main(folder: Path, part: int) -> None:
     for split, index, kind in plan["scenes"][part :: plan["parts"]]:
         path = folder / f"{split}-{index}.npz"
         with open(path.with_suffix(".part"), "wb") as file:
-            np.savez(file, **scene(optics, plan["seed"], split, index, kind))
+            np.savez(file, **scene(optics, plan["seed"], split, index, kind))  # type: ignore[arg-type]
         os.replace(path.with_suffix(".part"), path)
 
 
