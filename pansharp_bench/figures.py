@@ -143,11 +143,16 @@ def quality_against_cost(
 ) -> Path:
     """``points``: (label, group, cost, quality); cost on a logarithmic axis, a colour for each group."""
     plt = _pyplot()
+    from matplotlib.ticker import LogLocator, NullLocator
+
     figure, axis = plt.subplots(figsize=(8.4, 5.2), layout="constrained")
     for group in dict.fromkeys(p[1] for p in points):
         chosen = [p for p in points if p[1] == group]
         axis.scatter([p[2] for p in chosen], [p[3] for p in chosen], s=28, label=group)
     axis.set(xscale="log", yscale="log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_locator(NullLocator())
     axis.set(xlabel=cost, ylabel=quality, title=title)
     axis.grid(alpha=0.3, lw=0.4)
     axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
