@@ -160,22 +160,33 @@ def test_spectra_are_those_of_one_seed_and_of_methods_that_have_none(tmp_path):
     spec = experiment.RunSpec("sp-i2i", "no-planet", "quick", tiny, device="cpu")
     for chosen in (spec, replace(spec, seed=1, options={**tiny, "levels": 1})):
         trained = experiment.run(chosen, *folders, progress=False)
-    # the record of given weights says seed 0, whatever they were trained with
+    # of given weights no seed is known, so they are drawn on request alone, then for any seed
     given = replace(chosen, weights=trained.checkpoint, options={**tiny, "levels": 1, "nfe": 1})
-    experiment.run(given, *folders, progress=False)
+    sha = experiment.run(given, *folders, progress=False).record.spec["weights"]["file_sha256"]
     drawn = {}
-    for seed in (0, 1, 2):
-        picture = tmp_path / f"psd{seed}.png"
-        words = ("figure", "psd", "--dataset", "no-planet", "--results", folders[0], "--seed", seed)
-        assert CliRunner().invoke(main, [str(w) for w in (*words, "--out", picture)]).exit_code == 0
+    for seed in (0, 1, 2, "2 --given-weights"):
+        picture = tmp_path / "psd.png"
+        words = (
+            "figure",
+            "psd",
+            "--dataset",
+            "no-planet",
+            "--results",
+            folders[0],
+            "--out",
+            picture,
+            "--seed",
+        )
+        assert CliRunner().invoke(main, [*map(str, words), *str(seed).split()]).exit_code == 0
         with open(picture.with_suffix(".csv")) as file:
             header = next(csv.reader(file))
         drawn[seed] = [label.partition(", ")[2] for label in header if label.startswith("SP-I2I")]
         assert {"source", "target", "Identity", "Channel affine"} <= {*header}
     assert drawn == {
-        0: ["levels=1, ndf=4, nfe=1, ngf=4", "levels=2, ndf=4, ngf=4"],
-        1: ["levels=1, ndf=4, ngf=4"],
+        0: ["levels=2, ndf=4, ngf=4, steps=1"],
+        1: ["levels=1, ndf=4, ngf=4, steps=1"],
         2: [],
+        "2 --given-weights": [f"levels=1, ndf=4, nfe=1, ngf=4, steps=1, weights {sha[:8]}"],
     }
 
 

@@ -37,10 +37,13 @@ def figure() -> None:
 @_dataset
 @click.option("--method", "methods", multiple=True, help="Only these; may be repeated.")
 @click.option("--seed", default=0, show_default=True, help="Of methods that are trained step by step.")
+@click.option("--given-weights", is_flag=True, help="Also records that were made with --weights.")
 @_out
 @results_option
 @plugin_option
-def psd(dataset: str, methods: tuple[str, ...], seed: int, out: Path, results: Path) -> None:
+def psd(
+    dataset: str, methods: tuple[str, ...], seed: int, given_weights: bool, out: Path, results: Path
+) -> None:
     """Mean power spectra of source, target and every method's output; the numbers beside it as CSV."""
     from pansharp_bench import figures
 
@@ -48,8 +51,11 @@ def psd(dataset: str, methods: tuple[str, ...], seed: int, out: Path, results: P
     for record in _records(results, dataset):
         spectra = [p["curves"]["psd"] for p in record.protocols.values() if "psd" in p.get("curves", {})]
         chosen = record.method["name"] in methods if methods else True
-        steps = record.spec["options"].get("steps", 0)  # none: in closed form or untrained, of no seed
-        if not spectra or not chosen or (steps and record.spec["seed"] != seed):
+        if record.spec["weights"]:  # whatever seed these were trained with is not known here
+            chosen = chosen and given_weights
+        elif record.spec["options"].get("steps"):  # none: in closed form or untrained, of no seed
+            chosen = chosen and record.spec["seed"] == seed
+        if not spectra or not chosen:
             continue
         for role, power in spectra[0].items():
             label = _label(record) if role == "output" else role
@@ -156,5 +162,6 @@ def _records(results: Path, dataset: str) -> list[Record]:
 
 
 def _label(record: Record) -> str:
-    changed = [f"{k}={record.spec['options'][k]}" for k in record.spec["changed"] if k != "steps"]
-    return ", ".join([record.method["title"] or record.method["name"], *changed])
+    changed = [f"{k}={record.spec['options'][k]}" for k in record.spec["changed"]]
+    given = [f"weights {sha[:8]}"] if (sha := record.spec["weights"].get("file_sha256")) else []
+    return ", ".join([record.method["title"] or record.method["name"], *changed, *given])
