@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pansharp_bench.errors import BenchError
 from pansharp_bench.method import TrainedMethod
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Scene, Sensor
@@ -55,6 +56,10 @@ class AffineRegression(TrainedMethod):
         self.weight.copy_(solved[:bands].T)
         self.bias.copy_(solved[bands])
         seen = torch.cat(looked)
+        if not len(seen):
+            raise BenchError(
+                f"method {self.card.name!r} has nothing to learn from: every training pixel is blank"
+            )
         low, high = torch.quantile(seen, torch.tensor(_TAILS, device=seen.device), dim=0)
         self.low.copy_(low)
         self.high.copy_(high)

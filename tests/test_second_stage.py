@@ -187,6 +187,13 @@ def test_pixel_regression_bends_where_affine_cannot_and_blank_pixels_teach_nothi
     assert error(network, test)[0] < 0.002
 
 
+def test_blank_training_images_are_one_clear_error(tmp_path):
+    train = Pairs(4, 1)
+    train.scene.pan.zero_()
+    with pytest.raises(BenchError, match="every training pixel is blank"):
+        fitted("affine-regression", train, Pairs(4, 2), tmp_path)
+
+
 def test_outputs_get_the_second_stage_and_go_on_the_map(folder, tmp_path):
     places = {"results": tmp_path / "results", "runs": tmp_path / "runs", "progress": False}
     spec = experiment.RunSpec("pixel-regression", "junocam2hst-uvm", options={"steps": 20}, data=folder)

@@ -315,9 +315,8 @@ def write_geotiff(
     picture = torch.cat(small, 1)
     colours = 3 if len(bands) >= 3 else 1
     previews = {path.with_suffix(".png"): picture[:colours]}
-    for band, values in zip(
-        bands[3:], picture[3:], strict=True
-    ):  # dim, some of them: up to their own brightest
+    for band, values in zip(bands[3:], picture[3:], strict=True):
+        # further bands may be dim: each is shown up to its own brightest
         top = values[values.isfinite()].quantile(0.998).clamp_min(1e-6)
         previews[path.with_name(f"{path.stem}-{band}.png")] = values[None] / top
     for preview, values in previews.items():
