@@ -332,12 +332,14 @@ def _extension(it: Plan, weights: Path | None) -> _Extension | None:
     """Raises BenchError for weights that do not say they are a second stage's, or of bands that are not there."""
     if weights is None:
         return None
-    told = described(weights) if weights.exists() else {}
+    if not weights.exists():
+        raise BenchError(f"--second-stage {weights} does not exist")
+    told = described(weights)
     if told.get("track") != "bands":
-        what = (
-            "was not saved by a run on a dataset of further bands" if weights.exists() else "does not exist"
+        raise BenchError(
+            f"--second-stage {weights} was not saved by a run of track 'bands'; `bench list` shows its datasets "
+            "and methods"
         )
-        raise BenchError(f"--second-stage {weights} {what} (bench run --method pixel-regression --dataset …)")
     entry, sensor = METHODS.get(told["method"]), as_sensor(told["sensor"])
     if missing := [b for b in sensor.source if b not in it.dataset.sensor.bands]:
         raise BenchError(f"--second-stage {weights} needs bands {', '.join(missing)}, which the outputs lack")

@@ -229,7 +229,7 @@ def test_weights_of_something_else_are_no_second_stage(folder, tmp_path):
     other = experiment.run(
         experiment.RunSpec("channel-affine", "junocam2hst", data=folder), tmp_path, tmp_path, progress=False
     )
-    with pytest.raises(BenchError, match="was not saved by a run on a dataset of further bands"):
+    with pytest.raises(BenchError, match="was not saved by a run of track 'bands'"):
         mosaic(other.checkpoint)
 
 
