@@ -98,7 +98,7 @@ class AffineRow(UnpairedRow):
         self.register_buffer("offset", torch.zeros(sensor.channels, 1, 1))
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
-        (mean, std), (target_mean, target_std) = (_moments(x) for x in (data.all_pan(), data.all_ms()))
+        (mean, std), (target_mean, target_std) = (moments(x) for x in (data.all_pan(), data.all_ms()))
         gain = (target_std / std).where(std > 0, 0)
         offset = target_mean - gain * mean
         self.gain.copy_(gain[:, None, None])
@@ -109,7 +109,7 @@ class AffineRow(UnpairedRow):
         return self.gain * scene.pan + self.offset
 
 
-def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+def moments(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel, (C,) float64, a slice of the images at a time."""
     count, slices = images[:, 0].numel(), images.split(64)
     mean = torch.stack([x.double().sum((0, 2, 3)) for x in slices]).sum(0) / count

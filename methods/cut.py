@@ -122,7 +122,8 @@ class CUT(TranslationMethod):
 
     def __init__(self, sensor: Sensor, config: CUTConfig | None = None) -> None:
         super().__init__(sensor, config)
-        self.generator = Generator(sensor.channels, sensor.channels, self.config.ngf, self.config.blocks)
+        c = self.config
+        self.generator = Generator(sensor.channels, c.ngf, c.blocks, c.skip, c.head)
 
     def translate(self, x: Tensor) -> Tensor:
         return self.generator(x)

@@ -26,7 +26,7 @@ from pansharp_bench.methods._translation.base import one_of
 from pansharp_bench.methods._translation.bridge import BridgeConfig, BridgeMethod
 from pansharp_bench.methods._translation.learner import BridgeDraw, BridgeLearner
 from pansharp_bench.methods._translation.networks import SLOPE, TimeMode, TimePath
-from pansharp_bench.methods._translation.presets import PRESETS
+from pansharp_bench.methods._translation.presets import BRIDGE_PRESETS
 from pansharp_bench.registry import register_method
 from pansharp_bench.training import Learner, Trainer, UnpairedData
 
@@ -230,8 +230,9 @@ class SPI2I(BridgeMethod):
     # At the generator's own rate either gate runs into a corner within a hundred steps and may jump to the
     # other; a hundredth of it keeps the weights between, and monotone weights cannot come out upside down.
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        name: {**options, "gate": "monotone", "gate_lr": 0.01} for name, options in PRESETS.items()
+        name: {**options, "gate": "monotone", "gate_lr": 0.01} for name, options in BRIDGE_PRESETS.items()
     }
+    presets["quick"]["sp_falloff"] = 0.1  # PAN's contrast is the bands' only in the finest level
     config: SPConfig
 
     def learner(self, data: UnpairedData, trainer: Trainer) -> Learner:

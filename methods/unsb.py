@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pansharp_bench.methods._translation.bridge import BridgeConfig, BridgeMethod
 from pansharp_bench.methods._translation.learner import BridgeLearner
-from pansharp_bench.methods._translation.presets import PRESETS
+from pansharp_bench.methods._translation.presets import BRIDGE_PRESETS
 from pansharp_bench.registry import register_method
 from pansharp_bench.training import Learner, Trainer, UnpairedData
 
@@ -25,7 +25,7 @@ class UNSB(BridgeMethod):
     """Schrödinger bridge trained adversarially, with a contrastive loss that ties content to the source."""
 
     Config = BridgeConfig
-    presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
+    presets: ClassVar[dict[str, dict[str, Any]]] = BRIDGE_PRESETS
 
     def learner(self, data: UnpairedData, trainer: Trainer) -> Learner:
         return BridgeLearner(self, data, trainer)

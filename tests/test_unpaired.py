@@ -32,6 +32,7 @@ TINY = {
     "nce_patches": 16,
     "validations": 2,
 }
+AROUND = {"skip": "detail", "head": "pixel"}
 SENSOR = Sensor("tri", "Three bands", ("red", "green", "blue"), 255.0, (0.3,) * 3, 0.15, (0, 1, 2))
 
 
@@ -72,7 +73,8 @@ def draws_of(learner: Any, a: Tensor, b: Tensor, index: int) -> Any:
     if isinstance(learner, CUTLearner):
         learner.images = lambda sources, targets: (a[:sources], b[:targets])
         return replace(learner.draw(), mirrored=learner.config.flip_equivariance and index > 0)
-    start = torch.cat((a[:2], b, a[2:])) if learner.contrasted else a.contiguous()
+    first, second = a[:2], a[2:] if "E" in learner.networks else a[:0]
+    start = torch.cat((first, b, second) if learner.contrasted else (first, second))
     return learner.noise(index, start, b)
 
 
@@ -88,6 +90,12 @@ def draws_of(learner: Any, a: Tensor, b: Tensor, index: int) -> Any:
         ("sp-i2i", {"gate": "free", "levels": 3}),
         ("sp-i2i", {"gating": False}),
         ("sp-i2i", {"nce": True}),
+        ("cut", AROUND),
+        ("fastcut", AROUND),
+        ("unsb", AROUND | {"entropy": "off"}),
+        ("sp-i2i", AROUND | {"entropy": "off"}),
+        ("sp-i2i", {"skip": "detail"}),
+        ("unsb", {"head": "pixel"}),
     ],
 )
 def test_a_step_equals_the_plain_formulation(
@@ -272,7 +280,7 @@ def test_resume_is_exact(name: str, tmp_path: Path) -> None:
 def test_normalisation_is_global_and_undone_exactly() -> None:
     data = unpaired_data()
     method = build("cut")
-    method.normaliser.measure(data)
+    method.normaliser.measure(data, "percentile")
     ms = data.all_ms()
     torch.testing.assert_close(method.normaliser.restore(method.normaliser.ms(ms)), ms, atol=1e-3, rtol=0)
     inside = (method.normaliser.ms(ms).abs() <= 1).float().mean()
@@ -282,6 +290,70 @@ def test_normalisation_is_global_and_undone_exactly() -> None:
     torch.testing.assert_close(torch.stack((low, high)), expected, atol=1.0, rtol=0)
     peak = build("cut").normaliser
     assert peak.pan(torch.tensor([[[[0.0, SENSOR.peak]]]])).flatten().tolist() == [-1, 1, -1, 1, -1, 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_silent_core_gives_pan_affine(name: str) -> None:
+    data = unpaired_data()
+    affine = METHODS.get("pan-affine").obj(SENSOR)
+    trainer = Trainer(None, "cpu", progress=False)
+    affine.fit(data, trainer)
+    method = build(name, **AROUND, stretch="moments", steps=1, lr=0.0, validations=0)
+    method.fit(data, trainer)
+    for parameter in method.generator.pixel.parameters():
+        nn.init.zeros_(parameter)
+    scene = Scene(SENSOR, pan=data.all_pan()[:, :, :30])
+    expected = affine.fuse(scene).clamp(0, SENSOR.peak)
+    torch.testing.assert_close(method.fuse(scene), expected, atol=1e-5 * SENSOR.peak, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["cut", "sp-i2i"])
+def test_the_way_around_hands_on_what_the_core_cannot(name: str) -> None:
+    """Detail of the source comes through whole, whatever the core says; low frequencies take the gain."""
+    torch.manual_seed(0)
+    method = build(name, **AROUND)
+    nn.init.zeros_(method.generator.pixel.layers[-1].weight)
+    nn.init.zeros_(method.generator.pixel.layers[-1].bias)
+    checked = ((torch.arange(32)[:, None] + torch.arange(32)) % 2 * 2.0 - 1).expand(1, 3, 32, 32)
+    flat = torch.full_like(checked, 0.4)
+    with torch.no_grad():
+        method.generator.detail.gain.fill_(2.0)
+        torch.testing.assert_close(method.translate(flat), 2 * flat)
+        torch.testing.assert_close(method.translate(checked), checked)
+
+
+def test_a_pixel_head_sees_the_brightness_that_norms_hide() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 32, 32)
+    for head, blind in (("conv", True), ("pixel", False)):
+        method = build("cut", head=head)
+        with torch.no_grad():
+            same = torch.allclose(method.translate(x), method.translate(0.5 * x - 0.3), atol=2e-3)
+        assert same == blind, head
+
+
+@pytest.mark.parametrize("name", ["unsb", "sp-i2i"])
+def test_without_entropy_there_is_no_energy_network_and_no_second_chain(name: str) -> None:
+    learner, _, _ = learner_of(name, entropy="off", nce=False)
+    served = []
+    learner.images = lambda sources, targets: (
+        served.append(sources) or torch.zeros(sources, 3, 32, 32),
+        torch.zeros(targets, 3, 32, 32),
+    )
+    assert "E" not in learner.networks and len(learner.draw().start) == learner.config.batch == served[0]
+
+
+def test_a_band_without_variation_is_no_division_by_zero() -> None:
+    class Flat(Textured):
+        def __getitem__(self, index: int | slice) -> Scene:
+            scene = super().__getitem__(index)
+            scene.lms[:, 1] = 20
+            return Scene(SENSOR, torch.full_like(scene.pan, 9), scene.ms, scene.lms, scene.lms)
+
+    for stretch in ("percentile", "moments"):
+        method = build("cut", stretch=stretch)
+        method.fit(unpaired_data(Flat), Trainer(None, "cpu", progress=False))
+        assert method.fuse(Scene(SENSOR, pan=torch.full((1, 1, 32, 32), 9.0))).isfinite().all()
 
 
 def test_selection_prefers_the_right_spectrum_and_structure() -> None:
@@ -307,7 +379,10 @@ def test_selection_prefers_the_right_spectrum_and_structure() -> None:
         ("unsb", {"timesteps": 1}, "timesteps=1"),
         ("unsb", {"nce_layers": (0, 17)}, "layer 17 cannot be tapped"),
         ("cut", {"flip_equivariance": True}, "nce_identity=false"),
-        ("cut", {"stretch": "no"}, "percentile, peak"),
+        ("cut", {"stretch": "no"}, "percentile, moments, peak"),
+        ("sp-i2i", {"skip": "no"}, "none, detail"),
+        ("cut", {"head": "no"}, "conv, pixel"),
+        ("unsb", {"entropy": "no"}, "released, off"),
         ("cut", {"decay": 2.0}, "between 0 and 1"),
         ("fastcut", {"batch": 0}, "at least 1"),
     ],

@@ -153,7 +153,7 @@ def test_timestep_embedding() -> None:
 
 def test_plain_generator() -> None:
     golden, blocks = load("cut_G_tiny"), scalars("cut_G_tiny")["n_blocks"]
-    network = Generator(3, 3, scalars("cut_G_tiny")["ngf"], blocks)
+    network = Generator(3, scalars("cut_G_tiny")["ngf"], blocks)
     fill(network, golden, "w:", generator_names(blocks))
     torch.testing.assert_close(network(golden["x"]), golden["y"], **FORWARD)
     for k, feature in enumerate(network(golden["x"], taps=(0, 4, 8, 12, 13))):
@@ -291,7 +291,7 @@ def test_parameter_counts_of_the_releases(
     def count(network: nn.Module) -> int:
         return sum(p.numel() for p in network.parameters()) + inert_parameters(network)
 
-    cut = Generator(channels, channels)
+    cut = Generator(channels)
     assert count(cut) == plain
     assert count(ProjectionHeads(cut.tap_channels((0, 4, 8, 12, 16)))) == heads
     assert count(PatchGAN(channels)) == plain_d

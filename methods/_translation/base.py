@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._translation.networks import initialise
+from pansharp_bench.methods._rows import moments
+from pansharp_bench.methods._translation.networks import Head, Skip, initialise
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Learner, TrainedMethod, Trainer, UnpairedData
 from pansharp_bench.training.samplers import Augment, Pairing, Target
 
+Stretch = Literal["percentile", "moments", "peak"]
 _LARGEST_SAMPLE = 1 << 22  # values of a band that are enough for its percentiles
 
 
@@ -27,10 +29,11 @@ class TranslationConfig(TrainedMethod.Config):
     falling linearly to zero. ``crop``: side of random crops of the training patches (0: whole patches).
     ``ngf``, ``ndf``, ``blocks``: widths of generator and discriminators, residual blocks. ``pairing`` and
     ``target`` are what the sampler serves (``target=gt`` shows sharp MS: an upper bound, not a result).
-    ``stretch``: DN to [-1, 1] by the sensor's peak, or by the 0.1 and 99.9 percentiles of the training PAN
-    and of each training MS band; always by the peak where source and target are the same bands (a calibration:
-    a map of the source's own would be part of the answer). ``validations``: how often the state is scored for
-    selection (0: the last state is kept).
+    ``stretch``: DN to [-1, 1] by the sensor's peak, or by the training PAN and each training MS band: their 0.1
+    and 99.9 percentiles, or mean ± 3 deviations (``moments``: equal values are then what ``pan-affine`` makes of
+    PAN); always by the peak where source and target are the same bands (a calibration: a map of the source's own
+    would be part of the answer). ``skip`` and ``head``: see ``Generator``. ``validations``: how often the state is
+    scored for selection (0: the last state is kept).
     """
 
     steps: int = 150_000
@@ -46,14 +49,18 @@ class TranslationConfig(TrainedMethod.Config):
     blocks: int = 9
     pairing: Pairing = "disjoint"
     target: Target = "lms"
-    stretch: str = "percentile"
+    stretch: Stretch = "percentile"
+    skip: Skip = "none"
+    head: Head = "conv"
     validations: int = 20
 
     def __post_init__(self) -> None:
         one_of("augment", self.augment, ("none", "flips", "dihedral"))
         one_of("pairing", self.pairing, ("disjoint", "independent"))
         one_of("target", self.target, ("lms", "gt"))
-        one_of("stretch", self.stretch, ("percentile", "peak"))
+        one_of("stretch", self.stretch, get_args(Stretch))
+        one_of("skip", self.skip, get_args(Skip))
+        one_of("head", self.head, get_args(Head))
         for name in ("steps", "batch", "ngf", "ndf", "blocks"):
             if getattr(self, name) < 1:
                 raise BenchError(f"option {name}={getattr(self, name)} must be at least 1")
@@ -97,7 +104,7 @@ def one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:
 
 
 class Normaliser(nn.Module):
-    """DN to [-1, 1] and back by global constants: one affine map for PAN, one for each MS band."""
+    """DN to [-1, 1], or about that, and back by global constants: one affine map for PAN, one for each MS band."""
 
     pan_range: Tensor
     ms_range: Tensor
@@ -108,10 +115,13 @@ class Normaliser(nn.Module):
         self.register_buffer("pan_range", full.expand(1, 2).clone())
         self.register_buffer("ms_range", full.expand(sensor.channels, 2).clone())
 
-    def measure(self, data: UnpairedData) -> None:
-        """Take the ranges from the training images of either domain: 0.1 and 99.9 percentiles."""
-        self.pan_range.copy_(_percentiles(data.all_pan()).expand_as(self.pan_range))
-        self.ms_range.copy_(_percentiles(data.all_ms()))
+    def measure(self, data: UnpairedData, stretch: Stretch) -> None:
+        """Take the ranges from the training images of either domain."""
+        if stretch == "peak":
+            return
+        limits = _percentiles if stretch == "percentile" else _three_deviations
+        self.pan_range.copy_(_not_empty(limits(data.all_pan())))
+        self.ms_range.copy_(_not_empty(limits(data.all_ms())))
 
     def pan(self, x: Tensor) -> Tensor:
         """(N, 1, H, W) DN -> (N, C, H, W), every band the same. A source of C bands stays one of C bands."""
@@ -138,6 +148,18 @@ def _percentiles(images: Tensor) -> Tensor:
     values = values[:, :: 1 + values.shape[1] // _LARGEST_SAMPLE]
     last = values.shape[1] - 1
     return torch.stack([values.kthvalue(1 + round(q * last), 1).values for q in (0.001, 0.999)], 1)
+
+
+def _three_deviations(images: Tensor) -> Tensor:
+    """(C, 2): mean - 3 and mean + 3 deviations of each band."""
+    mean, deviation = moments(images)
+    return torch.stack([mean - 3 * deviation, mean + 3 * deviation], 1)
+
+
+def _not_empty(ranges: Tensor) -> Tensor:
+    """(C, 2) ranges; one of a band without variation is widened to 1 DN, as nothing can be divided by it."""
+    spread = (1 - (ranges[:, 1:] - ranges[:, :1])).where(ranges[:, 1:] <= ranges[:, :1], 0)
+    return ranges + spread * ranges.new_tensor([-0.5, 0.5])
 
 
 class TranslationMethod(TrainedMethod):
@@ -172,8 +194,8 @@ class TranslationMethod(TrainedMethod):
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
         """Train on unpaired images; returns the loop's summary and the normalisation, for the record."""
-        if self.config.stretch == "percentile" and self.sensor.source_bands == 1:
-            self.normaliser.measure(data)
+        if self.sensor.source_bands == 1:
+            self.normaliser.measure(data, self.config.stretch)
         initialise(self.generator, trainer.generator)
         every = self.config.validations and max(1, self.config.steps // self.config.validations)
         summary = trainer.run(self.learner(data, trainer), self.config.steps, validate_every=every)

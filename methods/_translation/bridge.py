@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from pansharp_bench.errors import BenchError
 from pansharp_bench.methods._translation.base import ContrastiveConfig, TranslationMethod, one_of
 from pansharp_bench.methods._translation.networks import BridgeGenerator, TimeMode
 from pansharp_bench.scene import Sensor
+
+Entropy = Literal["released", "off"]
 
 
 class Bridge:
@@ -67,7 +70,8 @@ class BridgeConfig(ContrastiveConfig):
     """Options of the bridge methods.
 
     ``timesteps`` T and variance ``tau`` of the bridge; ``time_mode`` released, chained or film (see
-    ``BridgeGenerator``); ``bridge_noise``: chains are stochastic; ``lambda_sb`` weighs the bridge's loss. At
+    ``BridgeGenerator``); ``bridge_noise``: chains are stochastic; ``lambda_sb`` weighs the bridge's loss, whose
+    ``entropy`` is estimated as released or left out (``off``: neither energy network nor second chain). At
     inference ``nfe`` generator calls, and the mean of ``samples`` stochastic runs from ``inference_seed`` on.
     """
 
@@ -76,13 +80,15 @@ class BridgeConfig(ContrastiveConfig):
     time_mode: TimeMode = "released"
     bridge_noise: bool = True
     lambda_sb: float = 1.0
+    entropy: Entropy = "released"
     nfe: int = 5
     samples: int = 1
     inference_seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("time_mode", self.time_mode, ("released", "chained", "film"))
+        one_of("time_mode", self.time_mode, get_args(TimeMode))
+        one_of("entropy", self.entropy, get_args(Entropy))
         if self.timesteps < 2:
             raise BenchError(f"option timesteps={self.timesteps} must be at least 2")
         if not 1 <= self.nfe <= self.timesteps:
@@ -101,7 +107,7 @@ class BridgeMethod(TranslationMethod):
     def __init__(self, sensor: Sensor, config: BridgeConfig | None = None) -> None:
         super().__init__(sensor, config)
         c = self.config
-        self.generator = BridgeGenerator(sensor.channels, c.ngf, c.blocks, c.timesteps, c.time_mode)
+        self.generator = BridgeGenerator(sensor.channels, c.ngf, c.blocks, c.timesteps, c.time_mode, c.skip, c.head)
 
     def translate(self, x: Tensor) -> Tensor:
         return self.predictions(x)[-1]
@@ -119,7 +125,7 @@ class BridgeMethod(TranslationMethod):
             state = x
             for k in range(c.nfe):
                 z = torch.randn(1, self.generator.noise_width, generator=draws).to(x)
-                end = self.generator(state, k, z.expand(len(x), -1))
+                end = self.generator(state, k, z.expand(len(x), -1), source=x)
                 total[k] += end
                 if k + 1 < c.nfe:
                     noise = torch.randn(x.shape[1:], generator=draws).to(x) if c.bridge_noise else None

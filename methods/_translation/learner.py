@@ -24,6 +24,7 @@ from pansharp_bench.methods._translation.losses import (
     linear_decay,
     lsgan,
     mean_patch_nce,
+    transport_cost,
 )
 from pansharp_bench.methods._translation.networks import (
     STEM,
@@ -123,9 +124,10 @@ def tap_pixels(taps: Sequence[int], height: int, width: int) -> list[int]:
 
 @dataclass(frozen=True)
 class BridgeDraw:
-    """All that is random in one step of a bridge. With n samples and g = 2 groups of chains, or 3:
+    """All that is random in one step of a bridge. With n samples and g = 1 to 3 groups of chains:
 
-    ``start`` (g n, C, H, W): where chains begin, the groups A, [B,] A' in this order; ``target`` (n, ...): B;
+    ``start`` (g n, C, H, W): where chains begin, the groups A, [B,] [A'] in this order, B for the contrastive loss
+    and A' for the entropy; ``target`` (n, ...): B;
     ``chain_z`` (index, g n, w), ``chain_noise`` (index, g n, C, H, W) or None; ``z`` (g n, w) of the calls
     with gradient; ``nce_z`` and ``positions`` of the contrastive pairs A and B.
     """
@@ -157,7 +159,8 @@ class BridgeLearner(TranslationLearner):
         self.bridge = Bridge(c.timesteps, c.tau)
         self.noise_width = method.generator.noise_width
         self.add("D", PatchGAN(channels, c.ndf, c.timesteps))
-        self.add("E", PatchGAN(4 * channels, c.ndf, c.timesteps))
+        if c.entropy != "off":
+            self.add("E", PatchGAN(4 * channels, c.ndf, c.timesteps))
         if c.nce:
             self.add("F", ProjectionHeads(method.generator.tap_channels(c.nce_layers), c.nce_width))
         self.contrasted = (2 if c.nce_identity else 1) if c.nce else 0  # groups of the batch, from its front
@@ -166,7 +169,7 @@ class BridgeLearner(TranslationLearner):
     def draw(self) -> BridgeDraw:
         c, n = self.config, self.config.batch
         index = int(torch.randint(c.timesteps, (), generator=self.trainer.host_generator))
-        a, target = self.images(2 * n, n)
+        a, target = self.images(n if c.entropy == "off" else 2 * n, n)
         start = torch.cat((a[:n], target, a[n:])) if self.contrasted == 2 else a.contiguous()
         return self.noise(index, start, target)
 
@@ -190,7 +193,7 @@ class BridgeLearner(TranslationLearner):
     def learn(self, draw: BridgeDraw, backward: Backward) -> dict[str, Tensor]:
         """One step with everything random given; returns the losses."""
         c, i, n = self.config, draw.index, len(draw.target)
-        generator, discriminator, energy = (self.networks[k] for k in "GDE")
+        generator, discriminator = (self.networks[k] for k in "GD")
         source = draw.start[:n]
 
         stem: Features | None = None
@@ -198,8 +201,8 @@ class BridgeLearner(TranslationLearner):
         def generate(x: Tensor, k: int, z: Tensor) -> Tensor:
             nonlocal stem
             if k > 0 or not self.contrasted:
-                return generator(x, k, z)
-            image, kept = generator(x, k, z, keep=(*(t for t in c.nce_layers if t < STEM), STEM))
+                return generator(x, k, z, source=draw.start)
+            image, kept = generator(x, k, z, source=draw.start, keep=(*(t for t in c.nce_layers if t < STEM), STEM))
             stem = {layer: feature[: self.contrasted * n].detach() for layer, feature in kept.items()}
             return image
 
@@ -208,27 +211,25 @@ class BridgeLearner(TranslationLearner):
                 draw.start, i, lambda x, k: generate(x, k, draw.chain_z[k]), draw.chain_noise
             )
         fakes = generate(state, i, draw.z)
-        fake, pair = fakes[:n], torch.cat((state[:n], fakes[:n]), 1)
-        other = torch.cat((state[-n:], fakes[-n:]), 1)
+        fake = fakes[:n]
         shown, real, losses = self.show(fake, draw)
 
         scores = discriminator(torch.cat((shown.detach(), real)), i)
         losses["D"] = discriminator_loss(*scores.chunk(2))
         self.update(losses["D"], backward, "D")
 
-        def energies(pair: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-            both = torch.cat((torch.cat((pair, pair), 1), torch.cat((pair, other), 1)))
-            joint, shuffled = energy(both, i).chunk(2)
-            return joint, shuffled
+        if c.entropy != "off":
+            losses["E"] = energy_loss(*self.energies(state, fakes.detach(), i))
+            self.update(losses["E"], backward, "E")
 
-        losses["E"] = energy_loss(*energies(pair.detach(), other.detach()))
-        self.update(losses["E"], backward, "E")
-
-        with frozen(discriminator, energy):
+        with frozen(*(self.networks[k] for k in "DE" if k in self.networks)):
             losses["gan"] = lsgan(discriminator(shown, i), True)
-            losses["bridge"], losses["entropy"] = bridge_loss(
-                state[:n], fake, *energies(pair, other), i, c.timesteps, c.tau
-            )
+            if c.entropy == "off":
+                losses["bridge"] = transport_cost(state[:n], fake, c.tau)
+            else:
+                losses["bridge"], losses["entropy"] = bridge_loss(
+                    state[:n], fake, *self.energies(state, fakes, i), i, c.timesteps, c.tau
+                )
             total = c.lambda_gan * losses["gan"] + c.lambda_sb * losses["bridge"]
             if self.contrasted:
                 assert stem is not None
@@ -238,6 +239,14 @@ class BridgeLearner(TranslationLearner):
             losses["G"] = total
             self.update(total, backward, *(k for k in self.optimizers if k not in "DE"))
         return {k: v.detach() for k, v in losses.items()}
+
+    def energies(self, state: Tensor, fakes: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """E's scores of the pairs (state, prediction) of A with themselves, and with those of A'."""
+        pairs = torch.cat((state, fakes), 1)
+        pair, other = pairs[: self.config.batch], pairs[-self.config.batch :]
+        both = torch.cat((torch.cat((pair, pair), 1), torch.cat((pair, other), 1)))
+        joint, shuffled = self.networks["E"](both, index).chunk(2)
+        return joint, shuffled
 
     def contrast(self, images: Tensor, stem: Features, draw: BridgeDraw) -> Tensor:
         """Contrastive loss of translated images against what they were made from, whose stem is given."""
