@@ -22,7 +22,7 @@ ENGINE = {
     "protocols",
     "record",
     "experiment",
-    "leaderboard",
+    "tables",
     "figures",
     "cli",
 }
@@ -50,7 +50,7 @@ MAY = {
         "figures",
         "weights",
     },
-    "leaderboard": {"errors", "record", "registry", "protocols"},
+    "tables": {"errors", "record", "registry", "protocols"},
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},

@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 
 import pansharp_bench as pb
-from pansharp_bench import experiment, leaderboard, metrics, record
+from pansharp_bench import experiment, metrics, record, tables
 from pansharp_bench.cli import main
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import CALIBRATION_SPLITS, Dataset, FileIdentity, Scene, Split, as_sensor
@@ -131,13 +131,13 @@ def test_table_and_figure_say_what_they_show(tmp_path):
     for method in ("identity", "histogram-matching", "channel-affine"):
         run(tmp_path, method)
     found = [r for _, r in record.read_all(tmp_path / "results")]
-    (table,) = leaderboard.tables(found, columns=["chi2", "SSIM", "PSNR"])
+    (table,) = tables.tables(found, columns=["chi2", "SSIM", "PSNR"])
     assert [c.name for c in table.columns] == ["chi2", "SSIM", "PSNR"]
     best = {c.name: table.rows[i].label for (i, c), mark in table.marks().items() if mark == "best"}
     # the source resembles itself perfectly, which is no merit
     assert best.keys() == {"chi2", "SSIM", "PSNR"}
     assert "Identity" not in {table.rows[i].label for i, _ in table.marks()}
-    text = leaderboard.to_markdown(table)
+    text = tables.to_markdown(table)
     assert "Calibrated without a registered pair" in text and "PanCollection" not in text
     published = {r.label: r for r in table.rows if r.source == "published"}
     assert published["SP-I2I, L=6"].cells[table.columns[2]].mean == 26.556

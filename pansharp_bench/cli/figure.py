@@ -88,14 +88,14 @@ def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, resu
 
     Only rows measured on one kind of device belong in one picture: it takes the most frequent.
     """
-    from pansharp_bench import figures, leaderboard
+    from pansharp_bench import figures, tables
 
     found = list(_records(results, dataset))
     devices = [r.environment.get("device_name", "") for r in found]
     usual = max(set(devices), key=devices.count) if devices else ""
     found = [r for r in found if r.environment.get("device_name", "") == usual]
     points = []
-    for table in leaderboard.tables(found, protocols=[protocol]):
+    for table in tables.tables(found, protocols=[protocol]):
         for row in table.rows:
             cell = next((c for k, c in row.cells.items() if k.name == column), None)
             if row.source == "measured" and (row.ranked or not ranked) and cell and row.cost[0]:

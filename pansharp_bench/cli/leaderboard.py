@@ -42,26 +42,27 @@ def leaderboard(
     all_published: bool,
 ) -> None:
     """Derive one table per dataset and protocol from the records, and print them."""
-    from pansharp_bench import leaderboard as boards
-    from pansharp_bench import record
+    from pansharp_bench import record, tables
     from pansharp_bench.errors import BenchError
 
-    found = []
+    records = []
     for _, item in record.read_all(results):
         if isinstance(item, BenchError):
             click.secho(f"! left out: {item}", fg="yellow", err=True)
         else:
-            found.append(item)
-    made = boards.tables(found, combine=combine, intervals=ci, all_published=all_published, dataset=dataset)
-    if not made:
-        known = sorted({r.dataset["name"] for r in found})
+            records.append(item)
+    boards = tables.tables(
+        records, combine=combine, intervals=ci, all_published=all_published, dataset=dataset
+    )
+    if not boards:
+        known = sorted({r.dataset["name"] for r in records})
         raise BenchError(
             f"no records of dataset {dataset!r} under {results}; there are: {', '.join(known)}"
             if known
             else f"no records under {results}: `bench run` writes one"
         )
     whole = dataset is None and not combine
-    paths = boards.write_tables(made, out or results / "leaderboards", formats, index=whole)
-    for table in made:
-        click.echo(boards.to_markdown(table))
+    paths = tables.write_tables(boards, out or results / "leaderboards", formats, index=whole)
+    for table in boards:
+        click.echo(tables.to_markdown(table))
     click.echo(f"wrote {len(paths)} files to {paths[0].parent}/", err=True)

@@ -48,7 +48,7 @@ def run(
     bench run --method sp-i2i --dataset qb --preset quick --set levels=4 --seed 1
     """
     from pansharp_bench import experiment
-    from pansharp_bench.leaderboard import run_table
+    from pansharp_bench.tables import run_table
 
     if samples is not None:
         options = {**options, "samples": str(samples)}

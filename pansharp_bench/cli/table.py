@@ -79,17 +79,17 @@ def _ensure(specs: Iterable[RunSpec], shared: RunOptions, resume: bool, skip: bo
     return found
 
 
-def _print(found: list[Record], title: str, out: Path | None, name: str, **choice: Any) -> None:
-    from pansharp_bench import leaderboard
+def _print(records: list[Record], title: str, out: Path | None, name: str, **choice: Any) -> None:
+    from pansharp_bench import tables
 
-    made = [
+    titled = [
         replace(t, name=f"{name}-{t.name}", title=f"{title} · {t.title}")
-        for t in leaderboard.tables(found, combine=True, **choice)
+        for t in tables.tables(records, combine=True, **choice)
     ]
-    for table in made:
-        click.echo(leaderboard.to_markdown(table))
+    for table in titled:
+        click.echo(tables.to_markdown(table))
     if out:
-        paths = leaderboard.write_tables(made, out, index=False)
+        paths = tables.write_tables(titled, out, index=False)
         say(f"wrote {', '.join(map(str, paths))}")
 
 

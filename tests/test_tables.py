@@ -8,11 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pansharp_bench import leaderboard as boards
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError
-from pansharp_bench.leaderboard import MISSING, bootstrap_interval, tables, to_csv, to_latex, to_markdown
 from pansharp_bench.record import Record, summarise
+from pansharp_bench.tables import (
+    MISSING,
+    bootstrap_interval,
+    published_values,
+    tables,
+    to_csv,
+    to_latex,
+    to_markdown,
+    write_tables,
+)
 
 
 def make(
@@ -220,7 +228,7 @@ def test_published_rows_are_told_apart_and_never_ranked():
 def test_a_value_its_own_source_calls_wrong_is_left_out():
     values = [
         line["value"]
-        for line in boards.published_rows()
+        for line in published_values()
         if line["method"] == "BDSD-PC" and line["dataset"] == "GF2" and line["metric"] == "Q4"
     ]
     assert "0.9932" in values
@@ -250,7 +258,7 @@ def test_bootstrap_interval_covers_the_mean_as_theory_says():
 
 
 def test_writing_gives_every_format_and_an_index(tmp_path):
-    paths = boards.write_tables(tables([make("a")]), tmp_path)
+    paths = write_tables(tables([make("a")]), tmp_path)
     assert {p.name for p in paths} == {
         "qb-mini-reduced.md",
         "qb-mini-reduced.csv",

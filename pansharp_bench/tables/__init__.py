@@ -1,0 +1,37 @@
+"""Tables derived from records, never typed: Markdown, CSV and LaTeX, one per dataset and protocol.
+
+Rows are grouped as the field's papers do: with co-registration (the method sees PAN and registered MS) and
+without, those that look at the scene's own MS pixels apart. In each group the best value is bold, the second
+best underlined. Published numbers stand in blocks of their own. A mean over a missing (NaN) score is missing;
+it is never a mean over the rest.
+"""
+
+from pansharp_bench.tables.assembly import tables
+from pansharp_bench.tables.csv import to_csv
+from pansharp_bench.tables.editions import columns_of
+from pansharp_bench.tables.formatting import MISSING
+from pansharp_bench.tables.latex import to_latex
+from pansharp_bench.tables.markdown import to_markdown
+from pansharp_bench.tables.measured import bootstrap_interval
+from pansharp_bench.tables.model import Cell, Column, Row, Table
+from pansharp_bench.tables.published import published_values
+from pansharp_bench.tables.terminal import run_table
+from pansharp_bench.tables.writing import RENDERERS, write_tables
+
+__all__ = [
+    "MISSING",
+    "RENDERERS",
+    "Cell",
+    "Column",
+    "Row",
+    "Table",
+    "bootstrap_interval",
+    "columns_of",
+    "published_values",
+    "run_table",
+    "tables",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+    "write_tables",
+]

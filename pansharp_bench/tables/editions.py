@@ -1,0 +1,107 @@
+"""What the records of one table have in common: their test files and sensor, the columns and the notes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from pansharp_bench.protocols.evaluate import Protocol, Track
+from pansharp_bench.record import Record
+from pansharp_bench.registry import DATASETS
+from pansharp_bench.tables.formatting import MISSING
+from pansharp_bench.tables.model import Column, Row
+
+
+def columns_of(protocol: Protocol, channels: int, records: Iterable[Record] = ()) -> list[Column]:
+    """The columns of a protocol, in the order of its metrics' cards; then those that only records know of,
+    because the metric that made them is not registered here."""
+    better = {c: b for e in protocol.entries() for c, b in e.card.directions.items()}
+    digits = {c: e.card.digits for e in protocol.entries() for c in e.card.columns}
+    for record in records:
+        scored = record.protocols.get(protocol.name, {})
+        for name in scored.get("scores", {}):
+            better.setdefault(name, scored.get("better", {}).get(name, "high"))
+    labels = {"Q2n": f"Q{1 << (channels - 1).bit_length()}"}
+    return [
+        Column(protocol.name, name, labels.get(name, name), b, digits.get(name, 4), protocol.short)
+        for name, b in better.items()
+    ]
+
+
+class Edition:
+    """Records of one dataset, scored under these protocols on the same files."""
+
+    def __init__(
+        self, records: list[Record], files: dict[str, str], protocols: Sequence[Protocol], track: Track
+    ) -> None:
+        self.records, self.test_files, self.protocols, self.track = records, files, protocols, track
+        first = records[0].dataset
+        self.name, self.channels = first["name"], first["channels"]
+        self.simulated = first.get("simulated", bool(first["provenance"]))
+        cards = [e.card for e in DATASETS.entries(sensor=first["sensor"]) if e.card.published]
+        self.published = cards[0].published if cards else ""
+        splits = {p.split for p in protocols}
+        self.files = {f["split"]: f for r in records for f in r.dataset["files"] if f["split"] in splits}
+        plain = self.name == first["sensor"]
+        self.own = plain and all(f["verified"] for f in self.files.values())
+        self.caution = " (files not verified)" if plain and not self.own else ""
+
+    def columns(self) -> list[Column]:
+        """What at least one of the records was scored by."""
+        present = {(p, c) for r in self.records for p in r.protocols for c in r.protocols[p]["scores"]}
+        columns = [c for p in self.protocols for c in columns_of(p, self.channels, self.records)]
+        return [c for c in columns if (c.protocol, c.name) in present]
+
+    def notes(self, rows: list[Row]) -> list[str]:
+        notes = []
+        state = {True: "a known original", False: "not the known original", None: "no known checksum"}
+        for protocol in self.protocols:
+            counts = [
+                r.protocols[protocol.name]["images"] for r in self.records if protocol.name in r.protocols
+            ]
+            if counts and (file := self.files.get(protocol.split)):
+                what = "simulated" if self.simulated else state[file["verified"]]
+                notes.append(
+                    f"{protocol.title}: {max(counts)} image(s) of {file['path']}, "
+                    f"SHA-256 {file['sha256'][:16]}… ({what})."
+                )
+        if self.simulated:
+            notes.append("Simulated sensor: not comparable with results on real imagery.")
+        elif self.published and not self.own:
+            collection = self.track.collection
+            notes.append(
+                f"Not the public {collection} files: no row of {self.name} is a {collection} result."
+            )
+        devices = Counter(r.environment.get("device_name") or "an unknown device" for r in self.records)
+        where = "; ".join(f"{device} ({n} runs)" for device, n in devices.most_common())
+        notes.append(f"ms/MP: milliseconds for a megapixel, image by image, measured on {where}.")
+        for source in dict.fromkeys(r.variant for r in rows if r.source == "published"):
+            notes.append(f"Published: {source}.")
+        if any(math.isnan(c.mean) for r in rows for c in r.cells.values()):
+            notes.append(
+                f"{MISSING}: the score is missing (NaN) for at least one image; the record says which."
+            )
+        return notes
+
+
+def editions_of(records: list[Record], protocols: Sequence[Protocol], track: Track) -> list[Edition]:
+    """Records grouped so that no two in a group were scored on different files of one split."""
+    splits = {p.split for p in protocols}
+    groups: list[tuple[dict[str, str], list[Record]]] = []
+    for record in sorted(records, key=lambda r: -len(r.dataset["test_fingerprint"])):
+        if not any(p.name in record.protocols for p in protocols):
+            continue
+        files = {s: h for s, h in record.dataset["test_fingerprint"].items() if s in splits}
+        for known, members in groups:
+            if all(known.get(s, h) == h for s, h in files.items()):
+                known.update(files)
+                members.append(record)
+                break
+        else:
+            groups.append((files, [record]))
+    order = {id(r): i for i, r in enumerate(records)}
+    return [
+        Edition(sorted(members, key=lambda r: order[id(r)]), files, protocols, track)
+        for files, members in groups
+    ]

@@ -1,0 +1,59 @@
+"""Tables as LaTeX, for papers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from pansharp_bench.tables.formatting import cell_text, prefix
+from pansharp_bench.tables.model import Table
+
+_LATEX = r"""% {{ table.title }} (needs booktabs)
+\begin{tabular}{l{{ "c" * table.columns | length }}}
+\toprule
+{{ heading }} \\
+{% for group, lines in groups -%}
+\midrule
+\multicolumn{ {{- table.columns | length + 1 -}} }{l}{\textit{ {{- group | tex -}} }} \\
+{% for line in lines -%}
+{{ line }} \\
+{% endfor -%}
+{% endfor -%}
+\bottomrule
+\end{tabular}
+{% for note in table.notes -%}
+% {{ note }}
+{% endfor -%}
+"""
+_MARKED = {"best": r"\textbf{%s}", "second": r"\underline{%s}", None: "%s"}
+
+
+_TEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{",
+        "}": r"\}", "^": r"\^{}", "~": r"\~{}", "∞": r"$\infty$", "–": "--", "λ": r"$\lambda$", "×": r"$\times$",
+    }
+)  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    return text.translate(_TEX)
+
+
+def to_latex(table: Table) -> str:
+    """A tabular for a paper, in the layout of the SP-I2I paper's Tables 2 and 4."""
+    from jinja2 import Environment
+
+    marks = table.marks()
+    groups: dict[str, list[str]] = defaultdict(list)
+    for i, row in enumerate(table.rows):
+        label = f"{row.label} ({row.variant})" if row.variant and row.source == "measured" else row.label
+        cells = [_MARKED[marks.get((i, c))] % _tex(cell_text(row.cells.get(c), c)) for c in table.columns]
+        groups[row.group].append(" & ".join([_tex(label), *cells]))
+    arrows = {"high": r"$\uparrow$", "low": r"$\downarrow$"}
+    names = [_tex(prefix(table, c) + c.label) for c in table.columns]
+    heading = " & ".join(
+        ["Method", *(f"{n} {arrows[c.better]}" for n, c in zip(names, table.columns, strict=True))]
+    )
+    environment = Environment(autoescape=False, keep_trailing_newline=True)
+    environment.filters["tex"] = _tex
+    return environment.from_string(_LATEX).render(table=table, heading=heading, groups=groups.items())

@@ -1,0 +1,106 @@
+"""Measured rows: records of one specification, their scores averaged, ranked within what they see."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from pansharp_bench.record import Record, canonical
+from pansharp_bench.registry import Sees
+from pansharp_bench.tables.editions import Edition
+from pansharp_bench.tables.model import Cell, Column, Row
+
+
+def measured_rows(
+    edition: Edition,
+    columns: list[Column],
+    intervals: bool,
+    methods: Sequence[str] | None,
+    varied: Sequence[str],
+) -> list[Row]:
+    """A row per specification; runs that differ in the seed alone are one row."""
+    runs: dict[str, dict[str, Record]] = defaultdict(dict)
+    for record in edition.records:
+        spec = {k: v for k, v in record.spec.items() if k not in ("seed", "data")}
+        trained_on = {
+            f["split"]: f["sha256"] for f in record.dataset["files"] if f["split"] in ("train", "valid")
+        }
+        runs[canonical([spec, trained_on])][record.spec_sha256] = record
+    rows, place = [], {}
+    for members in (list(m.values()) for m in runs.values()):
+        first = members[0]
+        card = first.method
+        cells = {
+            column: _cell([r.scores(column.protocol, column.name) for r in members], intervals)
+            for column in columns
+            if any(r.scores(column.protocol, column.name) for r in members)
+        }
+        peeked = first.training.get("data", {}).get("target") == "gt"  # learnt from sharp references
+        sees: Sees = "reference" if peeked else card["sees"]
+        row = Row(
+            edition.track.groups[sees],
+            card["title"] or card["name"],
+            card["sees"],
+            card["training"],
+            _variant(first, len(members), varied),
+            cells,
+            ranked=sees != "reference" and card["kind"] != "untouched",
+            cost=(_speed(first), first.weights.get("parameters")),
+        )
+        place[id(row)] = (methods or []).index(card["name"]) if methods else 0
+        rows.append(row)
+    lead = columns[0] if columns else None
+    groups = list(edition.track.groups.values())
+
+    def order(row: Row) -> tuple:
+        if methods or varied:
+            return (groups.index(row.group), place[id(row)])
+        value = row.cells[lead].mean if lead in row.cells else math.nan
+        signed = -value if lead and lead.better == "high" else value
+        return (groups.index(row.group), math.isnan(value), 0 if math.isnan(value) else signed, row.label)
+
+    return sorted(rows, key=order)
+
+
+def _variant(record: Record, seeds: int, varied: Sequence[str]) -> str:
+    """Preset, the options that differ from it (and the varied ones), foreign weights, number of seeds."""
+    spec, parts = record.spec, []
+    if spec["preset"] != "untrained":
+        named = [*varied, *(k for k in spec["changed"] if k not in varied)]
+        parts = [spec["preset"], *(f"{k}={spec['options'][k]}" for k in named if k in spec["options"])]
+    if spec["weights"]:
+        where = "its own training" if record.weights.get("trained_here") else "elsewhere"
+        parts.append(f"weights from {where} ({spec['weights']['file_sha256'][:8]})")
+    if seeds > 1:
+        parts.append(f"{seeds} seeds")
+    return ", ".join(parts)
+
+
+def _speed(record: Record) -> float | None:
+    timed = record.inference.get("reduced") or next(iter(record.inference.values()), None)
+    return timed and timed.get("milliseconds_per_megapixel")
+
+
+def _cell(runs: list[list[float]], intervals: bool) -> Cell:
+    runs = [r for r in runs if r]
+    means = [sum(r) / len(r) for r in runs]
+    pooled = np.mean(runs, axis=0) if len({len(r) for r in runs}) == 1 else np.concatenate(runs)
+    std = float(np.std(pooled, ddof=1)) if len(pooled) > 1 and np.isfinite(pooled).all() else math.nan
+    between = float(np.std(means, ddof=1)) if len(means) > 1 and np.isfinite(means).all() else math.nan
+    interval = bootstrap_interval(pooled) if intervals else None
+    return Cell(float(np.mean(means)), std, len(pooled), interval, len(runs), between)
+
+
+def bootstrap_interval(
+    scores: Sequence[float] | np.ndarray, level: float = 0.95, draws: int = 10_000
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean over images; seeded. NaN where a score is missing."""
+    values = np.asarray(scores, dtype=float)
+    if len(values) < 2 or not np.isfinite(values).all():
+        return (math.nan, math.nan)
+    index = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
+    low, high = np.quantile(values[index].mean(1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
