@@ -75,6 +75,8 @@ class UnpairedRow(TrainedMethod):
     deviations belong to one resolution, gives stronger contrast and a larger error.
     """
 
+    closed_form = True
+
     @dataclass(frozen=True)
     class Config(TrainedMethod.Config):
         """``pairing``: how PAN and MS training images are kept apart."""

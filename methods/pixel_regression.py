@@ -32,6 +32,8 @@ class PixelRegression(AffineRegression):
     counts as much as a bright one.
     """
 
+    closed_form = False
+
     @dataclass(frozen=True)
     class Config(TrainedMethod.Config):
         """``samples`` images are drawn for a step, and ``batch`` of their pixels; ``hidden``: width of the layers;

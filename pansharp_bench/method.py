@@ -70,6 +70,8 @@ class TrainedMethod(nn.Module):
         steps: int = 0
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {"quick": {}, "standard": {}, "paper": {}}
+    closed_form: ClassVar[bool] = False
+    """Whether ``fit`` takes statistics and no steps: seconds, whatever the preset."""
     card: MethodCard
 
     def __init__(self, sensor: Sensor, config: Config | None = None) -> None:
@@ -142,6 +144,11 @@ def _read(name: str, value: Any, current: Any, config: type) -> Any:
 
 def is_trained(entry: Entry[MethodCard]) -> bool:
     return isinstance(entry.obj, type) and issubclass(entry.obj, TrainedMethod)
+
+
+def takes_steps(entry: Entry[MethodCard]) -> bool:
+    """Whether the method is trained step by step: minutes and more, where others take seconds."""
+    return is_trained(entry) and not entry.obj.closed_form
 
 
 def resolve_config(

@@ -107,7 +107,9 @@ class BridgeMethod(TranslationMethod):
     def __init__(self, sensor: Sensor, config: BridgeConfig | None = None) -> None:
         super().__init__(sensor, config)
         c = self.config
-        self.generator = BridgeGenerator(sensor.channels, c.ngf, c.blocks, c.timesteps, c.time_mode, c.skip, c.head)
+        self.generator = BridgeGenerator(
+            sensor.channels, c.ngf, c.blocks, c.timesteps, c.time_mode, c.skip, c.head
+        )
 
     def translate(self, x: Tensor) -> Tensor:
         return self.predictions(x)[-1]

@@ -202,7 +202,9 @@ class BridgeLearner(TranslationLearner):
             nonlocal stem
             if k > 0 or not self.contrasted:
                 return generator(x, k, z, source=draw.start)
-            image, kept = generator(x, k, z, source=draw.start, keep=(*(t for t in c.nce_layers if t < STEM), STEM))
+            image, kept = generator(
+                x, k, z, source=draw.start, keep=(*(t for t in c.nce_layers if t < STEM), STEM)
+            )
             stem = {layer: feature[: self.contrasted * n].detach() for layer, feature in kept.items()}
             return image
 

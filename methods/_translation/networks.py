@@ -185,8 +185,8 @@ class Generator(nn.Module):
         taps: Sequence[int] = (),
         keep: Sequence[int] = (),
     ) -> Tensor | list[Tensor] | tuple[Tensor, Features]:
-        """The image (N, channels, H, W), in [-1, 1] without a path for detail. With ``taps`` instead the features at
-        those layers, computing no further than the last; with ``keep`` also those of these layers, by number.
+        """The image (N, channels, H, W), in [-1, 1] without a path for detail. With ``taps`` instead the features
+        at those layers, computing no further than the last; with ``keep`` also those of these layers, by number.
         ``source`` is what ``x`` was made from, where it is not the source itself. ``start``, features kept by an
         earlier call (the layer ``STEM`` among them), replaces ``x`` and the stem's work, for taps.
         """
