@@ -109,7 +109,7 @@ Features = dict[int, Tensor]
 
 class PixelHead(nn.Module):
     """Three 1x1 convolutions on decoder features and the source itself, whose brightness norms keep from the
-    features."""
+    features. It starts silent."""
 
     def __init__(self, features: int, channels: int) -> None:
         super().__init__()
@@ -118,6 +118,12 @@ class PixelHead(nn.Module):
             nn.Conv2d(features, features, 1), nn.ReLU(),
             nn.Conv2d(features, channels, 1),
         )  # fmt: skip
+
+    def finish_initialisation(self, draws: Draws) -> None:
+        # at the networks' own small weights three layers would pass on gradients of the size of rounding errors
+        for layer in (self.layers[0], self.layers[2]):
+            nn.init.xavier_normal_(layer.weight, generator=draws)
+        nn.init.zeros_(self.layers[4].weight)
 
     def forward(self, h: Tensor, source: Tensor) -> Tensor:
         return self.layers(torch.cat((h, source), 1))
@@ -296,7 +302,7 @@ class ModulatedBlock(nn.Module):
         self.conv2 = conv(width, width)
         self.style = nn.Linear(2 * width if self.film else width, 2 * width)
 
-    def finish_initialisation(self) -> None:
+    def finish_initialisation(self, draws: Draws) -> None:
         if self.film:  # a zero bias would silence the block until the style layer has learnt otherwise
             nn.init.ones_(self.style.bias[: self.width])
 
@@ -377,9 +383,9 @@ def initialise(network: nn.Module, draws: Draws, gain: float = 0.02) -> nn.Modul
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     for module in network.modules():
-        if isinstance(module, ModulatedBlock):
+        if isinstance(module, ModulatedBlock | PixelHead):
             with torch.no_grad():
-                module.finish_initialisation()
+                module.finish_initialisation(draws)
     return network
 
 
