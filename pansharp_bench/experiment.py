@@ -7,7 +7,6 @@ import hashlib
 import os
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -27,56 +26,14 @@ from pansharp_bench.method import TrainedMethod, build, resolve_config
 from pansharp_bench.protocols.evaluate import Evaluation, Protocol, evaluate
 from pansharp_bench.record import Record
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
-from pansharp_bench.scene import Dataset, FileIdentity, Scene, SplitName, as_sensor
+from pansharp_bench.scene import Dataset, FileIdentity, Scene, SplitName, as_sensor, load_dataset
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
 from pansharp_bench.training.loop import LOG, choose_device, choose_precision
 from pansharp_bench.training.samplers import Pairing, Target
 from pansharp_bench.weights import described
 
-DATA_VARIABLE = "PANSHARP_DATA"
 WEIGHTS = "weights.safetensors"
 Say = Callable[[str], None]
-
-
-def load_dataset(
-    name: str, root: str | Path | None = None, label: str | None = None, seed: int | None = None
-) -> Dataset:
-    """A dataset by registered name.
-
-    Args:
-        name: e.g. ``"qb"`` or ``"qb-sim"``.
-        root: folder with the data files; default the variable ``PANSHARP_DATA``.
-        label: names a set of files that are not the known originals: ``label="mini"`` shows as ``qb-mini``.
-        seed: of a simulated dataset.
-
-    Where no root is given or configured and the dataset has a simulated stand-in, that is returned with a
-    warning; its ``name`` says so (``qb-sim``).
-
-    Raises:
-        UnknownName: no such dataset.
-        DataError: a root is given and the files are not there, or not usable.
-    """
-    entry = DATASETS.get(name)
-    root = root or os.environ.get(DATA_VARIABLE) or None
-    if root is None and entry.card.stand_in:
-        if label:
-            raise BenchError(f"--label {label} names real files: give their folder with --data DIR")
-        entry = DATASETS.get(entry.card.stand_in)
-        warnings.warn(
-            f"no data root is configured, so the SIMULATED sensor {entry.name!r} stands in for {name!r}; "
-            f"everything written says {entry.name}. For real imagery give --data DIR or set {DATA_VARIABLE} "
-            f"(where to get it: `bench data info {name}`)",
-            stacklevel=2,
-        )
-    if label and entry.card.simulated:
-        raise BenchError(f"--label {label} names real files; {entry.name} is simulated and keeps its name")
-    extra = {} if seed is None else {"seed": seed}
-    dataset = entry.obj(root=None if root is None else Path(root), label=label, **extra)
-    if dataset.name != entry.name and not dataset.name.startswith(f"{entry.name}-"):
-        raise BenchError(
-            f"dataset {entry.name!r} calls itself {dataset.name!r}; it must be {entry.name}[-LABEL]"
-        )
-    return dataset
 
 
 @dataclass(frozen=True)
@@ -493,4 +450,4 @@ def _device_name(device: torch.device) -> str:
     return f"CPU, {torch.get_num_threads()} threads"
 
 
-__all__ = ["DATA_VARIABLE", "Outcome", "RunSpec", "load_dataset", "run"]
+__all__ = ["Outcome", "Plan", "RunSpec", "mosaic", "plan", "run"]
