@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -30,7 +28,7 @@ from pansharp_bench.scene import Dataset, FileIdentity, Scene, SplitName, as_sen
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
 from pansharp_bench.training.loop import LOG, choose_device, choose_precision
 from pansharp_bench.training.samplers import Pairing, Target
-from pansharp_bench.weights import described
+from pansharp_bench.weights import described, save_weights
 
 WEIGHTS = "weights.safetensors"
 Say = Callable[[str], None]
@@ -175,7 +173,10 @@ def _run(
         checkpoint = folder / WEIGHTS
         trained_on = _train_files(it)
         own = described(spec.weights).get("train_files", {}) if spec.weights else trained_on
-        weights = {"sha256": _save_weights(method, checkpoint, identity, own), **identity["weights"]}
+        # given weights keep what they said of their training, or say nothing of it
+        about = {**identity, "sensor": method.sensor.name, "train_files": own}
+        save_weights(method.state_dict(), checkpoint, records.canonical(about))
+        weights = {"sha256": _sha256(checkpoint), **identity["weights"]}
         if spec.weights:
             weights["trained_here"] = bool(own) and own == trained_on
         weights["parameters"] = sum(p.numel() for p in method.parameters())
@@ -419,21 +420,6 @@ def _train_files(it: Plan) -> dict[str, str]:
     """SHA-256 of the dataset's training files, by split; empty where it has none."""
     splits = [s for s in ("train", "target") if s in it.dataset.available()]
     return {f.split: f.sha256 for f in it.dataset.files(*splits)} if "train" in splits else {}
-
-
-def _save_weights(
-    method: TrainedMethod, path: Path, identity: dict[str, Any], trained_on: dict[str, str]
-) -> str:
-    """The weights; in the file's metadata the specification they come from. Gives the SHA-256. Weights that
-    a run was given keep what they said of their training, or say nothing of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().contiguous().clone() for k, v in method.state_dict().items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    # one entry only: the order of several is not fixed, and equal weights must be equal files
-    about = {**identity, "sensor": method.sensor.name, "train_files": trained_on}
-    save_file(state, temporary, {"spec": records.canonical(about)})
-    os.replace(temporary, path)
-    return _sha256(path)
 
 
 def _sha256(path: Path) -> str:
