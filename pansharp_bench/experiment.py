@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pansharp_bench import record as records
+from pansharp_bench.environment import device_name, environment, peak_memory
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.figures import compare_scene, training_curves
 from pansharp_bench.method import TrainedMethod, build, resolve_config
@@ -153,7 +154,7 @@ def _run(
     spec, identity, dataset, device = it.spec, it.identity, it.dataset, it.device
     say(
         f"method {identity['method']} · dataset {dataset.name} · preset {identity['preset']} · "
-        f"seed {identity['seed']} · {_device_name(device)}"
+        f"seed {identity['seed']} · {device_name(device)}"
     )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -206,8 +207,7 @@ def _run(
         training=training,
         inference=inference,
         weights=weights,
-        environment=records.environment(str(device), _device_name(device), identity["precision"])
-        | {"peak_memory": records.peak_memory(str(device))},
+        environment=environment(device, identity["precision"]) | {"peak_memory": peak_memory(device)},
     )
     path = records.write(made, results, force)
     return Outcome(made, path, folder, _draw(it, folder, kept), checkpoint)
@@ -428,12 +428,6 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
 
 
 __all__ = ["Outcome", "Plan", "RunSpec", "mosaic", "plan", "run"]

@@ -21,6 +21,7 @@ ENGINE = {
     "training",
     "protocols",
     "record",
+    "environment",
     "experiment",
     "tables",
     "figures",
@@ -38,6 +39,7 @@ MAY = {
     "training": {"errors", "registry", "scene", "imaging", "method"},
     "protocols": {"errors", "registry", "scene", "imaging", "method"},
     "record": {"errors"},
+    "environment": set(),
     "figures": {"scene"},
     "experiment": {
         "errors",
@@ -47,6 +49,7 @@ MAY = {
         "training",
         "protocols",
         "record",
+        "environment",
         "figures",
         "weights",
     },
