@@ -21,6 +21,7 @@ from pansharp_bench import record as records
 from pansharp_bench.environment import device_name, environment, peak_memory
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.figures import compare_scene, training_curves
+from pansharp_bench.files import sha256_of
 from pansharp_bench.method import TrainedMethod, build, resolve_config
 from pansharp_bench.protocols.evaluate import Evaluation, Protocol, evaluate
 from pansharp_bench.record import Record
@@ -114,7 +115,7 @@ def plan(spec: RunSpec) -> Plan:
         "changed": _changed(entry, preset, config),
         "seed": spec.seed if learns and not spec.weights else 0,  # elsewhere nothing is drawn
         "data": described["fingerprint"],
-        "weights": {"file_sha256": _sha256(spec.weights)} if spec.weights else {},
+        "weights": {"file_sha256": sha256_of(spec.weights)} if spec.weights else {},
         "precision": choose_precision(device, spec.precision) if learns else "32-true",
     }
     return Plan(spec, entry, dataset, config, device, protocols, described, identity)
@@ -177,7 +178,7 @@ def _run(
         # given weights keep what they said of their training, or say nothing of it
         about = {**identity, "sensor": method.sensor.name, "train_files": own}
         save_weights(method.state_dict(), checkpoint, records.canonical(about))
-        weights = {"sha256": _sha256(checkpoint), **identity["weights"]}
+        weights = {"sha256": sha256_of(checkpoint), **identity["weights"]}
         if spec.weights:
             weights["trained_here"] = bool(own) and own == trained_on
         weights["parameters"] = sum(p.numel() for p in method.parameters())
@@ -420,14 +421,6 @@ def _train_files(it: Plan) -> dict[str, str]:
     """SHA-256 of the dataset's training files, by split; empty where it has none."""
     splits = [s for s in ("train", "target") if s in it.dataset.available()]
     return {f.split: f.sha256 for f in it.dataset.files(*splits)} if "train" in splits else {}
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror}") from error
 
 
 __all__ = ["Outcome", "Plan", "RunSpec", "mosaic", "plan", "run"]

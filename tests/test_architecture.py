@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "pansharp_bench"
 ENGINE = {
     "errors",
+    "files",
     "registry",
     "scene",
     "imaging",
@@ -31,6 +32,7 @@ ENGINE = {
 # room -> rooms it may import (its own excepted)
 MAY = {
     "errors": set(),
+    "files": {"errors"},
     "registry": {"errors"},
     "scene": {"errors", "registry"},
     "imaging": {"scene", "registry", "errors"},
@@ -43,6 +45,7 @@ MAY = {
     "figures": {"scene"},
     "experiment": {
         "errors",
+        "files",
         "registry",
         "scene",
         "method",
@@ -57,7 +60,7 @@ MAY = {
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},
-    "datasets": {"errors", "registry", "scene", "imaging"},
+    "datasets": {"errors", "files", "registry", "scene", "imaging"},
 }
 
 
