@@ -113,7 +113,7 @@ class PanCollection(Dataset):
         return H5Split(self.paths[name], name, self.sensor)
 
     def files(self, *splits: SplitName) -> tuple[FileIdentity, ...]:
-        from pansharp_bench.datasets._files import sha256_of
+        from pansharp_bench.files import sha256_of
 
         identities = []
         for split in splits or self.available():
@@ -218,7 +218,7 @@ def find_files(root: Path) -> dict[tuple[str, SplitName], list[Path]]:
 
 def _choose(sensor: str, split: SplitName, candidates: list[Path]) -> Path:
     """The file of a split: copies of one content are one file, different contents are the user's to choose."""
-    from pansharp_bench.datasets._files import sha256_of
+    from pansharp_bench.files import sha256_of
 
     # a folder or a dead link named like the file counts only where there is no file (reading it says so)
     files = [p for p in candidates if p.is_file()] or candidates[:1]

@@ -20,9 +20,8 @@ from pansharp_bench.registry import (
 )
 
 if TYPE_CHECKING:
-    from pansharp_bench.experiment import load_dataset
     from pansharp_bench.method import fuse
-    from pansharp_bench.scene import Dataset, Scene, Sensor, Split
+    from pansharp_bench.scene import Dataset, Scene, Sensor, Split, load_dataset
 
 __version__ = "0.1.0"
 
@@ -32,7 +31,7 @@ _LAZY = {
     "Sensor": ("scene", "Sensor"),
     "Split": ("scene", "Split"),
     "fuse": ("method", "fuse"),
-    "load_dataset": ("experiment", "load_dataset"),
+    "load_dataset": ("scene", "load_dataset"),
 }
 
 

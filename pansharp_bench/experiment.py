@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -16,67 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from pansharp_bench import record as records
+from pansharp_bench.environment import device_name, environment, peak_memory
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.figures import compare_scene, training_curves
+from pansharp_bench.files import sha256_of
 from pansharp_bench.method import TrainedMethod, build, resolve_config
 from pansharp_bench.protocols.evaluate import Evaluation, Protocol, evaluate
 from pansharp_bench.record import Record
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
-from pansharp_bench.scene import Dataset, FileIdentity, Scene, SplitName, as_sensor
+from pansharp_bench.scene import Dataset, FileIdentity, Scene, SplitName, as_sensor, load_dataset
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
 from pansharp_bench.training.loop import LOG, choose_device, choose_precision
 from pansharp_bench.training.samplers import Pairing, Target
-from pansharp_bench.weights import described
+from pansharp_bench.weights import described, save_weights
 
-DATA_VARIABLE = "PANSHARP_DATA"
 WEIGHTS = "weights.safetensors"
 Say = Callable[[str], None]
-
-
-def load_dataset(
-    name: str, root: str | Path | None = None, label: str | None = None, seed: int | None = None
-) -> Dataset:
-    """A dataset by registered name.
-
-    Args:
-        name: e.g. ``"qb"`` or ``"qb-sim"``.
-        root: folder with the data files; default the variable ``PANSHARP_DATA``.
-        label: names a set of files that are not the known originals: ``label="mini"`` shows as ``qb-mini``.
-        seed: of a simulated dataset.
-
-    Where no root is given or configured and the dataset has a simulated stand-in, that is returned with a
-    warning; its ``name`` says so (``qb-sim``).
-
-    Raises:
-        UnknownName: no such dataset.
-        DataError: a root is given and the files are not there, or not usable.
-    """
-    entry = DATASETS.get(name)
-    root = root or os.environ.get(DATA_VARIABLE) or None
-    if root is None and entry.card.stand_in:
-        if label:
-            raise BenchError(f"--label {label} names real files: give their folder with --data DIR")
-        entry = DATASETS.get(entry.card.stand_in)
-        warnings.warn(
-            f"no data root is configured, so the SIMULATED sensor {entry.name!r} stands in for {name!r}; "
-            f"everything written says {entry.name}. For real imagery give --data DIR or set {DATA_VARIABLE} "
-            f"(where to get it: `bench data info {name}`)",
-            stacklevel=2,
-        )
-    if label and entry.card.simulated:
-        raise BenchError(f"--label {label} names real files; {entry.name} is simulated and keeps its name")
-    extra = {} if seed is None else {"seed": seed}
-    dataset = entry.obj(root=None if root is None else Path(root), label=label, **extra)
-    if dataset.name != entry.name and not dataset.name.startswith(f"{entry.name}-"):
-        raise BenchError(
-            f"dataset {entry.name!r} calls itself {dataset.name!r}; it must be {entry.name}[-LABEL]"
-        )
-    return dataset
 
 
 @dataclass(frozen=True)
@@ -158,7 +115,7 @@ def plan(spec: RunSpec) -> Plan:
         "changed": _changed(entry, preset, config),
         "seed": spec.seed if learns and not spec.weights else 0,  # elsewhere nothing is drawn
         "data": described["fingerprint"],
-        "weights": {"file_sha256": _sha256(spec.weights)} if spec.weights else {},
+        "weights": {"file_sha256": sha256_of(spec.weights)} if spec.weights else {},
         "precision": choose_precision(device, spec.precision) if learns else "32-true",
     }
     return Plan(spec, entry, dataset, config, device, protocols, described, identity)
@@ -198,7 +155,7 @@ def _run(
     spec, identity, dataset, device = it.spec, it.identity, it.dataset, it.device
     say(
         f"method {identity['method']} · dataset {dataset.name} · preset {identity['preset']} · "
-        f"seed {identity['seed']} · {_device_name(device)}"
+        f"seed {identity['seed']} · {device_name(device)}"
     )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -218,7 +175,10 @@ def _run(
         checkpoint = folder / WEIGHTS
         trained_on = _train_files(it)
         own = described(spec.weights).get("train_files", {}) if spec.weights else trained_on
-        weights = {"sha256": _save_weights(method, checkpoint, identity, own), **identity["weights"]}
+        # given weights keep what they said of their training, or say nothing of it
+        about = {**identity, "sensor": method.sensor.name, "train_files": own}
+        save_weights(method.state_dict(), checkpoint, records.canonical(about))
+        weights = {"sha256": sha256_of(checkpoint), **identity["weights"]}
         if spec.weights:
             weights["trained_here"] = bool(own) and own == trained_on
         weights["parameters"] = sum(p.numel() for p in method.parameters())
@@ -248,8 +208,7 @@ def _run(
         training=training,
         inference=inference,
         weights=weights,
-        environment=records.environment(str(device), _device_name(device), identity["precision"])
-        | {"peak_memory": records.peak_memory(str(device))},
+        environment=environment(device, identity["precision"]) | {"peak_memory": peak_memory(device)},
     )
     path = records.write(made, results, force)
     return Outcome(made, path, folder, _draw(it, folder, kept), checkpoint)
@@ -464,33 +423,4 @@ def _train_files(it: Plan) -> dict[str, str]:
     return {f.split: f.sha256 for f in it.dataset.files(*splits)} if "train" in splits else {}
 
 
-def _save_weights(
-    method: TrainedMethod, path: Path, identity: dict[str, Any], trained_on: dict[str, str]
-) -> str:
-    """The weights; in the file's metadata the specification they come from. Gives the SHA-256. Weights that
-    a run was given keep what they said of their training, or say nothing of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().contiguous().clone() for k, v in method.state_dict().items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    # one entry only: the order of several is not fixed, and equal weights must be equal files
-    about = {**identity, "sensor": method.sensor.name, "train_files": trained_on}
-    save_file(state, temporary, {"spec": records.canonical(about)})
-    os.replace(temporary, path)
-    return _sha256(path)
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
-
-
-__all__ = ["DATA_VARIABLE", "Outcome", "RunSpec", "load_dataset", "run"]
+__all__ = ["Outcome", "Plan", "RunSpec", "mosaic", "plan", "run"]

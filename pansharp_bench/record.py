@@ -11,14 +11,10 @@ import hashlib
 import json
 import math
 import os
-import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -170,42 +166,6 @@ def read_all(root: Path) -> Iterator[tuple[Path, Record | BenchError]]:
             yield path, error
 
 
-def environment(device: str, device_name: str, precision: str) -> dict[str, Any]:
-    """What the run ran on and with."""
-    packages = ("torch", "lightning-fabric", "numpy", "scipy", "h5py", "pansharp-bench")
-    import torch
-
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {p: _version(p) for p in packages},
-        "git": git_state(Path(__file__).resolve().parent),
-        "device": device,
-        "device_name": device_name,
-        "precision": precision,
-        "threads": torch.get_num_threads(),
-    }
-
-
-def git_state(folder: Path) -> dict[str, Any]:
-    """Commit of the checkout the package runs from, and whether its code differs from it; empty when
-    installed elsewhere."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    try:
-        if not git("ls-files", Path(__file__).name):
-            return {}  # installed below some other repository
-        commit = git("rev-parse", "HEAD")
-        # records are what runs add; they do not make the code another one
-        changed = git("status", "--porcelain", "--", ":/", ":(top,exclude)results", ":(top,exclude)docs")
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    return {"commit": commit, "dirty": bool(changed)} if commit else {}
-
-
 def check_writable(folder: Path) -> None:
     """Raises BenchError where no file can be made in this folder: better before a training than after."""
     try:
@@ -216,26 +176,6 @@ def check_writable(folder: Path) -> None:
         raise BenchError(
             f"cannot write to {folder}: {error.strerror or error}; choose another folder"
         ) from error
-
-
-def peak_memory(device: str) -> dict[str, int]:
-    """Peak bytes so far: resident memory of the process, and allocated memory of a CUDA device."""
-    import resource
-
-    scale = 1 if sys.platform == "darwin" else 1024
-    peak = {"process_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale}
-    if device.startswith("cuda"):
-        import torch
-
-        peak["device_bytes"] = torch.cuda.max_memory_allocated(device)
-    return peak
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _plain(value: Any) -> Any:

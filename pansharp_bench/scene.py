@@ -17,6 +17,8 @@ simulation knows it.
 
 from __future__ import annotations
 
+import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -27,8 +29,9 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.registry import SENSORS, MethodCard
+from pansharp_bench.registry import DATASETS, SENSORS, MethodCard
 
+DATA_VARIABLE = "PANSHARP_DATA"
 SplitName = Literal["train", "valid", "reduced", "full", "target", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "reduced", "full")  # pansharpening
 CALIBRATION_SPLITS: tuple[SplitName, ...] = ("train", "target", "test")
@@ -209,3 +212,44 @@ class Dataset(ABC):
     def check(self) -> Iterator[tuple[str, str]]:
         """Findings of a closer look at the files, as (level, text) with level ok, note, warning or error."""
         return iter(())
+
+
+def load_dataset(
+    name: str, root: str | Path | None = None, label: str | None = None, seed: int | None = None
+) -> Dataset:
+    """A dataset by registered name.
+
+    Args:
+        name: e.g. ``"qb"`` or ``"qb-sim"``.
+        root: folder with the data files; default the variable ``PANSHARP_DATA``.
+        label: names a set of files that are not the known originals: ``label="mini"`` shows as ``qb-mini``.
+        seed: of a simulated dataset.
+
+    Where no root is given or configured and the dataset has a simulated stand-in, that is returned with a
+    warning; its ``name`` says so (``qb-sim``).
+
+    Raises:
+        UnknownName: no such dataset.
+        DataError: a root is given and the files are not there, or not usable.
+    """
+    entry = DATASETS.get(name)
+    root = root or os.environ.get(DATA_VARIABLE) or None
+    if root is None and entry.card.stand_in:
+        if label:
+            raise BenchError(f"--label {label} names real files: give their folder with --data DIR")
+        entry = DATASETS.get(entry.card.stand_in)
+        warnings.warn(
+            f"no data root is configured, so the SIMULATED sensor {entry.name!r} stands in for {name!r}; "
+            f"everything written says {entry.name}. For real imagery give --data DIR or set {DATA_VARIABLE} "
+            f"(where to get it: `bench data info {name}`)",
+            stacklevel=2,
+        )
+    if label and entry.card.simulated:
+        raise BenchError(f"--label {label} names real files; {entry.name} is simulated and keeps its name")
+    extra = {} if seed is None else {"seed": seed}
+    dataset = entry.obj(root=None if root is None else Path(root), label=label, **extra)
+    if dataset.name != entry.name and not dataset.name.startswith(f"{entry.name}-"):
+        raise BenchError(
+            f"dataset {entry.name!r} calls itself {dataset.name!r}; it must be {entry.name}[-LABEL]"
+        )
+    return dataset

@@ -1,8 +1,9 @@
-"""Reading weights that others made, without running any code that a file may carry."""
+"""Weights on disk: saved, and read without running any code that a file may carry."""
 
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
@@ -44,6 +45,16 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if state is None:
         raise BenchError(f"weights {path} hold no state dict (a mapping of names to tensors)")
     return {k.removeprefix("module."): v for k, v in state.items()}
+
+
+def save_weights(state: Mapping[str, Tensor], path: Path, spec: str) -> None:
+    """Write a state dict as ``.safetensors``; ``spec``, JSON, is what :func:`described` reads back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # one entry only: the order of several is not fixed, and equal weights must be equal files
+    save_file(own, temporary, {"spec": spec})
+    os.replace(temporary, path)
 
 
 def described(path: str | Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "pansharp_bench"
 ENGINE = {
     "errors",
+    "files",
     "registry",
     "scene",
     "imaging",
@@ -21,6 +22,7 @@ ENGINE = {
     "training",
     "protocols",
     "record",
+    "environment",
     "experiment",
     "tables",
     "figures",
@@ -30,6 +32,7 @@ ENGINE = {
 # room -> rooms it may import (its own excepted)
 MAY = {
     "errors": set(),
+    "files": {"errors"},
     "registry": {"errors"},
     "scene": {"errors", "registry"},
     "imaging": {"scene", "registry", "errors"},
@@ -38,15 +41,18 @@ MAY = {
     "training": {"errors", "registry", "scene", "imaging", "method"},
     "protocols": {"errors", "registry", "scene", "imaging", "method"},
     "record": {"errors"},
+    "environment": set(),
     "figures": {"scene"},
     "experiment": {
         "errors",
+        "files",
         "registry",
         "scene",
         "method",
         "training",
         "protocols",
         "record",
+        "environment",
         "figures",
         "weights",
     },
@@ -54,7 +60,7 @@ MAY = {
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},
-    "datasets": {"errors", "registry", "scene", "imaging"},
+    "datasets": {"errors", "files", "registry", "scene", "imaging"},
 }
 
 

@@ -10,9 +10,9 @@ import torch
 import pansharp_bench as pb
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError, RecordExists, UnknownName
-from pansharp_bench.experiment import RunSpec, load_dataset, run
+from pansharp_bench.experiment import RunSpec, run
 from pansharp_bench.registry import METHODS, MethodCard, load_plugin
-from pansharp_bench.scene import as_sensor
+from pansharp_bench.scene import as_sensor, load_dataset
 
 load_plugin(Path(__file__).parent / "plugins" / "tiny.py")
 PROTOCOLS = {"reduced": 3, "full": 2}

@@ -11,11 +11,11 @@ import torch
 from goldens import real_data
 from h5files import noise, samples, write, write_set
 
-from pansharp_bench.datasets import _files
-from pansharp_bench.datasets._files import sha256_of
+from pansharp_bench import files
 from pansharp_bench.datasets._inspect import describe
 from pansharp_bench.datasets.pancollection import ORIGINALS, PanCollection
 from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.files import sha256_of
 from pansharp_bench.registry import DATASETS
 from pansharp_bench.scene import SPLITS
 
@@ -250,8 +250,8 @@ def test_labels_that_could_mislead_are_refused(root, label):
 def test_checksums_are_kept_until_the_file_is_touched(root, monkeypatch, cache):
     path = write(root / "train_qb.h5", noise())
     hashed = []
-    real = _files._hash
-    monkeypatch.setattr(_files, "_hash", lambda p: hashed.append(p) or real(p))
+    real = files._hash
+    monkeypatch.setattr(files, "_hash", lambda p: hashed.append(p) or real(p))
     first = sha256_of(path)
     assert sha256_of(path) == first and len(hashed) == 1
     stamp = path.stat()

@@ -219,7 +219,7 @@ def _as_in_paper(mosaics: list[Any], opal: list[Any]) -> bool:
 
 
 def _provenance(mosaics: list[Any], opal: list[Any], recipe: dict, train: Any, test: Any) -> dict[str, Any]:
-    from pansharp_bench.datasets._files import sha256_of
+    from pansharp_bench.files import sha256_of
 
     sources = [
         {"name": s.name, "files": {p.name: sha256_of(p) for p in s.paths}, "read_as": dict(s.options)}

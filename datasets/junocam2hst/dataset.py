@@ -115,8 +115,8 @@ class JunoCam2HST(Dataset):
         return ReleasedSplit(self.path, name, self.sensor)
 
     def files(self, *splits: SplitName) -> tuple[FileIdentity, ...]:
-        from pansharp_bench.datasets._files import sha256_of
         from pansharp_bench.datasets.junocam2hst.released import ReleasedSplit, fingerprint
+        from pansharp_bench.files import sha256_of
 
         identities = []
         for name in splits or self.available():

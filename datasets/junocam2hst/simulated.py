@@ -26,7 +26,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from pansharp_bench.datasets._files import cache_dir, made_once
 from pansharp_bench.datasets.junocam.raw import decompanding_table
 from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES, ZONES
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
@@ -36,6 +35,7 @@ from pansharp_bench.datasets.junocam2hst.planet import Grid, Response, reflect, 
 from pansharp_bench.datasets.junocam2hst.segments import pixel_grid
 from pansharp_bench.datasets.junocam2hst.store import Store, Writer
 from pansharp_bench.errors import BenchError
+from pansharp_bench.files import cache_dir, made_once
 from pansharp_bench.scene import CALIBRATION_SPLITS, SplitName, as_sensor
 
 VERSION = 2  # counts every change that alters pixels

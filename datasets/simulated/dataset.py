@@ -7,11 +7,11 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
-from pansharp_bench.datasets._files import sha256_of
 from pansharp_bench.datasets._h5 import H5Split
 from pansharp_bench.datasets._inspect import describe, inspect
 from pansharp_bench.datasets.simulated.generate import SIZES, about, file_name, place, ready
 from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.files import sha256_of
 from pansharp_bench.scene import SPLITS, Dataset, FileIdentity, Split, SplitName, as_sensor
 
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pansharp_bench.datasets._files import cache_dir, made_once
 from pansharp_bench.datasets.simulated import VERSION, worker
 from pansharp_bench.datasets.simulated.acquire import Optics
 from pansharp_bench.datasets.simulated.spectra import CAMERAS
 from pansharp_bench.errors import BenchError
+from pansharp_bench.files import cache_dir, made_once
 from pansharp_bench.imaging import interp23, wald_degrade
 from pansharp_bench.scene import SPLITS, Sensor, SplitName
 
