@@ -204,6 +204,7 @@ def test_gate_learns_from_the_adversarial_loss_alone() -> None:
         {"nce": True, "nce_identity": False}, {"bridge_noise": False}, {"time_mode": "chained"},
         {"stretch": "peak"}, {"crop": 24}, {"timesteps": 3, "nfe": 3}, {"grey": (0.1, 0.2, 0.3, 0.4)},
         {"filter_real": True}, {"skip": "detail"}, {"head": "pixel"}, {"entropy": "off"}, {"stretch": "moments"},
+        {"ema": 0.9},
     ],
     ids=str,
 )  # fmt: skip

@@ -244,11 +244,12 @@ def test_end_to_end(name: str, tmp_path: Path) -> None:
     assert torch.equal(again.fuse(scene), fused)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.5])
 @pytest.mark.parametrize("name", NAMES)
-def test_resume_is_exact(name: str, tmp_path: Path) -> None:
+def test_resume_is_exact(name: str, ema: float, tmp_path: Path) -> None:
     def fit(folder: Path, resume: bool = False, stop: int = 0) -> nn.Module:
         trainer = Trainer(folder, "cpu", seed=5, progress=False, resume=resume)
-        method = build(name, steps=5)
+        method = build(name, steps=5, ema=ema)
         if stop:  # run as if interrupted after so many steps: the last validation's draws included
             original = method.learner
 
@@ -343,6 +344,39 @@ def test_without_entropy_there_is_no_energy_network_and_no_second_chain(name: st
     assert "E" not in learner.networks and len(learner.draw().start) == learner.config.batch == served[0]
 
 
+@pytest.mark.parametrize("name", ["cut", "sp-i2i"])
+def test_the_running_mean_of_the_weights_is_what_is_scored_and_kept(name: str) -> None:
+    method = build(name, ema=0.75, validations=1)
+    seen: list[dict[str, Tensor]] = []
+    make = method.learner
+
+    def watched(*args: Any) -> Any:
+        learner = make(*args)
+        step, validate = learner.step, learner.validate
+        trained = learner.networks["G"]
+        seen.append({k: v.detach().clone() for k, v in trained.named_parameters()})
+
+        def recorded(backward: Any) -> dict[str, Tensor]:
+            losses = step(backward)
+            seen.append({k: v.detach().clone() for k, v in trained.named_parameters()})
+            return losses
+
+        def scored() -> float:
+            assert not torch.equal(method.generator.conv1.weight, trained.conv1.weight)
+            return validate()
+
+        learner.step, learner.validate = recorded, scored
+        return learner
+
+    method.learner = watched
+    method.fit(unpaired_data(), Trainer(None, "cpu", progress=False))
+    expected, *steps = seen
+    for weights in steps:
+        expected = {k: 0.75 * v + 0.25 * weights[k] for k, v in expected.items()}
+    for key, value in method.generator.named_parameters():
+        torch.testing.assert_close(value, expected[key], msg=key)
+
+
 def test_a_band_without_variation_is_no_division_by_zero() -> None:
     class Flat(Textured):
         def __getitem__(self, index: int | slice) -> Scene:
@@ -381,6 +415,7 @@ def test_selection_prefers_the_right_spectrum_and_structure() -> None:
         ("cut", {"flip_equivariance": True}, "nce_identity=false"),
         ("cut", {"stretch": "no"}, "percentile, moments, peak"),
         ("sp-i2i", {"skip": "no"}, "none, detail"),
+        ("unsb", {"ema": "1"}, "below 1"),
         ("cut", {"head": "no"}, "conv, pixel"),
         ("unsb", {"entropy": "no"}, "released, off"),
         ("cut", {"decay": 2.0}, "between 0 and 1"),

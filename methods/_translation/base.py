@@ -32,7 +32,9 @@ class TranslationConfig(TrainedMethod.Config):
     ``stretch``: DN to [-1, 1] by the sensor's peak, or by the training PAN and each training MS band: their 0.1
     and 99.9 percentiles, or mean ± 3 deviations (``moments``: equal values are then what ``pan-affine`` makes of
     PAN); always by the peak where source and target are the same bands (a calibration: a map of the source's own
-    would be part of the answer). ``skip`` and ``head``: see ``Generator``. ``validations``: how often the state is
+    would be part of the answer). ``skip`` and ``head``: see ``Generator``. ``ema``: the generator that is scored,
+    kept and used is a running mean of the trained one's weights, of which a step leaves this share (0: it is the
+    trained one itself). ``validations``: how often the state is
     scored for selection (0: the last state is kept).
     """
 
@@ -52,6 +54,7 @@ class TranslationConfig(TrainedMethod.Config):
     stretch: Stretch = "percentile"
     skip: Skip = "none"
     head: Head = "conv"
+    ema: float = 0.0
     validations: int = 20
 
     def __post_init__(self) -> None:
@@ -66,6 +69,8 @@ class TranslationConfig(TrainedMethod.Config):
                 raise BenchError(f"option {name}={getattr(self, name)} must be at least 1")
         if not 0 <= self.decay <= 1:
             raise BenchError(f"option decay={self.decay} must lie between 0 and 1")
+        if not 0 <= self.ema < 1:
+            raise BenchError(f"option ema={self.ema} must be from 0 to below 1")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -42,7 +43,8 @@ MOST_VALIDATION_IMAGES = 64
 
 
 class TranslationLearner(Learner):
-    """Samples, optimisers and selection of a translation method. Networks: G here, the others by subclass."""
+    """Samples, optimisers and selection of a translation method. Networks: G here, and with ``ema`` its running
+    mean, which then is the method's generator; the others by subclass."""
 
     def __init__(self, method: TranslationMethod, data: UnpairedData, trainer: Trainer) -> None:
         super().__init__()
@@ -50,6 +52,9 @@ class TranslationLearner(Learner):
         self.config: TranslationConfig = method.config
         self.device, self.draws = trainer.device, trainer.generator
         self.networks["G"] = method.generator
+        if self.config.ema:
+            self.networks["G"] = copy.deepcopy(method.generator)
+            self.networks["average"] = method.generator.requires_grad_(False)
 
     def add(self, name: str, network: nn.Module) -> None:
         """A network of this learner, freshly initialised."""
@@ -60,7 +65,7 @@ class TranslationLearner(Learner):
         c = self.config
         constant = round(c.steps * (1 - c.decay))
         for name, network in self.networks.items():
-            if name in self.optimizers:
+            if name in self.optimizers or name == "average":
                 continue
             self.optimizers[name] = torch.optim.Adam(
                 network.parameters(), c.lr * rates.get(name, 1.0), (c.beta1, c.beta2), fused=True
@@ -76,6 +81,10 @@ class TranslationLearner(Learner):
         backward(loss)
         for name in names:
             self.optimizers[name].step()
+        if "G" in names and self.config.ema:
+            mean, now = (list(self.networks[k].parameters()) for k in ("average", "G"))
+            with torch.no_grad():
+                torch._foreach_lerp_(mean, now, 1 - self.config.ema)
 
     def images(self, sources: int, targets: int) -> tuple[Tensor, Tensor]:
         """Source images (sources, C, H, W), PAN in every band, and target images (targets, C, H, W) of other

@@ -69,6 +69,19 @@ class Up(nn.Module):
         return F.conv_transpose2d(padded, kernel, stride=2, padding=3, groups=channels)
 
 
+class LowPass(nn.Module):
+    """What of images (N, C, H, W) a quarter of their size holds: two times down, two times up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = Down(), Up()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w = x.shape[-2:]
+        small = self.down(self.down(F.pad(x, (0, -w % 4, 0, -h % 4), mode="reflect")))
+        return self.up(self.up(small))[..., :h, :w]
+
+
 def conv(inputs: int, outputs: int, size: int = 3, bias: bool = False) -> nn.Conv2d:
     """A convolution that keeps the size, with reflected border."""
     return nn.Conv2d(inputs, outputs, size, padding=size // 2, padding_mode="reflect", bias=bias)
@@ -136,10 +149,10 @@ class DetailPath(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.gain = nn.Parameter(torch.ones(channels, 1, 1))
-        self.down, self.up = Down(), Up()
+        self.low_pass = LowPass()
 
     def forward(self, source: Tensor, correction: Tensor) -> Tensor:
-        low = self.up(self.up(self.down(self.down(source))))
+        low = self.low_pass(source)
         return self.gain * low + correction + (source - low)
 
 

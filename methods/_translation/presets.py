@@ -7,7 +7,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # give (pan-affine), one image a step
     "quick": {
         "steps": 400, "batch": 1, "lr": 1e-3, "decay": 0.5, "ngf": 16, "ndf": 16, "blocks": 5, "nce_width": 64,
-        "nce_patches": 128, "skip": "detail", "stretch": "moments", "head": "pixel", "validations": 2,
+        "nce_patches": 128, "skip": "detail", "stretch": "moments", "head": "pixel", "ema": 0.99, "validations": 2,
     },
     # one data-centre GPU, under ten minutes
     "standard": {"steps": 8000, "batch": 16},
