@@ -16,7 +16,7 @@ from pansharp_bench.cli.options import RunOptions, run_options, running, say, se
 from pansharp_bench.errors import BenchError, OptionError
 
 if TYPE_CHECKING:
-    from pansharp_bench.experiment import RunSpec
+    from pansharp_bench.plan import RunSpec
     from pansharp_bench.record import Record
 
 CHECKPOINT = "checkpoint.pt"
@@ -50,11 +50,12 @@ def _ensure(specs: Iterable[RunSpec], shared: RunOptions, resume: bool, skip: bo
     ``skip``: a spec whose options do not fit the dataset's images is left out, aloud.
     """
     from pansharp_bench import experiment, record
+    from pansharp_bench.plan import plan
 
     found = []
     with running():
-        for plan in [experiment.plan(spec) for spec in specs]:
-            path = plan.path(shared.results)
+        for planned in [plan(spec) for spec in specs]:
+            path = planned.path(shared.results)
             if path.exists():
                 say(f"reused {path}")
                 found.append(record.read(path))
@@ -62,7 +63,7 @@ def _ensure(specs: Iterable[RunSpec], shared: RunOptions, resume: bool, skip: bo
             unfinished = shared.runs / path.relative_to(shared.results).with_suffix("") / CHECKPOINT
             try:
                 outcome = experiment.run(
-                    plan,
+                    planned,
                     shared.results,
                     shared.runs,
                     resume=resume and unfinished.exists(),
@@ -73,7 +74,7 @@ def _ensure(specs: Iterable[RunSpec], shared: RunOptions, resume: bool, skip: bo
             except OptionError as error:
                 if not skip:
                     raise
-                say(f"! left out: {plan.identity['method']}: {error}")
+                say(f"! left out: {planned.identity['method']}: {error}")
                 continue
             found.append(outcome.record)
     return found
@@ -121,7 +122,7 @@ def table(
     bench table 4 --seeds 0,1        GaoFen-2, means over two seeds
     bench table 1 --set steps=2400   every network trained for 2,400 steps
     """
-    from pansharp_bench import experiment
+    from pansharp_bench.plan import plan
 
     known = tomllib.loads(PAPERS.read_text(encoding="utf-8"))
     if number not in known:
@@ -135,7 +136,7 @@ def table(
     if dry_run:
         with running():
             for spec in specs:
-                path = experiment.plan(spec).path(shared.results)
+                path = plan(spec).path(shared.results)
                 click.echo(f"{'have   ' if path.exists() else 'missing'} {path}")
         return
     found = _ensure(specs, shared, resume, skip=True)
