@@ -22,7 +22,7 @@ from pansharp_bench.figures import compare_scene, training_curves
 from pansharp_bench.files import sha256_of
 from pansharp_bench.method import Method, TrainedMethod, build
 from pansharp_bench.plan import Plan, RunSpec, plan, second_split
-from pansharp_bench.protocols.evaluate import Evaluation, evaluate
+from pansharp_bench.protocol import Evaluation, evaluate
 from pansharp_bench.record import Record
 from pansharp_bench.registry import TRACKS
 from pansharp_bench.scene import Dataset, SplitName

@@ -14,7 +14,7 @@ from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import sha256_of
 from pansharp_bench.method import TrainedMethod, resolve_config
-from pansharp_bench.protocols.evaluate import Protocol
+from pansharp_bench.protocol import Protocol
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import Dataset, FileIdentity, SplitName, load_dataset
 from pansharp_bench.training.loop import choose_device, choose_precision
