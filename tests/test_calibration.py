@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import pansharp_bench as pb
 from pansharp_bench import experiment, metrics, record, tables
 from pansharp_bench.cli import main
+from pansharp_bench.plan import RunSpec
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import CALIBRATION_SPLITS, Dataset, FileIdentity, Scene, Split, as_sensor
 
@@ -75,7 +76,7 @@ def planet():
 
 
 def run(tmp_path, method, **options):
-    spec = experiment.RunSpec(method, "no-planet", "quick", options, device="cpu")
+    spec = RunSpec(method, "no-planet", "quick", options, device="cpu")
     return experiment.run(spec, tmp_path / "results", tmp_path / "runs", progress=False)
 
 
@@ -157,7 +158,7 @@ def test_spectra_are_those_of_one_seed_and_of_methods_that_have_none(tmp_path):
     tiny = {"steps": 1, "ngf": 4, "ndf": 4, "levels": 2}
     for method in ("identity", "channel-affine"):
         run(tmp_path, method)
-    spec = experiment.RunSpec("sp-i2i", "no-planet", "quick", tiny, device="cpu")
+    spec = RunSpec("sp-i2i", "no-planet", "quick", tiny, device="cpu")
     for chosen in (spec, replace(spec, seed=1, options={**tiny, "levels": 1})):
         trained = experiment.run(chosen, *folders, progress=False)
     # of given weights no seed is known, so they are drawn on request alone, then for any seed

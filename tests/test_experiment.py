@@ -10,7 +10,8 @@ import torch
 import pansharp_bench as pb
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError, RecordExists, UnknownName
-from pansharp_bench.experiment import RunSpec, run
+from pansharp_bench.experiment import run
+from pansharp_bench.plan import RunSpec
 from pansharp_bench.registry import METHODS, MethodCard, load_plugin
 from pansharp_bench.scene import as_sensor, load_dataset
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pansharp_bench import metrics
 from pansharp_bench.imaging import interp23, resize_bicubic
-from pansharp_bench.protocols.reduced import crop_border
+from pansharp_bench.protocols.pansharpening import crop_border
 from pansharp_bench.registry import SENSORS
 from pansharp_bench.scene import Sensor
 

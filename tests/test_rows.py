@@ -12,7 +12,7 @@ from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import decimate, interp23
 from pansharp_bench.method import build, resolve_config
 from pansharp_bench.methods._rows import ms_like, transport
-from pansharp_bench.protocols.reduced import crop_border
+from pansharp_bench.protocols.pansharpening import crop_border
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Split, as_sensor
 from pansharp_bench.training import UnpairedData

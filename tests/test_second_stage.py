@@ -9,6 +9,7 @@ import torch
 from click.testing import CliRunner
 from jupiter import planet, save_png
 
+import pansharp_bench as pb
 from pansharp_bench import experiment
 from pansharp_bench.cli import main
 from pansharp_bench.datasets.junocam2hst import maps as maps_module
@@ -19,6 +20,8 @@ from pansharp_bench.datasets.junocam2hst.segments import pixel_grid
 from pansharp_bench.datasets.junocam2hst.store import Store
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.method import build as build_method
+from pansharp_bench.plan import RunSpec
+from pansharp_bench.protocols.mosaic import second_stage
 from pansharp_bench.registry import DATASETS, METHODS
 from pansharp_bench.scene import Scene, as_sensor
 from pansharp_bench.training import PairedData, Trainer
@@ -196,7 +199,7 @@ def test_blank_training_images_are_one_clear_error(tmp_path):
 
 def test_outputs_get_the_second_stage_and_go_on_the_map(folder, tmp_path):
     places = {"results": tmp_path / "results", "runs": tmp_path / "runs", "progress": False}
-    spec = experiment.RunSpec("pixel-regression", "junocam2hst-uvm", options={"steps": 20}, data=folder)
+    spec = RunSpec("pixel-regression", "junocam2hst-uvm", options={"steps": 20}, data=folder)
     stage = experiment.run(spec, **places, pictures=1)
     assert stage.record.dataset["name"] == "junocam2hst-uvm-five" and stage.record.spec["track"] == "bands"
     assert stage.record.protocols["truth"]["mean"]["RMSE"] < 0.02
@@ -220,17 +223,14 @@ def test_outputs_get_the_second_stage_and_go_on_the_map(folder, tmp_path):
 
 
 def test_weights_of_something_else_are_no_second_stage(folder, tmp_path):
-    def mosaic(weights):
-        spec = experiment.RunSpec("identity", "junocam2hst", data=folder)
-        experiment.mosaic(spec, tmp_path, tmp_path, tmp_path, second_stage=weights, progress=False)
-
+    sensor, cpu = pb.load_dataset("junocam2hst", folder).sensor, torch.device("cpu")
     with pytest.raises(BenchError, match=r"nowhere\.safetensors does not exist"):
-        mosaic(tmp_path / "nowhere.safetensors")
+        second_stage(tmp_path / "nowhere.safetensors", sensor, cpu)
     other = experiment.run(
-        experiment.RunSpec("channel-affine", "junocam2hst", data=folder), tmp_path, tmp_path, progress=False
+        RunSpec("channel-affine", "junocam2hst", data=folder), tmp_path, tmp_path, progress=False
     )
     with pytest.raises(BenchError, match="was not saved by a run of track 'bands'"):
-        mosaic(other.checkpoint)
+        second_stage(other.checkpoint, sensor, cpu)
 
 
 def test_the_simulation_keeps_its_segments_and_tests_on_the_truth():

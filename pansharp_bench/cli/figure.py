@@ -134,18 +134,15 @@ def mosaic(
 
     Without --weights the method is trained first (or its finished run's weights are taken).
     """
-    from pansharp_bench import experiment
+    from pansharp_bench import experiment, plan
+    from pansharp_bench.protocols import mosaic as mosaics
 
-    spec = shared.spec(method, dataset, options, weights=weights)
     with running():
-        for path in experiment.mosaic(
-            spec,
-            out,
-            shared.results,
-            shared.runs,
-            second_stage=second_stage,
-            progress=shared.progress,
-            say=say,
+        it = plan.plan(shared.spec(method, dataset, options, weights=weights))
+        further = mosaics.second_stage(second_stage, it.dataset.sensor, it.device) if second_stage else None
+        ready = experiment.ready(it, shared.results, shared.runs, progress=shared.progress, say=say)
+        for path in mosaics.mosaic(
+            ready, it.dataset, out, it.device, further=further, progress=shared.progress
         ):
             click.echo(path)
 

@@ -17,7 +17,7 @@ from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import broken, load_plugin
 
 if TYPE_CHECKING:
-    from pansharp_bench.experiment import RunSpec
+    from pansharp_bench.plan import RunSpec
 
 
 def _load(ctx: click.Context, param: click.Parameter, paths: tuple[str, ...]) -> None:
@@ -78,7 +78,7 @@ class RunOptions:
         weights: Path | None = None,
     ) -> RunSpec:
         """One run of this method on this dataset."""
-        from pansharp_bench.experiment import RunSpec
+        from pansharp_bench.plan import RunSpec
 
         return RunSpec(
             method=method,

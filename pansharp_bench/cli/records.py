@@ -9,7 +9,7 @@ from pansharp_bench.cli.options import RunOptions, running, say
 from pansharp_bench.errors import OptionError
 
 if TYPE_CHECKING:
-    from pansharp_bench.experiment import RunSpec
+    from pansharp_bench.plan import RunSpec
     from pansharp_bench.record import Record
 
 CHECKPOINT = "checkpoint.pt"
@@ -23,11 +23,12 @@ def ensure(
     ``skip``: a spec whose options do not fit the dataset's images is left out, aloud.
     """
     from pansharp_bench import experiment, record
+    from pansharp_bench.plan import plan
 
     found = []
     with running():
-        for plan in [experiment.plan(spec) for spec in specs]:
-            path = plan.path(shared.results)
+        for planned in [plan(spec) for spec in specs]:
+            path = planned.path(shared.results)
             if path.exists():
                 say(f"reused {path}")
                 found.append(record.read(path))
@@ -35,7 +36,7 @@ def ensure(
             unfinished = shared.runs / path.relative_to(shared.results).with_suffix("") / CHECKPOINT
             try:
                 outcome = experiment.run(
-                    plan,
+                    planned,
                     shared.results,
                     shared.runs,
                     resume=resume and unfinished.exists(),
@@ -46,7 +47,7 @@ def ensure(
             except OptionError as error:
                 if not skip:
                     raise
-                say(f"! left out: {plan.identity['method']}: {error}")
+                say(f"! left out: {planned.identity['method']}: {error}")
                 continue
             found.append(outcome.record)
     return found

@@ -84,7 +84,7 @@ def table(
     bench table 4 --seeds 0,1        GaoFen-2, means over two seeds
     bench table 1 --set steps=2400   every network trained for 2,400 steps
     """
-    from pansharp_bench import experiment
+    from pansharp_bench.plan import plan
 
     known = tomllib.loads(PAPERS.read_text(encoding="utf-8"))
     if number not in known:
@@ -98,7 +98,7 @@ def table(
     if dry_run:
         with running():
             for spec in specs:
-                path = experiment.plan(spec).path(shared.results)
+                path = plan(spec).path(shared.results)
                 click.echo(f"{'have   ' if path.exists() else 'missing'} {path}")
         return
     found = ensure(specs, shared, resume, skip=True)

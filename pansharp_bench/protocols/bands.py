@@ -6,8 +6,8 @@ that camera's own images, which are registered. The true bands are known, so out
 
 from __future__ import annotations
 
+from pansharp_bench.protocol import Protocol, Track
 from pansharp_bench.protocols.calibration import against_truth
-from pansharp_bench.protocols.evaluate import Protocol, Track
 from pansharp_bench.registry import TRACKS, Sees
 
 BANDS = Protocol("truth", "Against the true bands", "test", "truth", against_truth, needs_gt=True)

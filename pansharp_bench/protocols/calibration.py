@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pansharp_bench.protocols.evaluate import Protocol, Track
+from pansharp_bench.protocol import Protocol, Track
 from pansharp_bench.registry import TRACKS, Sees
 from pansharp_bench.scene import Scene
 

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from pansharp_bench.protocols.evaluate import Protocol, Track
+from pansharp_bench.protocol import Protocol, Track
 from pansharp_bench.record import Record
 from pansharp_bench.registry import DATASETS
 from pansharp_bench.tables.formatting import MISSING

@@ -1,0 +1,166 @@
+"""A run settled to the last option: everything is checked, nothing is trained."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pansharp_bench import record as records
+from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.files import sha256_of
+from pansharp_bench.method import TrainedMethod, resolve_config
+from pansharp_bench.protocol import Protocol
+from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
+from pansharp_bench.scene import Dataset, FileIdentity, SplitName, load_dataset
+from pansharp_bench.training.loop import choose_device, choose_precision
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What to run. ``preset=None`` takes ``standard`` on CUDA and ``quick`` on CPU."""
+
+    method: str
+    dataset: str
+    preset: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    label: str | None = None
+    data: Path | None = None
+    weights: Path | None = None
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run settled to the last option: everything is checked, nothing is trained."""
+
+    spec: RunSpec
+    entry: Entry[MethodCard]
+    dataset: Dataset
+    config: TrainedMethod.Config | None
+    device: torch.device
+    protocols: list[Protocol]
+    described: dict[str, Any]
+    identity: dict[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        return records.spec_hash(self.identity)
+
+    def path(self, results: Path) -> Path:
+        return records.record_path(results, self.identity, self.sha256)
+
+    @property
+    def train_files(self) -> dict[str, str]:
+        """SHA-256 of the dataset's training files, by split; empty where it has none."""
+        splits = [s for s in ("train", "target") if s in self.dataset.available()]
+        return {f.split: f.sha256 for f in self.dataset.files(*splits)} if "train" in splits else {}
+
+
+def plan(spec: RunSpec) -> Plan:
+    """Settle a run. Raises BenchError (or a subclass) for every mistake a user can mend."""
+    entry = METHODS.get(spec.method)
+    card, track = entry.card, DATASETS.get(spec.dataset).card.tracks[0]
+    if track not in card.tracks:
+        raise BenchError(
+            f"method {card.name!r} is not made for {track}, the track of dataset {spec.dataset!r}"
+        )
+    device = choose_device(spec.device)
+    preset = spec.preset or ("standard" if device.type == "cuda" else "quick")
+    config = resolve_config(entry, preset, spec.options)
+    learns = config is not None
+    if learns != (card.training != "none"):
+        raise BenchError(
+            f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
+        )
+    if spec.weights and not learns:
+        raise BenchError(f"method {card.name!r} has no weights; leave out --weights")
+    dataset = load_dataset(spec.dataset, spec.data, spec.label)
+    protocols = _protocols(track, dataset, card)
+    needed = _needed_splits(learns and spec.weights is None, protocols, dataset)
+    described = _describe_dataset(dataset, dataset.files(*needed), protocols)
+    identity = {
+        "track": track,
+        "dataset": dataset.name,
+        "method": card.name,
+        "preset": preset if learns else "untrained",
+        "options": asdict(config) if config else {},
+        "changed": _changed(entry, preset, config),
+        "seed": spec.seed if learns and not spec.weights else 0,  # elsewhere nothing is drawn
+        "data": described["fingerprint"],
+        "weights": {"file_sha256": sha256_of(spec.weights)} if spec.weights else {},
+        "precision": choose_precision(device, spec.precision) if learns else "32-true",
+    }
+    return Plan(spec, entry, dataset, config, device, protocols, described, identity)
+
+
+def _is_simulated(dataset: Dataset) -> bool:
+    return dataset.name in DATASETS and DATASETS.get(dataset.name).card.simulated
+
+
+def _changed(entry: Entry[MethodCard], preset: str, config: TrainedMethod.Config | None) -> list[str]:
+    """Names of the options that differ from their preset."""
+    usual = resolve_config(entry, preset)
+    if config is None or usual is None:
+        return []
+    before = asdict(usual)
+    return sorted(k for k, v in asdict(config).items() if v != before[k])
+
+
+def _protocols(track: str, dataset: Dataset, card: MethodCard) -> list[Protocol]:
+    """The track's protocols that this dataset can serve; to an oracle only those that have a reference."""
+    chosen = []
+    for protocol in TRACKS.get(track).obj.protocols:
+        if not {protocol.split, protocol.target or protocol.split} <= set(dataset.available()):
+            continue
+        needs_gt = protocol.needs_gt or card.sees == "reference"
+        if not needs_gt or "gt" in dataset.split(protocol.split).keys:
+            chosen.append(protocol)
+    if not chosen:
+        raise DataError(
+            f"dataset {dataset.name} has no test files: found only {', '.join(dataset.available())}"
+        )
+    return chosen
+
+
+def _needed_splits(fits: bool, protocols: list[Protocol], dataset: Dataset) -> tuple[SplitName, ...]:
+    needed: list[SplitName] = ["train", second_split(dataset)] if fits else []
+    for split in needed:
+        dataset.split(split)  # raises the reader's own account of what is missing
+    read = [s for p in protocols for s in (p.split, p.target) if s]
+    return tuple(dict.fromkeys((*needed, *read)))
+
+
+def second_split(dataset: Dataset) -> SplitName:
+    """What training reads beside ``train``: a target domain of its own, or the validation samples."""
+    return "target" if "target" in dataset.available() else "valid"
+
+
+def _describe_dataset(
+    dataset: Dataset, files: tuple[FileIdentity, ...], protocols: list[Protocol]
+) -> dict[str, Any]:
+    """The dataset's identity: its content. ``fingerprint`` hashes the files of every split in use;
+    ``test_fingerprint`` those that scores depend on, which is what a table may not mix."""
+
+    def fingerprint(chosen: list[FileIdentity]) -> str:
+        return hashlib.sha256("\n".join(f"{f.split} {f.sha256}" for f in chosen).encode()).hexdigest()
+
+    scored = {s for p in protocols for s in (p.split, p.target)}
+    tests = [f for f in files if f.split in scored]
+    return {
+        "name": dataset.name,
+        "simulated": _is_simulated(dataset),
+        "sensor": dataset.sensor.name,
+        "channels": dataset.sensor.channels,
+        "peak": dataset.sensor.peak,
+        "files": [{**asdict(f), "path": f.path.name} for f in files],
+        "fingerprint": fingerprint(list(files)),
+        "test_fingerprint": {f.split: f.sha256 for f in tests},
+        "provenance": dataset.provenance(),
+    }
