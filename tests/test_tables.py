@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError
 from pansharp_bench.record import Record, summarise
+from pansharp_bench.registry import METHODS
 from pansharp_bench.tables import (
     MISSING,
     bootstrap_interval,
@@ -279,3 +280,16 @@ def test_unreadable_records_do_not_stop_the_board(tmp_path):
     path.with_name("torn.json").write_text("{")
     found = [x for _, x in records.read_all(tmp_path) if not isinstance(x, BenchError)]
     assert len(found) == 1
+
+
+def test_a_preset_that_means_other_options_now_is_called_an_earlier_one():
+    now = asdict(METHODS.get("cut").obj.configure("quick"))
+    known = {k: v for k, v in now.items() if v != getattr(METHODS.get("cut").obj.Config(), k)}
+    found = [
+        make("cut", preset="quick", options=known),  # options it does not know are at their defaults
+        make("cut", preset="quick", options=now | {"steps": 800}),
+        make("cut", preset="quick", options=now | {"steps": 7}, changed=["steps"]),
+        make("cut", preset="gone", options=now),
+    ]
+    (table,) = tables(found)
+    assert sorted(r.variant for r in table.rows) == ["earlier gone", "earlier quick", "quick", "quick, steps=7"]
