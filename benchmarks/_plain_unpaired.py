@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pansharp_bench.imaging import LaplacianPyramid
-from pansharp_bench.methods._translation.bridge import BridgeConfig
-from pansharp_bench.methods._translation.learner import BridgeDraw
-from pansharp_bench.methods._translation.networks import ProjectionHeads
+from pansharp_bench.methods._unpaired.bridge import BridgeConfig
+from pansharp_bench.methods._unpaired.learner import BridgeDraw
+from pansharp_bench.methods._unpaired.networks import ProjectionHeads
 from pansharp_bench.methods.cut import CUTConfig, CUTDraw
 from pansharp_bench.methods.sp_i2i import SPConfig, grey_of
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._translation.base import ContrastiveConfig, TranslationMethod
-from pansharp_bench.methods._translation.learner import TranslationLearner, frozen, tap_pixels
-from pansharp_bench.methods._translation.losses import discriminator_loss, lsgan, mean_patch_nce
-from pansharp_bench.methods._translation.networks import Generator, PatchGAN, ProjectionHeads, draw_positions
-from pansharp_bench.methods._translation.presets import PRESETS
+from pansharp_bench.methods._unpaired.base import ContrastiveConfig, TranslationMethod
+from pansharp_bench.methods._unpaired.learner import TranslationLearner, frozen, tap_pixels
+from pansharp_bench.methods._unpaired.losses import discriminator_loss, lsgan, mean_patch_nce
+from pansharp_bench.methods._unpaired.networks import Generator, PatchGAN, ProjectionHeads, draw_positions
+from pansharp_bench.methods._unpaired.presets import PRESETS
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 from pansharp_bench.training import Learner, Trainer, UnpairedData

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError, OptionError
 from pansharp_bench.imaging import LaplacianPyramid, max_bands
-from pansharp_bench.methods._translation.base import one_of
-from pansharp_bench.methods._translation.bridge import BridgeConfig, BridgeMethod
-from pansharp_bench.methods._translation.learner import BridgeDraw, BridgeLearner
-from pansharp_bench.methods._translation.networks import SLOPE, TimeMode, TimePath
-from pansharp_bench.methods._translation.presets import BRIDGE_PRESETS
+from pansharp_bench.methods._unpaired.base import one_of
+from pansharp_bench.methods._unpaired.bridge import BridgeConfig, BridgeMethod
+from pansharp_bench.methods._unpaired.learner import BridgeDraw, BridgeLearner
+from pansharp_bench.methods._unpaired.networks import SLOPE, TimeMode, TimePath
+from pansharp_bench.methods._unpaired.presets import BRIDGE_PRESETS
 from pansharp_bench.registry import register_method
 from pansharp_bench.training import Learner, Trainer, UnpairedData
 

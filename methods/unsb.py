@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pansharp_bench.methods._translation.bridge import BridgeConfig, BridgeMethod
-from pansharp_bench.methods._translation.learner import BridgeLearner
-from pansharp_bench.methods._translation.presets import BRIDGE_PRESETS
+from pansharp_bench.methods._unpaired.bridge import BridgeConfig, BridgeMethod
+from pansharp_bench.methods._unpaired.learner import BridgeLearner
+from pansharp_bench.methods._unpaired.presets import BRIDGE_PRESETS
 from pansharp_bench.registry import register_method
 from pansharp_bench.training import Learner, Trainer, UnpairedData
 

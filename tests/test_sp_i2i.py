@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import LaplacianPyramid
-from pansharp_bench.methods._translation.networks import BridgeGenerator
+from pansharp_bench.methods._unpaired.networks import BridgeGenerator
 from pansharp_bench.methods.sp_i2i import (
     SPI2I,
     Gate,
@@ -36,18 +36,18 @@ class Source(SimpleNamespace):
     def __init__(self, side: int = 32) -> None:
         super().__init__(sensor=SENSOR, patch_size=(side, side))
         draws = torch.Generator().manual_seed(0)
-        self.valid_pan = torch.rand(3, 1, side, side, generator=draws) * 1023
-        self.valid_ms = torch.rand(3, 4, side, side, generator=draws) * 1023
+        self.valid_source = torch.rand(3, 1, side, side, generator=draws) * 1023
+        self.valid_target = torch.rand(3, 4, side, side, generator=draws) * 1023
 
     def draw(self, a: int, b: int, draws: torch.Generator, augment: str) -> tuple[Tensor, Tensor]:
         source = torch.rand(a, 1, *self.patch_size, generator=draws) * 1023
         return source, torch.rand(b, 4, *self.patch_size, generator=draws) * 1023
 
-    def all_pan(self) -> Tensor:
-        return self.valid_pan
+    def all_source(self) -> Tensor:
+        return self.valid_source
 
-    def all_ms(self) -> Tensor:
-        return self.valid_ms
+    def all_target(self) -> Tensor:
+        return self.valid_target
 
 
 def fitted(folder: Path | None = None, side: int = 32, **options: Any) -> tuple[SPI2I, SPLearner]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._translation.base import selection_score
+from pansharp_bench.methods._unpaired.base import selection_score
 from pansharp_bench.methods.cut import CUTLearner
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Sensor, Split
@@ -184,8 +184,8 @@ def test_the_sampler_never_serves_pan_and_ms_of_one_scene(seed: int) -> None:
         ms |= origins(target)
     assert not pan & ms
     assert pan | ms == set(range(12))  # and every scene serves one side
-    assert origins(data.all_pan()) == pan and origins(data.all_ms()) == ms
-    assert not origins(data.valid_pan) & origins(data.valid_ms)
+    assert origins(data.all_source()) == pan and origins(data.all_target()) == ms
+    assert not origins(data.valid_source) & origins(data.valid_target)
     assert data.describe()["shared_samples"] == 0
 
 
@@ -282,12 +282,12 @@ def test_normalisation_is_global_and_undone_exactly() -> None:
     data = unpaired_data()
     method = build("cut")
     method.normaliser.measure(data, "percentile")
-    ms = data.all_ms()
+    ms = data.all_target()
     torch.testing.assert_close(method.normaliser.restore(method.normaliser.ms(ms)), ms, atol=1e-3, rtol=0)
     inside = (method.normaliser.ms(ms).abs() <= 1).float().mean()
     assert 0.99 < inside < 1
     low, high = method.normaliser.pan_range[0]
-    expected = torch.quantile(data.all_pan().flatten(), torch.tensor([0.001, 0.999]))
+    expected = torch.quantile(data.all_source().flatten(), torch.tensor([0.001, 0.999]))
     torch.testing.assert_close(torch.stack((low, high)), expected, atol=1.0, rtol=0)
     peak = build("cut").normaliser
     assert peak.pan(torch.tensor([[[[0.0, SENSOR.peak]]]])).flatten().tolist() == [-1, 1, -1, 1, -1, 1]
@@ -303,7 +303,7 @@ def test_a_silent_core_gives_pan_affine(name: str) -> None:
     method.fit(data, trainer)
     for parameter in method.generator.pixel.parameters():
         nn.init.zeros_(parameter)
-    scene = Scene(SENSOR, pan=data.all_pan()[:, :, :30])
+    scene = Scene(SENSOR, pan=data.all_source()[:, :, :30])
     expected = affine.fuse(scene).clamp(0, SENSOR.peak)
     torch.testing.assert_close(method.fuse(scene), expected, atol=1e-5 * SENSOR.peak, rtol=0)
 

@@ -13,9 +13,9 @@ from goldens import GOLDEN
 from torch import Tensor, nn
 
 from pansharp_bench.imaging import LaplacianPyramid
-from pansharp_bench.methods._translation import losses
-from pansharp_bench.methods._translation.bridge import Bridge
-from pansharp_bench.methods._translation.networks import (
+from pansharp_bench.methods._unpaired import losses
+from pansharp_bench.methods._unpaired.bridge import Bridge
+from pansharp_bench.methods._unpaired.networks import (
     STEM,
     BridgeGenerator,
     Down,

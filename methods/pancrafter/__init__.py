@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pansharp_bench.methods._supervised import Batch, PairedConfig, PairedMethod
+from pansharp_bench.methods._paired import Batch, PairedConfig, PairedMethod
 from pansharp_bench.methods.pancrafter.network import (
     MS,
     PAN,

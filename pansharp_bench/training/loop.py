@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -144,10 +145,12 @@ class Trainer:
         chosen = choose_device(device)
         kind, index = chosen.type, chosen.index or 0
         self.precision = choose_precision(chosen, precision)
+        mixed = self.precision in ("bf16-mixed", "16-mixed")
         self.fabric = Fabric(
             accelerator=kind,
             devices=[index] if kind == "cuda" else 1,
-            precision=self.precision,  # type: ignore[arg-type]
+            precision=None if mixed else self.precision,  # type: ignore[arg-type]
+            plugins=_Autocast(self.precision, kind) if mixed else None,  # type: ignore[arg-type]
         )
         self.device = self.fabric.device
         self.folder, self.seed, self.resume, self.progress = folder, seed, resume, progress
@@ -306,6 +309,14 @@ class Trainer:
             raise
         except Exception as error:
             raise BenchError(f"{path} cannot be resumed: {error}") from error
+
+
+class _Autocast(MixedPrecision):
+    """Autocast that leaves a network's inputs as they are: rounded to bf16, images would band, and with them every
+    path that hands them on. Each operation takes what precision it needs."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data
 
 
 class _StopAsked:

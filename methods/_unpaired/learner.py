@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._translation.base import (
+from pansharp_bench.methods._unpaired.base import (
     TranslationConfig,
     TranslationMethod,
     selection_score,
 )
-from pansharp_bench.methods._translation.bridge import Bridge, BridgeConfig, BridgeMethod
-from pansharp_bench.methods._translation.losses import (
+from pansharp_bench.methods._unpaired.bridge import Bridge, BridgeConfig, BridgeMethod
+from pansharp_bench.methods._unpaired.losses import (
     bridge_loss,
     discriminator_loss,
     energy_loss,
@@ -27,7 +27,7 @@ from pansharp_bench.methods._translation.losses import (
     mean_patch_nce,
     transport_cost,
 )
-from pansharp_bench.methods._translation.networks import (
+from pansharp_bench.methods._unpaired.networks import (
     STEM,
     Features,
     PatchGAN,
@@ -109,7 +109,7 @@ class TranslationLearner(Learner):
 
     def validate(self) -> float:
         """``selection_score`` on validation PAN and the MS of other validation scenes."""
-        pan, ms = (x[:MOST_VALIDATION_IMAGES] for x in (self.data.valid_pan, self.data.valid_ms))
+        pan, ms = (x[:MOST_VALIDATION_IMAGES] for x in (self.data.valid_source, self.data.valid_target))
         return selection_score(self.method.fuse(Scene(self.data.sensor, pan=pan)), pan, ms)
 
 

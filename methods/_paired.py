@@ -81,7 +81,7 @@ LIGHT: dict[str, dict[str, Any]] = {
 """Presets of the small convolutional networks, beside each one's own ``paper``."""
 
 
-class ResidualBlock(nn.Module):
+class SkipBlock(nn.Module):
     """conv, ReLU, conv, and a skip."""
 
     def __init__(self, width: int) -> None:
@@ -91,6 +91,18 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(torch.relu(self.conv1(x)))
+
+
+class Perceptron(nn.Module):
+    """Two linear layers with a GELU between, exact (``none``) or by its ``tanh`` approximation."""
+
+    def __init__(self, width: int, hidden: int, gelu: str = "none") -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.gelu = gelu
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x), approximate=self.gelu))
 
 
 class Batch(NamedTuple):
@@ -232,19 +244,16 @@ class PairedLearner(Learner):
 
     def step(self, backward: Backward) -> dict[str, Tensor]:
         optimizer = self.optimizers["net"]
-        batch = self.next_batch()
-        # the network itself, not Fabric's wrapper: that would round the images, and the skips from them, to bf16
-        with self.trainer.fabric.autocast():
-            losses = self.losses(batch)
+        losses = self.losses(self.next_batch())
         optimizer.zero_grad(set_to_none=True)
         backward(losses["loss"])
         if clip := self.method.config.clip:
-            torch.nn.utils.clip_grad_norm_(self.method.net.parameters(), clip)
+            torch.nn.utils.clip_grad_norm_(self.networks["net"].parameters(), clip)
         optimizer.step()
         return {k: v.detach() for k, v in losses.items()}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        return self.method.losses(self.method.net, batch)
+        return self.method.losses(self.networks["net"], batch)
 
     def next_batch(self) -> Batch:
         epoch, position = divmod(self.at, self.per_epoch)

@@ -100,7 +100,7 @@ class AffineRow(UnpairedRow):
         self.register_buffer("offset", torch.zeros(sensor.channels, 1, 1))
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
-        (mean, std), (target_mean, target_std) = (moments(x) for x in (data.all_pan(), data.all_ms()))
+        (mean, std), (target_mean, target_std) = (moments(x) for x in (data.all_source(), data.all_target()))
         gain = (target_std / std).where(std > 0, 0)
         offset = target_mean - gain * mean
         self.gain.copy_(gain[:, None, None])
@@ -143,8 +143,8 @@ class TransportRow(UnpairedRow):
         self.register_buffer("target", ramp.repeat(sensor.channels, 1))
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
-        self.source.copy_(quantiles(sample(data.all_pan(), _SAMPLES), self.config.knots))
-        self.target.copy_(quantiles(sample(data.all_ms(), _SAMPLES), self.config.knots))
+        self.source.copy_(quantiles(sample(data.all_source(), _SAMPLES), self.config.knots))
+        self.target.copy_(quantiles(sample(data.all_target(), _SAMPLES), self.config.knots))
         return {"knots": self.config.knots}
 
     def fuse(self, scene: Scene) -> Tensor:

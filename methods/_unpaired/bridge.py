@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._translation.base import ContrastiveConfig, TranslationMethod, one_of
-from pansharp_bench.methods._translation.networks import BridgeGenerator, TimeMode
+from pansharp_bench.methods._unpaired.base import ContrastiveConfig, TranslationMethod, one_of
+from pansharp_bench.methods._unpaired.networks import BridgeGenerator, TimeMode
 from pansharp_bench.scene import Sensor
 
 Entropy = Literal["released", "off"]

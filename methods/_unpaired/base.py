@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._rows import moments
-from pansharp_bench.methods._translation.networks import Head, Skip, initialise
+from pansharp_bench.methods._closed_form import moments
+from pansharp_bench.methods._unpaired.networks import Head, Skip, initialise
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Learner, TrainedMethod, Trainer, UnpairedData
 from pansharp_bench.training.samplers import Augment, Pairing, Target
@@ -125,8 +125,8 @@ class Normaliser(nn.Module):
         if stretch == "peak":
             return
         limits = _percentiles if stretch == "percentile" else _three_deviations
-        self.pan_range.copy_(_not_empty(limits(data.all_pan())))
-        self.ms_range.copy_(_not_empty(limits(data.all_ms())))
+        self.pan_range.copy_(_not_empty(limits(data.all_source())))
+        self.ms_range.copy_(_not_empty(limits(data.all_target())))
 
     def pan(self, x: Tensor) -> Tensor:
         """(N, 1, H, W) DN -> (N, C, H, W), every band the same. A source of C bands stays one of C bands."""
