@@ -13,6 +13,7 @@ from pansharp_bench.imaging import decimate, mtf_filter
 from pansharp_bench.method import TrainedMethod
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Trainer, UnpairedData
+from pansharp_bench.training.samplers import Pairing
 
 _SAMPLES = 1 << 22  # values per band that quantiles are taken from
 
@@ -81,7 +82,7 @@ class UnpairedRow(TrainedMethod):
     class Config(TrainedMethod.Config):
         """``pairing``: how PAN and MS training images are kept apart."""
 
-        pairing: str = "disjoint"
+        pairing: Pairing = "disjoint"
 
 
 class AffineRow(UnpairedRow):

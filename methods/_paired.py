@@ -57,12 +57,6 @@ class PairedConfig(TrainedMethod.Config):
     def __post_init__(self) -> None:
         if min(self.steps, self.epochs) < 0 or (self.steps > 0) == (self.epochs > 0):
             raise ValueError(f"one of steps={self.steps} and epochs={self.epochs} must be 0, the other more")
-        if self.schedule not in ("constant", "step", "cosine"):
-            raise ValueError(f"schedule={self.schedule!r}; known are: constant, step, cosine")
-        if self.augment not in ("none", "flips", "dihedral"):
-            raise ValueError(f"augment={self.augment!r}; known are: none, flips, dihedral")
-        if self.loss not in ("l1", "mse"):
-            raise ValueError(f"loss={self.loss!r}; known are: l1, mse")
         if min(self.batch, self.validations) < 1 or min(self.lr, self.peak, self.clip, self.warmup) < 0:
             raise ValueError("batch and validations must be at least 1, and nothing may be negative")
 

@@ -8,11 +8,12 @@ by naming them. A trained method is a class derived from :class:`TrainedMethod`.
 from __future__ import annotations
 
 import inspect
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from torch import Tensor, nn
 
@@ -101,17 +102,19 @@ class TrainedMethod(nn.Module):
     def configure(cls, preset: str, options: Mapping[str, Any] | None = None) -> Config:
         """The Config of a preset with options changed; strings are read as the option's type.
 
-        Raises BenchError on an unknown preset or option, or a value of another type.
+        Raises BenchError on an unknown preset or option, a value of another type, one that is no finite number, and
+        for an option whose type is a ``Literal`` one that is not among its values.
         """
         if preset not in cls.presets:
             raise BenchError(f"unknown preset {preset!r}; known are: {', '.join(cls.presets)}")
         config = replace(cls.Config(), **cls.presets[preset])
-        known = {f.name for f in fields(config)}
-        changes = {}
+        known, hints = {f.name for f in fields(config)}, get_type_hints(cls.Config)
+        changes: dict[str, Any] = {}
         for name, value in (options or {}).items():
             if name not in known:
                 raise BenchError(f"unknown option {name!r}; known are: {', '.join(sorted(known))}")
             changes[name] = _read(name, value, getattr(config, name), cls.Config)
+            _check(name, changes[name], hints[name])
         try:
             return replace(config, **changes)
         except (TypeError, ValueError) as error:
@@ -140,6 +143,16 @@ def _read(name: str, value: Any, current: Any, config: type) -> Any:
     except (KeyError, ValueError):
         wanted = type(current).__name__
         raise BenchError(f"option {name}={value!r} is not of type {wanted}") from None
+
+
+def _check(name: str, value: Any, kind: Any) -> None:
+    """Raises BenchError for a value that an option of this type cannot have."""
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise BenchError(
+            f"option {name}={value!r} is unknown; known are: {', '.join(map(str, get_args(kind)))}"
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BenchError(f"option {name}={value} is not a finite number")
 
 
 def is_trained(entry: Entry[MethodCard]) -> bool:

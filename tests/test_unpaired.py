@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._unpaired.base import selection_score
+from pansharp_bench.methods._unpaired.selection import selection_score
 from pansharp_bench.methods.cut import CUTLearner
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Sensor, Split
@@ -89,7 +89,7 @@ def draws_of(learner: Any, a: Tensor, b: Tensor, index: int) -> Any:
         ("sp-i2i", {}),
         ("sp-i2i", {"gate": "free", "levels": 3}),
         ("sp-i2i", {"gating": False}),
-        ("sp-i2i", {"nce": True}),
+        ("sp-i2i", {"lambda_nce": 1.0}),
         ("cut", AROUND),
         ("fastcut", AROUND),
         ("unsb", AROUND | {"entropy": "off"}),
@@ -335,7 +335,7 @@ def test_a_pixel_head_sees_the_brightness_that_norms_hide() -> None:
 
 @pytest.mark.parametrize("name", ["unsb", "sp-i2i"])
 def test_without_entropy_there_is_no_energy_network_and_no_second_chain(name: str) -> None:
-    learner, _, _ = learner_of(name, entropy="off", nce=False)
+    learner, _, _ = learner_of(name, entropy="off", lambda_nce=0.0)
     served = []
     learner.images = lambda sources, targets: (
         served.append(sources) or torch.zeros(sources, 3, 32, 32),

@@ -5,24 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._unpaired.base import (
-    TranslationConfig,
-    TranslationMethod,
-    selection_score,
-)
-from pansharp_bench.methods._unpaired.bridge import Bridge, BridgeConfig, BridgeMethod
+from pansharp_bench.methods._unpaired.base import TranslationMethod
+from pansharp_bench.methods._unpaired.bridge import Bridge, BridgeMethod
 from pansharp_bench.methods._unpaired.losses import (
     bridge_loss,
     discriminator_loss,
     energy_loss,
-    linear_decay,
     lsgan,
     mean_patch_nce,
     transport_cost,
@@ -35,6 +30,9 @@ from pansharp_bench.methods._unpaired.networks import (
     draw_positions,
     initialise,
 )
+from pansharp_bench.methods._unpaired.options import ContrastiveBridgeOptions, TranslationOptions
+from pansharp_bench.methods._unpaired.schedule import linear_decay
+from pansharp_bench.methods._unpaired.selection import selection_score
 from pansharp_bench.scene import Scene
 from pansharp_bench.training import Learner, Trainer, UnpairedData
 from pansharp_bench.training.loop import Backward
@@ -49,7 +47,7 @@ class TranslationLearner(Learner):
     def __init__(self, method: TranslationMethod, data: UnpairedData, trainer: Trainer) -> None:
         super().__init__()
         self.method, self.data, self.trainer = method, data, trainer
-        self.config: TranslationConfig = method.config
+        self.config: TranslationOptions = method.config
         self.device, self.draws = trainer.device, trainer.generator
         self.networks["G"] = method.generator
         if self.config.ema:
@@ -82,9 +80,8 @@ class TranslationLearner(Learner):
         for name in names:
             self.optimizers[name].step()
         if "G" in names and self.config.ema:
-            mean, now = (list(self.networks[k].parameters()) for k in ("average", "G"))
-            with torch.no_grad():
-                torch._foreach_lerp_(mean, now, 1 - self.config.ema)
+            mean, now = ([p.detach() for p in self.networks[k].parameters()] for k in ("average", "G"))
+            torch._foreach_lerp_(mean, now, 1 - self.config.ema)
 
     def images(self, sources: int, targets: int) -> tuple[Tensor, Tensor]:
         """Source images (sources, C, H, W), PAN in every band, and target images (targets, C, H, W) of other
@@ -151,6 +148,16 @@ class BridgeDraw:
     positions: list[Tensor] | None = None
 
 
+@dataclass
+class Shown:
+    """What D is shown as fake and as real, what showing it so costs G, and anything to be logged."""
+
+    fake: Tensor
+    real: Tensor
+    penalty: Tensor | float = 0.0
+    logged: dict[str, Tensor] = field(default_factory=dict)
+
+
 class BridgeLearner(TranslationLearner):
     """UNSB's step: chains to a random state, then discriminator D, energy network E, and generator G with
     projection heads F. Subclasses may change what D sees and add losses.
@@ -160,7 +167,7 @@ class BridgeLearner(TranslationLearner):
     and reuse the stem's work on A and B from the first call on them. Results are the same.
     """
 
-    config: BridgeConfig
+    config: ContrastiveBridgeOptions
 
     def __init__(self, method: BridgeMethod, data: UnpairedData, trainer: Trainer) -> None:
         super().__init__(method, data, trainer)
@@ -170,9 +177,11 @@ class BridgeLearner(TranslationLearner):
         self.add("D", PatchGAN(channels, c.ndf, c.timesteps))
         if c.entropy != "off":
             self.add("E", PatchGAN(4 * channels, c.ndf, c.timesteps))
-        if c.nce:
+        if c.lambda_nce:
             self.add("F", ProjectionHeads(method.generator.tap_channels(c.nce_layers), c.nce_width))
-        self.contrasted = (2 if c.nce_identity else 1) if c.nce else 0  # groups of the batch, from its front
+        self.contrasted = (
+            (2 if c.nce_identity else 1) if c.lambda_nce else 0
+        )  # groups of the batch, from its front
         self.optimise()
 
     def draw(self) -> BridgeDraw:
@@ -223,9 +232,10 @@ class BridgeLearner(TranslationLearner):
             )
         fakes = generate(state, i, draw.z)
         fake = fakes[:n]
-        shown, real, losses = self.show(fake, draw)
+        shown = self.show(fake, draw)
+        losses = shown.logged
 
-        scores = discriminator(torch.cat((shown.detach(), real)), i)
+        scores = discriminator(torch.cat((shown.fake.detach(), shown.real)), i)
         losses["D"] = discriminator_loss(*scores.chunk(2))
         self.update(losses["D"], backward, "D")
 
@@ -234,7 +244,7 @@ class BridgeLearner(TranslationLearner):
             self.update(losses["E"], backward, "E")
 
         with frozen(*(self.networks[k] for k in "DE" if k in self.networks)):
-            losses["gan"] = lsgan(discriminator(shown, i), True)
+            losses["gan"] = lsgan(discriminator(shown.fake, i), True)
             if c.entropy == "off":
                 losses["bridge"] = transport_cost(state[:n], fake, c.tau)
             else:
@@ -246,7 +256,7 @@ class BridgeLearner(TranslationLearner):
                 assert stem is not None
                 losses["nce"] = self.contrast(fakes[: self.contrasted * n], stem, draw)
                 total = total + c.lambda_nce * losses["nce"]
-            total = total + self.further(fake, source, losses)
+            total = total + shown.penalty + self.further(fake, source, losses)
             losses["G"] = total
             self.update(total, backward, *(k for k in self.optimizers if k not in "DE"))
         return {k: v.detach() for k, v in losses.items()}
@@ -267,9 +277,8 @@ class BridgeLearner(TranslationLearner):
         queries = heads(generator(images, 0, draw.nce_z, taps=c.nce_layers), draw.positions)
         return mean_patch_nce(queries, keys, c.nce_temperature)
 
-    def show(self, fake: Tensor, draw: BridgeDraw) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """What D is shown as fake and as real, and anything to be logged."""
-        return fake, draw.target, {}
+    def show(self, fake: Tensor, draw: BridgeDraw) -> Shown:
+        return Shown(fake, draw.target)
 
     def further(self, fake: Tensor, source: Tensor, losses: dict[str, Tensor]) -> Tensor | float:
         """Weighted further losses of the generator, entered in ``losses`` too."""

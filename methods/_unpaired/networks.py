@@ -134,9 +134,10 @@ class PixelHead(nn.Module):
 
     def finish_initialisation(self, draws: Draws) -> None:
         # at the networks' own small weights three layers would pass on gradients of the size of rounding errors
-        for layer in (self.layers[0], self.layers[2]):
+        first, second, last = (m for m in self.layers if isinstance(m, nn.Conv2d))
+        for layer in (first, second):
             nn.init.xavier_normal_(layer.weight, generator=draws)
-        nn.init.zeros_(self.layers[4].weight)
+        nn.init.zeros_(last.weight)
 
     def forward(self, h: Tensor, source: Tensor) -> Tensor:
         return self.layers(torch.cat((h, source), 1))
@@ -177,8 +178,11 @@ class Generator(nn.Module):
         self.blocks = nn.ModuleList(self._block(width) for _ in range(blocks))
         self.conv22 = nn.Conv2d(width, 2 * ngf, 3, padding=1, bias=False)
         self.conv26 = nn.Conv2d(2 * ngf, ngf, 3, padding=1, bias=False)
-        self.conv30 = conv(ngf, channels, 7, bias=True) if head == "conv" else None
-        self.pixel = PixelHead(ngf, channels) if head == "pixel" else None
+        self.head = head
+        if head == "conv":
+            self.conv30 = conv(ngf, channels, 7, bias=True)
+        else:
+            self.pixel = PixelHead(ngf, channels)
         self.detail = DetailPath(channels) if skip == "detail" else None
         self.down, self.up = Down(), Up()
 
@@ -243,7 +247,7 @@ class Generator(nn.Module):
         h = F.relu(instance_norm(self.conv26(self.up(h))))
         with torch.autocast(h.device.type, enabled=False):  # 8 bits of mantissa would show as banding
             h = h.to(self.conv26.weight.dtype)
-            image = self.pixel(h, source) if self.conv30 is None else self.conv30(h)
+            image = self.conv30(h) if self.head == "conv" else self.pixel(h, source)
             return torch.tanh(image) if self.detail is None else self.detail(source, image)
 
 
