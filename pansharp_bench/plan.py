@@ -12,7 +12,7 @@ import torch
 
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError
-from pansharp_bench.files import sha256_of
+from pansharp_bench.files import RunFolder, sha256_of
 from pansharp_bench.method import TrainedMethod, resolve_config
 from pansharp_bench.protocol import Protocol
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
@@ -55,6 +55,9 @@ class Plan:
 
     def path(self, results: Path) -> Path:
         return records.record_path(results, self.identity, self.sha256)
+
+    def folder(self, runs: Path) -> RunFolder:
+        return RunFolder(self.path(runs).with_suffix(""))
 
     @property
     def train_files(self) -> dict[str, str]:

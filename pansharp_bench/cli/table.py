@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pansharp_bench.plan import RunSpec
     from pansharp_bench.record import Record
 
-CHECKPOINT = "checkpoint.pt"
 PAPERS = resources.files("pansharp_bench").joinpath("papers.toml")
 
 
@@ -60,7 +59,7 @@ def _ensure(specs: Iterable[RunSpec], shared: RunOptions, resume: bool, skip: bo
                 say(f"reused {path}")
                 found.append(record.read(path))
                 continue
-            unfinished = shared.runs / path.relative_to(shared.results).with_suffix("") / CHECKPOINT
+            unfinished = planned.folder(shared.runs).checkpoint
             try:
                 outcome = experiment.run(
                     planned,
