@@ -57,7 +57,7 @@ def atomically(path: Path, replace: bool = True) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, replace: bool = True) -> None:
-    """Write a text (UTF-8, lines ended by ``\\n``) as :func:`atomically` does."""
+    """Write a text (UTF-8, Unix line ends) as :func:`atomically` does."""
     with atomically(path, replace) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
 
@@ -172,6 +172,7 @@ class RunFolder:
 
     @property
     def pictures(self) -> Path:
+        """Training curves, and the first scenes of every split."""
         return self.path / "pictures"
 
     def held(self) -> contextlib.AbstractContextManager[bool]:

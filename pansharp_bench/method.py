@@ -26,7 +26,9 @@ class Method(Protocol):
     """What the protocols drive."""
 
     @property
-    def card(self) -> MethodCard: ...
+    def card(self) -> MethodCard:
+        """What stands beside it in the registry."""
+        ...
 
     def fuse(self, scene: Scene) -> Tensor:
         """(N, C, H, W) DN on the scene's device."""
@@ -41,6 +43,7 @@ class FunctionMethod:
     function: Callable[..., Tensor]
 
     def fuse(self, scene: Scene) -> Tensor:
+        """Call the function with what it asks for by name."""
         offered = {
             "pan": scene.pan,
             "ms": scene.ms,
@@ -141,6 +144,7 @@ def _read(name: str, value: Any, current: Any, config: type) -> Any:
 
 
 def is_trained(entry: Entry[MethodCard]) -> bool:
+    """Whether it is a class that learns, rather than a function."""
     return isinstance(entry.obj, type) and issubclass(entry.obj, TrainedMethod)
 
 

@@ -51,12 +51,15 @@ class Plan:
 
     @property
     def sha256(self) -> str:
+        """Of the identity: equal runs have equal ones."""
         return records.spec_hash(self.identity)
 
     def path(self, results: Path) -> Path:
+        """Where its record lies."""
         return records.record_path(results, self.identity, self.sha256)
 
     def folder(self, runs: Path) -> RunFolder:
+        """Where its checkpoint, log, weights and pictures lie."""
         return RunFolder(self.path(runs).with_suffix(""))
 
     @property

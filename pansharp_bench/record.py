@@ -46,6 +46,7 @@ class Record:
     environment: dict[str, Any] = field(default_factory=dict)
 
     def path(self, root: Path) -> Path:
+        """Where it lies under a folder of records."""
         return record_path(root, self.spec, self.spec_sha256)
 
     def scores(self, protocol: str, column: str) -> list[float]:
