@@ -108,6 +108,21 @@ def test_rooms_call_only_whom_they_may(room, path):
     assert reached <= MAY[room], f"{path} may not import {sorted(reached - MAY[room])}"
 
 
+def test_what_is_private_to_a_file_stays_in_it():
+    """A name with an underscore may change without a look elsewhere; a private module serves its whole room."""
+    paths = [p for folder in (PACKAGE, *MAPPED, "benchmarks", "tests") for p in (ROOT / folder).rglob("*.py")]
+    rooms = [p.relative_to(ROOT).with_suffix("").parts for p in paths]
+    known = {".".join((PACKAGE, *parts) if parts[0] != PACKAGE else parts) for parts in rooms}
+    known = {name.removesuffix(".__init__") for name in known}
+    guilty = []
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
+                private = (f"{node.module}.{a.name}" for a in node.names if re.match("_[^_]", a.name))
+                guilty += [f"{path.relative_to(ROOT)}: {name}" for name in private if name not in known]
+    assert not guilty
+
+
 def test_the_engine_knows_no_plugin_by_name():
     from pansharp_bench.registry import DATASETS, METHODS, METRICS, SENSORS
 
