@@ -152,7 +152,8 @@ def test_package_list_disk_and_links_agree():
     assert set(config["packages"]) == on_disk
     for room in MAPPED:
         link = ROOT / PACKAGE / room
-        assert link.is_symlink() and link.resolve() == ROOT / room
+        lost = not link.is_symlink() and link.is_file()  # a clone without symbolic links keeps their text
+        assert (link.read_text() == f"../{room}") if lost else (link.resolve() == ROOT / room)
         assert config["package-dir"][f"{PACKAGE}.{room}"] == room
 
 
