@@ -27,7 +27,9 @@ class Method(Protocol):
     """What the protocols drive."""
 
     @property
-    def card(self) -> MethodCard: ...
+    def card(self) -> MethodCard:
+        """What stands beside it in the registry."""
+        ...
 
     def fuse(self, scene: Scene) -> Tensor:
         """(N, C, H, W) DN on the scene's device."""
@@ -42,6 +44,7 @@ class FunctionMethod:
     function: Callable[..., Tensor]
 
     def fuse(self, scene: Scene) -> Tensor:
+        """Call the function with what it asks for by name."""
         offered = {
             "pan": scene.pan,
             "ms": scene.ms,
@@ -156,6 +159,7 @@ def _check(name: str, value: Any, kind: Any) -> None:
 
 
 def is_trained(entry: Entry[MethodCard]) -> bool:
+    """Whether it is a class that learns, rather than a function."""
     return isinstance(entry.obj, type) and issubclass(entry.obj, TrainedMethod)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError
-from pansharp_bench.files import sha256_of
+from pansharp_bench.files import RunFolder, sha256_of
 from pansharp_bench.method import TrainedMethod, resolve_config
 from pansharp_bench.protocol import Protocol
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
@@ -51,10 +51,16 @@ class Plan:
 
     @property
     def sha256(self) -> str:
+        """Of the identity: equal runs have equal ones."""
         return records.spec_hash(self.identity)
 
     def path(self, results: Path) -> Path:
+        """Where its record lies."""
         return records.record_path(results, self.identity, self.sha256)
+
+    def folder(self, runs: Path) -> RunFolder:
+        """Where its checkpoint, log, weights and pictures lie."""
+        return RunFolder(self.path(runs).with_suffix(""))
 
     @property
     def train_files(self) -> dict[str, str]:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.files import RunFolder
 from pansharp_bench.training import Interrupted, Learner, Trainer
-from pansharp_bench.training.loop import CHECKPOINT, LOG, Backward
+from pansharp_bench.training.loop import Backward
 
 
 class Tiny(Learner):
@@ -72,7 +73,7 @@ def weights(learner: Learner) -> dict[str, Tensor]:
 
 
 def log(folder: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+    lines = [json.loads(line) for line in RunFolder(folder).log.read_text().splitlines()]
     return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
@@ -163,7 +164,7 @@ def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
 
 def test_a_torn_checkpoint_is_refused(tmp_path: Path) -> None:
     run(tmp_path, 10)
-    path = tmp_path / CHECKPOINT
+    path = RunFolder(tmp_path).checkpoint
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(BenchError, match="cannot be resumed"):
         run(tmp_path, 10, resume=True)

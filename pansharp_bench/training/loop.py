@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import threading
 import time
@@ -28,10 +27,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.files import RunFolder, atomically, write_text, written
 
 Backward = Callable[[Tensor], None]
-CHECKPOINT = "checkpoint.pt"
-LOG = "losses.jsonl"
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 
 
@@ -83,16 +81,6 @@ class TrainingSummary:
     best_step: int
     best_score: float | None  # None where nothing was validated
     losses: dict[str, float]
-
-
-def save_atomically(state: Any, path: Path) -> None:
-    """torch.save that never leaves a torn file: temporary file, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -153,7 +141,8 @@ class Trainer:
             plugins=_Autocast(self.precision, kind) if mixed else None,  # type: ignore[arg-type]
         )
         self.device = self.fabric.device
-        self.folder, self.seed, self.resume, self.progress = folder, seed, resume, progress
+        self.folder = RunFolder(folder) if folder else None
+        self.seed, self.resume, self.progress = seed, resume, progress
         self.identity = identity
         torch.manual_seed(seed)
         self.generator = torch.Generator(device=self.device).manual_seed(seed)
@@ -181,8 +170,7 @@ class Trainer:
         }
         at = self._load(learner) if self.resume else _Progress()
         if self.folder:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _truncate_log(self.folder / LOG, at.step)
+            _truncate_log(self.folder.log, at.step)
         clock = time.perf_counter() - at.seconds
         bar = tqdm(
             total=steps,
@@ -252,7 +240,7 @@ class Trainer:
 
     def _write(self, line: dict[str, Any]) -> None:
         if self.folder:
-            with open(self.folder / LOG, "a") as file:
+            with written(self.folder.log), open(self.folder.log, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
     def _rng_state(self) -> dict[str, Tensor]:
@@ -284,12 +272,14 @@ class Trainer:
             "learner": learner.state(),
             "rng": self._rng_state(),
         }
-        save_atomically(state, self.folder / CHECKPOINT)
+        with atomically(self.folder.checkpoint) as part, open(part, "wb") as file:
+            torch.save(state, file)
 
     def _load(self, learner: Learner) -> _Progress:
-        path = self.folder and self.folder / CHECKPOINT
-        if path is None or not path.exists():
+        if self.folder is None or not self.folder.checkpoint.exists():
+            path = self.folder and self.folder.checkpoint
             raise BenchError(f"nothing to resume: {path} does not exist; run without --resume")
+        path = self.folder.checkpoint
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             if state["belongs_to"] != self.identity:
@@ -374,4 +364,4 @@ def _truncate_log(path: Path, step: int) -> None:
                     kept.append(line)
             except (ValueError, KeyError):  # a line torn by a kill
                 continue
-    path.write_text("".join(line + "\n" for line in kept))
+    write_text(path, "".join(line + "\n" for line in kept))

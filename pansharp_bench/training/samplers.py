@@ -37,6 +37,7 @@ class Resident:
         return self.images.shape[0]
 
     def take(self, index: Tensor) -> Tensor:
+        """Images of these indices, (n, C, H, W) float32 DN."""
         # uint16 has no indexing kernel on every device; int16 has the same bits
         if self.images.dtype == torch.uint16:
             return (self.images.view(torch.int16)[index].to(torch.int32) & 0xFFFF).float()
@@ -103,7 +104,7 @@ class PairedData:
         return len(self.train)
 
     def batch(self, n: int, generator: torch.Generator, augment: Augment = "none") -> Scene:
-        """n samples drawn with replacement, with all that the split stores (pan, ms, lms and gt)."""
+        """Draw n samples with replacement, with all that the split stores (pan, ms, lms and gt)."""
         return self.scenes(_draw(n, len(self), generator, self.device), generator, augment)
 
     def scenes(
@@ -116,6 +117,7 @@ class PairedData:
         return Scene(self.sensor, **arrays)
 
     def describe(self) -> dict[str, Any]:
+        """What a record says of it."""
         return {"kind": "paired", "train_samples": len(self), "valid_samples": len(self.valid)}
 
 
@@ -221,6 +223,7 @@ class UnpairedData:
         return self.target.take(torch.arange(len(self.target), device=self.device))
 
     def describe(self) -> dict[str, Any]:
+        """What a record says of it."""
         return {
             "kind": "unpaired", **self.about, "source_samples": len(self.source), "target_samples": len(self.target)
         }  # fmt: skip
