@@ -137,10 +137,10 @@ class GateOptions(TranslationOptions):
 
     ``levels`` entries of the pyramid in all, the low-pass residual among them (``levels_exclude_residual``:
     besides it). ``gating=False`` shows D the whole prediction. ``gate`` is ``free`` (levels independent) or
-    ``monotone`` (no finer level weighs more than a coarser one: truly low-pass). ``gate_residual`` learns the residual's weight
-    too, which leaves the colour scale unidentified; else it is 1. ``gate_penalty`` weighs the mean weight of the bands;
-    ``gate_lr`` is the gate's learning rate in units of ``lr``. ``gate_detached``: the gate passes no gradient on
-    through its input. ``filter_real``: D sees B through the same weights.
+    ``monotone`` (no finer level weighs more than a coarser one: truly low-pass). ``gate_residual`` learns the
+    residual's weight too, which leaves the colour scale unidentified; else it is 1. ``gate_penalty`` weighs the
+    mean weight of the bands; ``gate_lr`` is the gate's learning rate in units of ``lr``. ``gate_detached``: the
+    gate passes no gradient on through its input. ``filter_real``: D sees B through the same weights.
     """
 
     levels: int = 4
