@@ -10,10 +10,9 @@ from torch import Tensor
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import decimate, mtf_filter
-from pansharp_bench.method import TrainedMethod
+from pansharp_bench.method import Pairing, TrainedMethod, TrainingData
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Trainer, UnpairedData
-from pansharp_bench.training.samplers import Pairing
 
 _SAMPLES = 1 << 22  # values per band that quantiles are taken from
 
@@ -83,6 +82,11 @@ class UnpairedRow(TrainedMethod):
         """``pairing``: how PAN and MS training images are kept apart."""
 
         pairing: Pairing = "disjoint"
+
+    config: Config
+
+    def training_data(self) -> TrainingData:
+        return TrainingData(self.config.pairing)
 
 
 class AffineRow(UnpairedRow):

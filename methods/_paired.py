@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -163,12 +163,8 @@ class PairedMethod(TrainedMethod):
         steps = c.steps or c.epochs * math.ceil(len(data) / c.batch)
         learner = self.learner(data, trainer, steps)
         every = max(1, steps // c.validations)
-        summary = trainer.run(learner, steps, validate_every=every)
-        return asdict(summary) | {
-            "peak": float(self.peak),
-            "batch": learner.batch,
-            "epochs": learner.epochs_done,
-        }
+        trainer.run(learner, steps, validate_every=every)
+        return {"peak": float(self.peak), "batch": learner.batch, "epochs": learner.epochs_done}
 
     @torch.no_grad()
     def fuse(self, scene: Scene) -> Tensor:

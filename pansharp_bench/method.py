@@ -22,6 +22,21 @@ from pansharp_bench.registry import METHODS, Entry, MethodCard
 from pansharp_bench.scene import Scene, Sensor, as_sensor
 from pansharp_bench.weights import load_exactly, read_weights
 
+Pairing = Literal["disjoint", "independent"]
+Target = Literal["lms", "gt"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a method wants to be served in training, beyond what its card says.
+
+    Unpaired: ``pairing`` says how PAN and MS images are kept apart (``disjoint``: no scene gives both), ``target``
+    whether MS images are the expanded ones or the sharp references (``gt``: an upper bound, not a result).
+    """
+
+    pairing: Pairing = "disjoint"
+    target: Target = "lms"
+
 
 class Method(Protocol):
     """What the protocols drive."""
@@ -86,7 +101,12 @@ class TrainedMethod(nn.Module):
     @abstractmethod
     def fit(self, data: Any, trainer: Any) -> dict[str, Any] | None:
         """Learn from ``data`` (:class:`PairedData` or :class:`UnpairedData`, as the card's ``training``
-        says) with ``trainer`` (:class:`Trainer`). What is returned is recorded."""
+        says) with ``trainer`` (:class:`Trainer`), whose own summary is recorded. Gives what else was fitted, for
+        the record: JSON-able."""
+
+    def training_data(self) -> TrainingData:
+        """What :meth:`fit` wants to be served."""
+        return TrainingData()
 
     @abstractmethod
     def fuse(self, scene: Scene) -> Tensor:

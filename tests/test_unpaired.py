@@ -230,8 +230,8 @@ def test_end_to_end(name: str, tmp_path: Path) -> None:
     data = unpaired_data()
     trainer = Trainer(tmp_path, "cpu", progress=False)
     method = build(name)
-    report = method.fit(data, trainer)
-    assert report["summary"]["steps"] == 4 and report["summary"]["best_score"] is not None
+    method.fit(data, trainer)
+    assert trainer.summary.steps == 4 and trainer.summary.best_score is not None
     scene = Textured(3, 50)[:]  # not a multiple of 4
     fused = method.fuse(scene)
     assert fused.shape == (3, 3, 50, 50) and fused.dtype == torch.float32
@@ -442,8 +442,7 @@ def test_cuda_gives_what_the_cpu_gives(name: str) -> None:
     on_gpu = method.cuda().fuse(scene.to("cuda"))
     assert (on_gpu.cpu() - on_cpu).abs().max() < 1e-3 * SENSOR.peak
     method.cpu()
-    report = method.cuda().fit(
-        UnpairedData.halves(SENSOR, Textured(12, 32), Textured(6, 32), torch.device("cuda")),
-        Trainer(None, "cuda", progress=False),
-    )
-    assert report["summary"]["steps"] == 4
+    trainer = Trainer(None, "cuda", progress=False)
+    data = UnpairedData.halves(SENSOR, Textured(12, 32), Textured(6, 32), torch.device("cuda"))
+    method.cuda().fit(data, trainer)
+    assert trainer.summary.steps == 4

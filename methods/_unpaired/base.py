@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import asdict
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pansharp_bench.method import TrainingData
 from pansharp_bench.methods._closed_form import moments
 from pansharp_bench.methods._unpaired.networks import initialise
 from pansharp_bench.methods._unpaired.options import Stretch, TranslationOptions
@@ -90,6 +90,9 @@ class TranslationMethod(TrainedMethod):
         super().__init__(sensor, config)
         self.normaliser = Normaliser(sensor)
 
+    def training_data(self) -> TrainingData:
+        return TrainingData(self.config.pairing, self.config.target)
+
     @abstractmethod
     def translate(self, x: Tensor) -> Tensor:
         """Source images (N, C, H, W) in [-1, 1], H and W multiples of 4 -> predicted targets. The result for
@@ -109,11 +112,11 @@ class TranslationMethod(TrainedMethod):
         """The learner that trains ``self.generator``."""
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
-        """Train on unpaired images; returns the loop's summary and the normalisation, for the record."""
+        """Train on unpaired images; gives the normalisation."""
         if self.sensor.source_bands == 1:
             self.normaliser.measure(data, self.config.stretch)
         initialise(self.generator, trainer.generator)
         every = self.config.validations and max(1, self.config.steps // self.config.validations)
-        summary = trainer.run(self.learner(data, trainer), self.config.steps, validate_every=every)
+        trainer.run(self.learner(data, trainer), self.config.steps, validate_every=every)
         ranges = {"pan": self.normaliser.pan_range.tolist(), "ms": self.normaliser.ms_range.tolist()}
-        return {"summary": asdict(summary), "normalisation": ranges}
+        return {"normalisation": ranges}

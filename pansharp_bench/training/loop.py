@@ -144,6 +144,8 @@ class Trainer:
         self.folder = RunFolder(folder) if folder else None
         self.seed, self.resume, self.progress = seed, resume, progress
         self.identity = identity
+        self.summary: TrainingSummary | None = None
+        """What the last :meth:`run` did."""
         torch.manual_seed(seed)
         self.generator = torch.Generator(device=self.device).manual_seed(seed)
         """Draws on the device (samples, noise)."""
@@ -207,9 +209,10 @@ class Trainer:
             _load_networks(learner, at.best)
         self._save(learner, at)
         score = at.best_score if at.best else None
-        return TrainingSummary(
+        self.summary = TrainingSummary(
             steps, at.seconds, steps / max(at.seconds, 1e-9), at.best_step or steps, score, at.losses
         )
+        return self.summary
 
     def _log(self, at: _Progress) -> None:
         at.losses = {k: float(v) / at.counted for k, v in at.sums.items()}

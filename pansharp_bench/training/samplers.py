@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.method import Pairing, Target
 from pansharp_bench.scene import Scene, Sensor, Split
 
 Augment = Literal["none", "flips", "dihedral"]
-Pairing = Literal["disjoint", "independent"]
-Target = Literal["lms", "gt"]
 _SLICE = 512  # samples read at a time
 _SELECTION = 64  # images of each domain that selection looks at, where no split is kept for it
 
