@@ -7,8 +7,9 @@ import torch
 from pansharp_bench.datasets.junocam import blend
 from pansharp_bench.datasets.junocam import project as pj
 from pansharp_bench.datasets.junocam.camera import Camera
-from pansharp_bench.datasets.junocam.geometry import RADII, Poses, Spin, States, poses, subpoint
+from pansharp_bench.datasets.junocam.geometry import Poses, Spin, States, poses, subpoint
 from pansharp_bench.datasets.junocam.limb import find_limb, fit_jitter, fit_spin, limb_distance, limb_sun
+from pansharp_bench.datasets.jupiter.ellipsoid import RADII
 from pansharp_bench.errors import BenchError, DataError
 
 BANDS = ("blue", "green", "red")

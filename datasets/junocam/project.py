@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pansharp_bench.datasets.junocam.camera import Camera
-from pansharp_bench.datasets.junocam.geometry import RADII, Poses
+from pansharp_bench.datasets.junocam.geometry import Poses
 from pansharp_bench.datasets.junocam.raw import FIRST, LAST, LINES, SAMPLES
+from pansharp_bench.datasets.jupiter.ellipsoid import RADII, Latitude
 
-Latitude = Literal["planetocentric", "planetographic"]
 TILE = 128
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES, ZONES
+from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES
+from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import BenchError, DataError
 
 PAPER = {"segment_pixels": 256, "nside_junocam": 32, "nside_hst": 16, "hst_resolution": None}
@@ -61,8 +62,8 @@ def build(
     import torch
 
     from pansharp_bench.datasets.junocam2hst import maps
-    from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, centres
     from pansharp_bench.datasets.junocam2hst.store import Store, Writer
+    from pansharp_bench.datasets.jupiter.ellipsoid import SEGMENT_KM, centres
 
     if both := sorted(set(train) & set(test)):
         raise BenchError(

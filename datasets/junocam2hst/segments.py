@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pansharp_bench.datasets.junocam2hst.geometry import (
+from pansharp_bench.datasets.junocam2hst.maps import GlobalMap
+from pansharp_bench.datasets.jupiter.ellipsoid import (
     EQUATORIAL_KM,
     SEGMENT_KM,
     laea_inverse,
     to_planetocentric,
 )
-from pansharp_bench.datasets.junocam2hst.maps import GlobalMap
 
 BLANK_LIMIT = 5
 _SPREAD = 0.35  # of a Gaussian, in new pixels: leaves 9 % at the sampling frequency, where aliasing is worst

@@ -27,13 +27,14 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from pansharp_bench.datasets.junocam.raw import decompanding_table
-from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES, ZONES
+from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
-from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, centres, laea_inverse
 from pansharp_bench.datasets.junocam2hst.maps import EXTRA_FILTERS
 from pansharp_bench.datasets.junocam2hst.planet import Grid, Response, reflect, sample, weather, wrap
 from pansharp_bench.datasets.junocam2hst.segments import pixel_grid
 from pansharp_bench.datasets.junocam2hst.store import Store, Writer
+from pansharp_bench.datasets.jupiter.ellipsoid import SEGMENT_KM, centres, laea_inverse
+from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import cache_dir, made_once
 from pansharp_bench.scene import CALIBRATION_SPLITS, SplitName, as_sensor
