@@ -51,7 +51,7 @@ class JunoCam2HST(Dataset):
     commands: ClassVar[dict[str, str]] = {
         "build": "pansharp_bench.datasets.junocam2hst.build:command",
         "mosaic": "pansharp_bench.datasets.junocam2hst.mosaic:command",
-        "project": "pansharp_bench.datasets.junocam.command:command",
+        "project": "pansharp_bench.datasets.jupiter.junocam.command:command",
     }
 
     def __init__(self, root: Path | None = None, label: str | None = None, **options: object) -> None:

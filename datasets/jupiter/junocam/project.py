@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pansharp_bench.datasets.junocam.camera import Camera
-from pansharp_bench.datasets.junocam.geometry import Poses
-from pansharp_bench.datasets.junocam.raw import FIRST, LAST, LINES, SAMPLES
 from pansharp_bench.datasets.jupiter.ellipsoid import RADII, Latitude
+from pansharp_bench.datasets.jupiter.junocam.camera import Camera
+from pansharp_bench.datasets.jupiter.junocam.geometry import Poses
+from pansharp_bench.datasets.jupiter.junocam.raw import FIRST, LAST, LINES, SAMPLES
 
 TILE = 128
 
