@@ -156,7 +156,7 @@ def run(*arguments):
 @real
 def test_a_map_is_written_and_a_bad_image_loses_nothing(tmp_path):
     rasterio = pytest.importorskip("rasterio")
-    from pansharp_bench.datasets.junocam2hst.maps import read_picture
+    from pansharp_bench.datasets.jupiter.maps import read_picture
 
     out = tmp_path / "map.tif"
     options = ("--kernels", ROOT / "kernels", "--pixels-per-degree", 2, "--out", out)

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pansharp_bench.datasets.junocam2hst.maps import GlobalMap
 from pansharp_bench.datasets.jupiter.ellipsoid import (
     EQUATORIAL_KM,
     SEGMENT_KM,
     laea_inverse,
     to_planetocentric,
 )
+from pansharp_bench.datasets.jupiter.maps import GlobalMap
 
 BLANK_LIMIT = 5
 _SPREAD = 0.35  # of a Gaussian, in new pixels: leaves 9 % at the sampling frequency, where aliasing is worst
@@ -40,7 +40,7 @@ def pixel_grid(pixels: int, size_km: float = SEGMENT_KM) -> tuple[Tensor, Tensor
 class Cutter:
     """Cuts segments of ``pixels`` x ``pixels`` spanning ``size_km`` from a map, on the map's device.
 
-    >>> from pansharp_bench.datasets.junocam2hst.maps import GlobalMap
+    >>> from pansharp_bench.datasets.jupiter.maps import GlobalMap
     >>> cut = Cutter(GlobalMap(torch.full((3, 90, 180), 0.5)), pixels=32)
     >>> segments, kept = cut([0.0, -22.0], [359.0, 180.0])
     >>> segments.shape, kept.tolist()
