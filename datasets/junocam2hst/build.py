@@ -136,7 +136,7 @@ def _cut(
     """Every piece that is not stored yet: map by map, so that one map is in memory, in ``workers`` threads."""
     from tqdm import tqdm
 
-    from pansharp_bench.datasets.junocam2hst.segments import Cutter
+    from pansharp_bench.datasets.jupiter.segments import Cutter
 
     with (
         tqdm(total=len(jobs) * _CHUNK, unit="centre", disable=not progress) as bar,

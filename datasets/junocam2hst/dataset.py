@@ -16,8 +16,8 @@ from pansharp_bench.scene import CALIBRATION_SPLITS, Dataset, FileIdentity, Spli
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
     from pansharp_bench.datasets.junocam2hst.store import Store
+    from pansharp_bench.datasets.jupiter.segments import SegmentSplit
 
 NAME = "junocam2hst"
 WHERE = (

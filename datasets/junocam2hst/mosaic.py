@@ -18,8 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
-from pansharp_bench.datasets.junocam2hst.segments import blur_columns, blur_needed, pixel_grid
 from pansharp_bench.datasets.jupiter.ellipsoid import (
     EQUATORIAL_KM,
     POLAR_KM,
@@ -29,6 +27,7 @@ from pansharp_bench.datasets.jupiter.ellipsoid import (
     laea_inverse,
 )
 from pansharp_bench.datasets.jupiter.maps import GlobalMap
+from pansharp_bench.datasets.jupiter.segments import SegmentSplit, blur_columns, blur_needed, pixel_grid
 from pansharp_bench.errors import BenchError, DataError
 
 KM_PER_DEGREE = math.radians(1) * EQUATORIAL_KM

@@ -29,11 +29,11 @@ from tqdm import tqdm
 from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
 from pansharp_bench.datasets.junocam2hst.planet import Grid, Response, reflect, sample, weather, wrap
-from pansharp_bench.datasets.junocam2hst.segments import pixel_grid
 from pansharp_bench.datasets.junocam2hst.store import Store, Writer
 from pansharp_bench.datasets.jupiter.ellipsoid import SEGMENT_KM, centres, laea_inverse
 from pansharp_bench.datasets.jupiter.junocam.raw import decompanding_table
 from pansharp_bench.datasets.jupiter.maps import EXTRA_FILTERS
+from pansharp_bench.datasets.jupiter.segments import pixel_grid
 from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import cache_dir, made_once

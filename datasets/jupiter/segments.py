@@ -8,6 +8,7 @@ segment's pixels it is blurred first, along each row and column by as much as th
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,8 @@ from pansharp_bench.datasets.jupiter.ellipsoid import (
     to_planetocentric,
 )
 from pansharp_bench.datasets.jupiter.maps import GlobalMap
+from pansharp_bench.errors import DataError
+from pansharp_bench.scene import Split, SplitName
 
 BLANK_LIMIT = 5
 _SPREAD = 0.35  # of a Gaussian, in new pixels: leaves 9 % at the sampling frequency, where aliasing is worst
@@ -35,6 +38,25 @@ def pixel_grid(pixels: int, size_km: float = SEGMENT_KM) -> tuple[Tensor, Tensor
     line = (torch.arange(pixels, dtype=torch.float64) + 0.5) * step - size_km / 2
     y, x = torch.meshgrid(-line, line, indexing="ij")
     return x, y
+
+
+class SegmentSplit(Split):
+    """Segments of Jupiter: ``zones`` names what the column ``zone`` counts, ``stored_as`` is the type on the disk,
+    ``extra_bands`` names what :meth:`extra` gives, where it gives anything."""
+
+    name: SplitName
+    zones: tuple[str, ...]
+    stored_as: str
+    extra_bands: tuple[str, ...] = ()
+
+    @abstractmethod
+    def column(self, name: str) -> np.ndarray | None:
+        """(N,) one number a segment (zone, perijove, cycle, rotation, latitude, longitude); None where the data
+        set has none."""
+
+    def extra(self, index: int | slice) -> Tensor:
+        """(n, E, H, W) I/F of the further bands; raises DataError where there are none."""
+        raise DataError(f"split {self.name!r} has no further bands")
 
 
 class Cutter:
