@@ -50,7 +50,7 @@ class JunoCam2HST(Dataset):
 
     commands: ClassVar[dict[str, str]] = {
         "build": "pansharp_bench.datasets.junocam2hst.build:command",
-        "mosaic": "pansharp_bench.datasets.junocam2hst.mosaic:command",
+        "mosaic": "pansharp_bench.datasets.jupiter.mosaic:command",
         "project": "pansharp_bench.datasets.jupiter.junocam.command:command",
     }
 
@@ -131,7 +131,7 @@ class JunoCam2HST(Dataset):
     def mosaic(
         self, split: Split, images: Iterable[Tensor], path: Path, bands: tuple[str, ...]
     ) -> list[Path]:
-        from pansharp_bench.datasets.junocam2hst.mosaic import lay_out
+        from pansharp_bench.datasets.jupiter.mosaic import lay_out
 
         return lay_out(cast("SegmentSplit", split), images, path, self.name, bands)
 

@@ -320,7 +320,7 @@ def _write(
 ) -> None:
     import torch
 
-    from pansharp_bench.datasets.junocam2hst.mosaic import write_geotiff
+    from pansharp_bench.datasets.jupiter.mosaic import write_geotiff
 
     size = (grid.height, grid.width)
     scale = _scale(maps, balance)
