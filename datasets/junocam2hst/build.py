@@ -61,8 +61,8 @@ def build(
 
     import torch
 
-    from pansharp_bench.datasets.junocam2hst import maps
     from pansharp_bench.datasets.junocam2hst.store import Store, Writer
+    from pansharp_bench.datasets.jupiter import maps
     from pansharp_bench.datasets.jupiter.ellipsoid import SEGMENT_KM, centres
 
     if both := sorted(set(train) & set(test)):
