@@ -1,8 +1,8 @@
 """``junocam2hst-sim``: a simulated Jupiter seen by a fine, uncalibrated JunoCam and a coarse, calibrated Hubble.
 
 Every perijove and every Hubble rotation has its own weather (``jupiter/weather.py``), so nothing is paired; the
-climate is the same. Segments are those of the real track (zones, HEALPix centres, Lambert projection, 16,000 km). The test
-perijove also keeps its ``truth``: the I/F Hubble's bands would show at JunoCam's resolution.
+climate is the same. Segments are those of the real track (zones, HEALPix centres, Lambert projection, 16,000 km).
+The test perijove also keeps its ``truth``: the I/F Hubble's bands would show at JunoCam's resolution.
 
 JunoCam: its own bands and their leaks, limb darkening, noise and square-root companding to 8 bits; then what is
 done to make a mosaic: imperfect limb correction, exposures and framelets that do not quite match, flattening by
