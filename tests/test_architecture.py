@@ -110,6 +110,32 @@ def test_rooms_call_only_whom_they_may(room, path):
     assert reached <= MAY[room], f"{path} may not import {sorted(reached - MAY[room])}"
 
 
+def test_datasets_stand_on_jupiter_and_it_on_no_dataset():
+    guilty = []
+    for path in (ROOT / "datasets" / "jupiter").rglob("*.py"):
+        names = re.findall(rf"{PACKAGE}\.datasets\.(\w+)", path.read_text())
+        guilty += [f"{path.relative_to(ROOT)}: {name}" for name in names if name != "jupiter"]
+    assert not guilty
+
+
+@pytest.mark.parametrize("name", ["__init__", "zones", "junocam/__init__"])
+def test_discovery_and_help_texts_cost_nothing_of_jupiter(name):
+    """Discovery imports the room; what it holds is imported by those who use it."""
+    tree = ast.parse((ROOT / "datasets" / "jupiter" / f"{name}.py").read_text())
+    imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    assert [n.module for n in imports if isinstance(n, ast.ImportFrom)] in ([], ["__future__"])
+    assert not any(isinstance(n, ast.Import) for n in imports)
+
+
+def test_no_public_class_name_stands_in_two_files():
+    homes: dict[str, list[str]] = {}
+    for _, path in modules():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert not {name: paths for name, paths in homes.items() if len(paths) > 1}
+
+
 def test_what_is_private_to_a_file_stays_in_it():
     """A name with an underscore may change without a look elsewhere; a private module serves its whole room."""
     paths = [p for folder in (PACKAGE, *MAPPED, "benchmarks", "tests") for p in (ROOT / folder).rglob("*.py")]

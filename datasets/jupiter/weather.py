@@ -98,7 +98,7 @@ def _column(values: tuple[float, ...]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Grid:
+class MercatorGrid:
     """A Mercator map between ±80° that spans ``width`` degrees of longitude and closes on itself.
 
     Column 0 lies at ``west`` (degrees of west longitude, which decrease to the right); row 0 is the northern
@@ -151,7 +151,7 @@ def sample(wrapped: Tensor, row: Tensor, column: Tensor, mode: str = "bilinear")
 class _Noise:
     """Random fields on a grid, closed in longitude, made in the frequency domain."""
 
-    def __init__(self, rng: np.random.Generator, grid: Grid) -> None:
+    def __init__(self, rng: np.random.Generator, grid: MercatorGrid) -> None:
         self.rng, self.shape = rng, grid.shape
         h, w = grid.shape
         self.padded = scipy.fft.next_fast_len(h + 32, real=True)
@@ -207,7 +207,7 @@ class Vortex:
     hold: float = 0.9
 
 
-def _vortices(rng: np.random.Generator, grid: Grid, spot: float | None) -> list[Vortex]:
+def _vortices(rng: np.random.Generator, grid: MercatorGrid, spot: float | None) -> list[Vortex]:
     """The vortices of one weather: kinds and latitudes of the climate, places and sizes of the day."""
     share = grid.width / 360
     out = []
@@ -244,7 +244,7 @@ def _vortices(rng: np.random.Generator, grid: Grid, spot: float | None) -> list[
     return out
 
 
-def weather(rng: np.random.Generator, grid: Grid, spot: float | None = None) -> Tensor:
+def weather(rng: np.random.Generator, grid: MercatorGrid, spot: float | None = None) -> Tensor:
     """One day's air, (3, H, W): cloud, colour, clear on a grid. ``spot`` is the great red spot's longitude.
 
     The climate (bands, jets, kinds of vortices) is the planet's own.
@@ -347,7 +347,7 @@ EDDIES = (
 TRACERS = ((-2.5, 6.0, 3.5), (-2.9, 8.0, 3.5), (-3.9, 3.0, 1.5))
 
 
-def _window(grid: Grid, v: Vortex, reach: float) -> tuple[slice, Tensor, Tensor, Tensor]:
+def _window(grid: MercatorGrid, v: Vortex, reach: float) -> tuple[slice, Tensor, Tensor, Tensor]:
     """The rows and columns (wrapped) within ``reach`` radii of a vortex, and the offsets there in radii."""
     h, w = grid.shape
     row, column = (float(x) for x in grid.pixel(v.latitude, v.longitude))
@@ -360,7 +360,7 @@ def _window(grid: Grid, v: Vortex, reach: float) -> tuple[slice, Tensor, Tensor,
     return slice(low, high), columns % w, y, x
 
 
-def _swirl(row: Tensor, column: Tensor, grid: Grid, v: Vortex) -> None:
+def _swirl(row: Tensor, column: Tensor, grid: MercatorGrid, v: Vortex) -> None:
     """Turn the origins around a vortex, fastest within it."""
     rows, columns, y, x = _window(grid, v, 2.4)
     angle = 2 * np.pi * v.turns * torch.exp(-(((x**2 + y**2) / 1.3) ** 1.2))
@@ -371,7 +371,7 @@ def _swirl(row: Tensor, column: Tensor, grid: Grid, v: Vortex) -> None:
     column[rows, columns] += rx * (cos * x - sin * y)
 
 
-def _fill(air: Tensor, row: Tensor, grid: Grid, v: Vortex, bright: Tensor, tint: Tensor) -> None:
+def _fill(air: Tensor, row: Tensor, grid: MercatorGrid, v: Vortex, bright: Tensor, tint: Tensor) -> None:
     """Put a vortex's own air into it, streaked by what its swirl wound up."""
     rows, columns, y, x = _window(grid, v, 1.9)
     streak, hue = bright[rows, columns], tint[rows, columns]
@@ -387,7 +387,7 @@ def _fill(air: Tensor, row: Tensor, grid: Grid, v: Vortex, bright: Tensor, tint:
     air[:, rows, columns] = here + inside * (own - here)
 
 
-def _festoons(rng: np.random.Generator, grid: Grid, row: Tensor, column: Tensor) -> Tensor:
+def _festoons(rng: np.random.Generator, grid: MercatorGrid, row: Tensor, column: Tensor) -> Tensor:
     """Clear air north of the equator: a wave train of hot spots at 7.4° north, each with a plume to the
     south-west."""
     h, w = grid.shape
