@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pansharp_bench.imaging import LaplacianPyramid
-from pansharp_bench.methods._translation.bridge import BridgeConfig
-from pansharp_bench.methods._translation.learner import BridgeDraw
-from pansharp_bench.methods._translation.networks import ProjectionHeads
+from pansharp_bench.methods._unpaired.learner import BridgeDraw
+from pansharp_bench.methods._unpaired.networks import ProjectionHeads
+from pansharp_bench.methods._unpaired.options import BridgeOptions
 from pansharp_bench.methods.cut import CUTConfig, CUTDraw
 from pansharp_bench.methods.sp_i2i import SPConfig, grey_of
 
@@ -97,15 +97,45 @@ class PlainBridgeBlock(nn.Module):
         return x + norm(self.conv2(F.pad(h, (1, 1, 1, 1), mode="reflect")))
 
 
+class PlainPixelHead(nn.Module):
+    """Three layers per pixel, on features and source."""
+
+    def __init__(self, features: int, channels: int) -> None:
+        super().__init__()
+        widths = (features + channels, features, features, channels)
+        self.layers = nn.ModuleDict({str(2 * k): nn.Conv2d(widths[k], widths[k + 1], 1) for k in range(3)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        for name, layer in self.layers.items():
+            x = torch.einsum("nchw,oc->nohw", x, layer.weight[..., 0, 0]) + layer.bias[:, None, None]
+            x = x if name == "4" else x.clamp_min(0)
+        return x
+
+
+class PlainDetail(nn.Module):
+    """The source's part of the image: its bands' low-passes times gains, and what these leave over."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, source: Tensor) -> Tensor:
+        low = upsample(upsample(downsample(downsample(source))))
+        return source + (self.gain - 1) * low
+
+
 class PlainGenerator(nn.Module):
-    """CUT's generator, or with ``bridge`` UNSB's."""
+    """CUT's generator, or with ``bridge`` UNSB's; with the options ``skip`` and ``head`` of either."""
 
     def __init__(
-        self, channels: int, ngf: int, blocks: int, bridge: bool = False, film: bool = False
-    ) -> None:
+        self, channels: int, ngf: int, blocks: int, bridge: bool = False, film: bool = False,
+        detail: bool = False, pixel: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         width = 4 * ngf
         self.ngf, self.bridge = ngf, bridge
+        self.pixel = PlainPixelHead(ngf, channels) if pixel else None
+        self.detail = PlainDetail(channels) if detail else None
         self.conv1 = nn.Conv2d(channels, ngf, 7)
         self.conv4 = nn.Conv2d(ngf, 2 * ngf, 3, padding=1)
         self.conv8 = nn.Conv2d(2 * ngf, width, 3, padding=1)
@@ -122,8 +152,10 @@ class PlainGenerator(nn.Module):
             )
 
     def forward(
-        self, x: Tensor, index: int = 0, z: Tensor | None = None, taps: Sequence[int] = ()
-    ) -> Tensor | list[Tensor]:
+        self, x: Tensor, index: int = 0, z: Tensor | None = None, taps: Sequence[int] = (),
+        source: Tensor | None = None,
+    ) -> Tensor | list[Tensor]:  # fmt: skip
+        source = x if source is None else source
         condition = ()
         if self.bridge:
             assert z is not None
@@ -141,7 +173,11 @@ class PlainGenerator(nn.Module):
                 return [features[t] for t in taps]
         h = F.relu(norm(self.conv22(upsample(h))))
         h = F.relu(norm(self.conv26(upsample(h))))
-        return torch.tanh(self.conv30(F.pad(h, (3, 3, 3, 3), mode="reflect")))
+        if self.pixel is None:
+            h = self.conv30(F.pad(h, (3, 3, 3, 3), mode="reflect"))
+        else:
+            h = self.pixel(torch.cat((h, source), 1))
+        return torch.tanh(h) if self.detail is None else h + self.detail(source)
 
 
 class PlainPatchGAN(nn.Module):
@@ -191,7 +227,7 @@ def literal_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
 
 def nce(
     generator: nn.Module, heads: ProjectionHeads, source: Tensor, image: Tensor, positions: list[Tensor],
-    config: BridgeConfig | CUTConfig, z: Tensor | None = None, mirrored: bool = False,
+    config: BridgeOptions | CUTConfig, z: Tensor | None = None, mirrored: bool = False,
 ) -> Tensor:  # fmt: skip
     """Contrastive loss of one image batch against its source; the taps' positions are (p,)."""
     extra = () if z is None else (0, z)
@@ -231,12 +267,12 @@ def require_grad(value: bool, *networks: nn.Module) -> None:
 def bridge_step(
     networks: dict[str, nn.Module],
     optimizers: dict[str, torch.optim.Optimizer],
-    config: BridgeConfig,
+    config: BridgeOptions,
     draw: BridgeDraw,
     times: list[float],
 ) -> dict[str, Tensor]:
     """One step of UNSB; of SP-I2I where ``config`` is its. Networks G, D, E, and F or gate."""
-    generator, discriminator, energy = (networks[k] for k in "GDE")
+    generator, discriminator, energy = networks["G"], networks["D"], networks.get("E")
     c, i, n = config, draw.index, len(draw.target)
     groups = draw.start.split(n)
     zs = draw.z.split(n)
@@ -251,9 +287,9 @@ def bridge_step(
                     noise = draw.chain_noise[k - 1, g * n : (g + 1) * n]
                     x = (1 - share) * x + share * end + (c.tau * step * (1 - share)) ** 0.5 * noise
                 z = draw.chain_z[k, g * n : (g + 1) * n] if k < i else torch.randn_like(zs[g])
-                end = generator(x, k, z)
+                end = generator(x, k, z, source=groups[g])
             states.append(x)
-    ends = [generator(x, i, z) for x, z in zip(states, zs, strict=True)]
+    ends = [generator(x, i, z, source=a) for x, z, a in zip(states, zs, groups, strict=True)]
     fake, fake2 = ends[0], ends[-1]
     pair, pair2 = torch.cat((states[0], fake), 1), torch.cat((states[-1], fake2), 1)
 
@@ -269,21 +305,23 @@ def bridge_step(
         square(discriminator(shown.detach(), i), 0) + square(discriminator(draw.target, i), 1)
     )
     update(losses["D"], optimizers, "D")
-    require_grad(True, energy)
-    a = torch.logsumexp(energy(torch.cat((pair.detach(), pair2.detach()), 1), i).flatten(), 0)
-    losses["E"] = -energy(torch.cat((pair.detach(), pair.detach()), 1), i).mean() + a + a**2
-    update(losses["E"], optimizers, "E")
+    losses["bridge"] = c.tau * ((states[0] - fake) ** 2).mean()
+    if energy is not None:
+        require_grad(True, energy)
+        a = torch.logsumexp(energy(torch.cat((pair.detach(), pair2.detach()), 1), i).flatten(), 0)
+        losses["E"] = -energy(torch.cat((pair.detach(), pair.detach()), 1), i).mean() + a + a**2
+        update(losses["E"], optimizers, "E")
+        require_grad(False, energy)
+        entropy = energy(torch.cat((pair, pair), 1), i).mean() - torch.logsumexp(
+            energy(torch.cat((pair, pair2), 1), i).flatten(), 0
+        )
+        losses["bridge"] = losses["bridge"] - (c.timesteps - i) / c.timesteps * c.tau * entropy
 
-    require_grad(False, discriminator, energy)
+    require_grad(False, discriminator)
     losses["gan"] = square(discriminator(shown, i), 1)
-    entropy = energy(torch.cat((pair, pair), 1), i).mean() - torch.logsumexp(
-        energy(torch.cat((pair, pair2), 1), i).flatten(), 0
-    )
-    losses["bridge"] = -(c.timesteps - i) / c.timesteps * c.tau * entropy
-    losses["bridge"] = losses["bridge"] + c.tau * ((states[0] - fake) ** 2).mean()
     losses["G"] = c.lambda_gan * losses["gan"] + c.lambda_sb * losses["bridge"]
     names = ["G"]
-    if c.nce:
+    if c.lambda_nce:
         z1, z2 = draw.nce_z.split(n)
         first = nce(generator, networks["F"], groups[0], fake, [p[0] for p in draw.positions], c, z1)
         second = nce(generator, networks["F"], groups[1], ends[1], [p[1] for p in draw.positions], c, z2)
@@ -332,16 +370,16 @@ def cut_step(
 
 
 def plain_networks(
-    fast: dict[str, nn.Module], config: BridgeConfig | CUTConfig, channels: int
+    fast: dict[str, nn.Module], config: BridgeOptions | CUTConfig, channels: int
 ) -> dict[str, nn.Module]:
     """The published networks with the weights of the fast ones (what those lack keeps its initial value)."""
-    c, bridge = config, isinstance(config, BridgeConfig)
+    c, bridge = config, isinstance(config, BridgeOptions)
     film = bridge and c.time_mode == "film"
     plain = {
-        "G": PlainGenerator(channels, c.ngf, c.blocks, bridge, film),
+        "G": PlainGenerator(channels, c.ngf, c.blocks, bridge, film, c.skip == "detail", c.head == "pixel"),
         "D": PlainPatchGAN(channels, c.ndf, timed=bridge),
     }
-    if bridge:
+    if "E" in fast:
         plain["E"] = PlainPatchGAN(4 * channels, c.ndf, timed=True)
     first = next(fast["G"].parameters())
     for name, network in plain.items():
@@ -351,7 +389,7 @@ def plain_networks(
 
 
 def plain_optimizers(
-    networks: dict[str, nn.Module], config: BridgeConfig | CUTConfig
+    networks: dict[str, nn.Module], config: BridgeOptions | CUTConfig
 ) -> dict[str, torch.optim.Adam]:
     c = config
     return {k: torch.optim.Adam(n.parameters(), c.lr, (c.beta1, c.beta2)) for k, n in networks.items()}

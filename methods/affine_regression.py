@@ -29,6 +29,7 @@ class AffineRegression(TrainedMethod):
     is known of the bands.
     """
 
+    closed_form = True
     weight: Tensor
     bias: Tensor
     low: Tensor

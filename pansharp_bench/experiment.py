@@ -25,7 +25,6 @@ from pansharp_bench.record import Record
 from pansharp_bench.registry import TRACKS
 from pansharp_bench.scene import Dataset, SplitName
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
-from pansharp_bench.training.samplers import Pairing, Target
 from pansharp_bench.weights import described, save_weights
 
 Say = Callable[[str], None]
@@ -98,7 +97,6 @@ def _run(
     if isinstance(method, TrainedMethod):
         if spec.weights:
             method.load_weights(spec.weights)
-            training = {"weights_from": spec.weights.name}
         else:
             training = _fit(method, dataset, trainer)
         method.to(device).eval()
@@ -110,7 +108,7 @@ def _run(
         sha256 = save_weights(method.state_dict(), checkpoint, records.canonical(about))
         weights = {"sha256": sha256, **identity["weights"]}
         if spec.weights:
-            weights["trained_here"] = bool(own) and own == trained_on
+            weights |= {"file": spec.weights.name, "trained_here": bool(own) and own == trained_on}
         weights["parameters"] = sum(p.numel() for p in method.parameters())
 
     scores: dict[str, Any] = {}
@@ -186,17 +184,21 @@ def _fit(method: TrainedMethod, dataset: Dataset, trainer: Trainer) -> dict[str,
     if second.name == "target":
         data = UnpairedData.between(dataset.sensor, train, second, trainer.device, half)
     elif method.card.training == "unpaired":
-        pairing: Pairing = getattr(method.config, "pairing", "disjoint")
-        target: Target = getattr(method.config, "target", "lms")
+        wanted = method.training_data()
         data = UnpairedData.halves(
-            dataset.sensor, train, second, trainer.device, trainer.seed, pairing, target, half
+            dataset.sensor, train, second, trainer.device, trainer.seed, wanted.pairing, wanted.target, half
         )
     else:
         data = PairedData(dataset.sensor, train, second, trainer.device, half)
     method.to(trainer.device).train()
     started = time.perf_counter()
-    told = method.fit(data, trainer) or {}
-    return {"data": data.describe(), "seconds": time.perf_counter() - started, **told}
+    fitted = method.fit(data, trainer) or {}
+    return {
+        "data": data.describe(),
+        "seconds": time.perf_counter() - started,
+        "summary": asdict(trainer.summary) if trainer.summary else {},
+        "fitted": fitted,
+    }
 
 
 def _timing(result: Evaluation) -> dict[str, Any]:

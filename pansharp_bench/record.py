@@ -19,7 +19,7 @@ from typing import Any
 from pansharp_bench.errors import BenchError, RecordExists
 from pansharp_bench.files import write_text
 
-SCHEMA = 1
+SCHEMA = 2
 _NEEDED = {
     "spec": ("track", "dataset", "method", "preset", "options", "changed", "seed", "weights"),
     "method": ("name", "title", "sees", "training"),
@@ -31,7 +31,9 @@ _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 @dataclass(frozen=True)
 class Record:
     """One run. ``protocols`` maps a protocol's name to ``{"images", "scores": {column: [per image]},
-    "missing": {column: [indices of NaN]}, "mean", "std"}``."""
+    "missing": {column: [indices of NaN]}, "mean", "std"}``. ``training`` is empty, or ``{"data": what was served,
+    "seconds", "summary": what the loop did (empty where nothing was stepped), "fitted": what the method told}``.
+    """
 
     schema: int
     created: str
@@ -126,8 +128,12 @@ def read(path: Path) -> Record:
         schema = data["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(f"{path} is not a readable record: {error}") from error
-    if schema != SCHEMA:
-        raise BenchError(f"{path} has schema {schema}; this version reads {SCHEMA}: update pansharp-bench")
+    if schema == 1:
+        data = _from_schema_1(data)
+    elif schema != SCHEMA:
+        raise BenchError(
+            f"{path} has schema {schema}; this version reads 1 to {SCHEMA}: update pansharp-bench"
+        )
     try:
         known = {f.name for f in fields(Record)}
         record = Record(**{k: _unplain(v) for k, v in data.items() if k in known})
@@ -137,6 +143,24 @@ def read(path: Path) -> Record:
     except (TypeError, KeyError) as error:
         raise BenchError(f"{path} is not a whole record: {error}") from error
     return record
+
+
+_SUMMARY = ("steps", "steps_per_second", "best_step", "best_score", "losses")
+
+
+def _from_schema_1(data: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 had the loop's summary of paired networks beside what they told, and a weights file's name in the
+    training that did not take place."""
+    told = dict(data.get("training") or {})
+    weights = dict(data.get("weights") or {})
+    if "weights_from" in told:
+        weights["file"] = told.pop("weights_from")
+    training = {}
+    if told:
+        summary = told.pop("summary", None) or {k: told.pop(k) for k in _SUMMARY if k in told}
+        seconds = told.pop("seconds", summary.get("seconds"))
+        training = {"data": told.pop("data", {}), "seconds": seconds, "summary": summary, "fitted": told}
+    return data | {"schema": SCHEMA, "training": training, "weights": weights}
 
 
 def read_all(root: Path) -> Iterator[tuple[Path, Record | BenchError]]:

@@ -61,7 +61,7 @@ MAY = {
         "plan",
         "figures",
     },
-    "tables": {"errors", "files", "record", "registry", "protocol"},
+    "tables": {"errors", "files", "method", "record", "registry", "protocol"},
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},

@@ -7,16 +7,19 @@ from goldens import GOLDEN, nchw
 from scipy.optimize import nnls
 
 import pansharp_bench as pb
+from pansharp_bench.errors import OptionError
 from pansharp_bench.imaging import interp23
 from pansharp_bench.method import FunctionMethod
-from pansharp_bench.methods._components import nonnegative_regression, regression
+from pansharp_bench.methods._classical import nonnegative_regression, regression
+from pansharp_bench.methods.bdsd import bdsd_by_blocks
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Sensor, as_sensor
 
 GOLDEN_NAMES = {
     "exp": "EXP", "gs": "GS", "gsa": "GSA", "bt-h": "BT_H", "bdsd-pc": "BDSD_PC", "awlp": "AWLP",
     "mtf-glp": "MTF_GLP", "mtf-glp-fs": "MTF_GLP_FS", "mtf-glp-hpm": "MTF_GLP_HPM",
-    "mtf-glp-hpm-r": "MTF_GLP_HPM_R",
+    "mtf-glp-hpm-r": "MTF_GLP_HPM_R", "mtf-glp-hpm-h": "MTF_GLP_HPM_H", "gs2-glp": "GS2_GLP", "bdsd": "BDSD",
+    "pracs": "PRACS", "mf-hg": "MF_HG", "tv": "TV",
 }  # fmt: skip
 METHODS_HERE = [*GOLDEN_NAMES, "brovey", "sfim"]
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -50,6 +53,43 @@ def test_equal_to_the_toolbox(name, sensor, device):
     assert fused.dtype == torch.float64 and fused.device.type == device
     rtol = 1e-5 if name == "bdsd-pc" else 1e-6
     torch.testing.assert_close(fused.cpu(), golden, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("sensor", ["qb", "wv3"])
+def test_bdsd_by_blocks_is_equal_to_the_toolbox(sensor):
+    z = np.load(GOLDEN / "metrics" / f"fus_{sensor}.npz")
+    if "o_BDSD_S32" not in z:
+        pytest.skip(f"o_BDSD_S32 of {sensor} is not in {GOLDEN}")
+    pan, lms = nchw(z["pan"]), interp23(nchw(z["ms"]))
+    fused = bdsd_by_blocks(pan, lms, as_sensor(sensor), (32, 32))
+    torch.testing.assert_close(fused, nchw(z["o_BDSD_S32"]), rtol=1e-6, atol=1e-6)
+
+
+def test_bdsd_by_blocks_is_each_block_of_the_right_image():
+    pan, ms, sensor = scene(n=2, size=(16, 24))
+    lms = interp23(ms)
+    whole = bdsd_by_blocks(pan, lms, sensor, (64, 96))
+    assert torch.equal(whole, pb.get_method("bdsd")(pan, ms, sensor=sensor))
+    tall = bdsd_by_blocks(pan, lms, sensor, (64, 32))
+    pan[1, :, :, :32] += 500  # the other image and the last block must not notice
+    changed = (bdsd_by_blocks(pan, lms, sensor, (64, 32)) - tall).abs()
+    assert changed[0].max() < 1e-6 and changed[1, ..., 64:].max() < 1e-6 and changed[1, ..., :32].max() > 1
+    with pytest.raises(OptionError, match="blocks of 32 x 40 do not tile an image of 64 x 96"):
+        bdsd_by_blocks(pan, lms, sensor, (32, 40))
+    with pytest.raises(OptionError, match="blocks of 2 x 2"):
+        bdsd_by_blocks(pan, lms, sensor, (2, 2))
+
+
+@pytest.mark.parametrize("bands", [3, 5])
+def test_other_numbers_of_bands(bands):
+    """TV has parameters for four and eight bands; the haze and the nonnegative weights know theirs too."""
+    _, ms, _ = scene("wv3")
+    ms = ms[:, :bands]
+    pan = interp23(ms).mean(1, keepdim=True)
+    sensor = Sensor("other", "Other", tuple("abcde")[:bands], 2047, (0.3,) * bands, 0.15, (0, 1, 2))
+    for name in METHODS_HERE:
+        fused = pb.fuse(name, pan, ms, sensor=sensor)
+        assert (fused - interp23(ms)).abs().mean() < 0.2 * ms.mean(), name
 
 
 @pytest.mark.parametrize("sensor", ["qb", "wv3"])
@@ -97,7 +137,11 @@ def test_flat_and_empty_images_stay_finite(name):
         assert (fused - value).abs().max() <= 0.01 * value
 
 
-@pytest.mark.parametrize("name", ["gs", "gsa", "mtf-glp", "mtf-glp-fs", "bdsd-pc", "mtf-glp-hpm-r", "awlp"])
+@pytest.mark.parametrize(
+    "name",
+    ["gs", "gsa", "mtf-glp", "mtf-glp-fs", "bdsd-pc", "mtf-glp-hpm-r", "awlp", "mtf-glp-hpm-h", "gs2-glp", "bdsd",
+     "pracs", "mf-hg"],
+)  # fmt: skip
 def test_detail_comes_from_pan(name):
     """Adding structure to PAN changes the result where it was added, and EXP never changes."""
     pan, ms, sensor = scene()

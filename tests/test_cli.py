@@ -1,6 +1,7 @@
 """``bench`` as users meet it: through click's runner, and as a real process."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,6 +52,27 @@ def test_run_ends_with_a_table_and_says_where_things_went(bench, tmp_path):
     (path,) = tmp_path.glob("results/*/*/*/*.json")
     assert str(path.relative_to(tmp_path)) in result.output
     assert isinstance(record.read(path), record.Record)
+
+
+def test_beside_shows_what_takes_no_training_on_the_same_scenes(bench, tmp_path):
+    words = ("run", "--plugin", TINY, "--method", "gain", "--dataset", "tiny", "--quiet", "--beside")
+    result = bench(*words, "half,exp", "--beside", "pan-affine")
+    assert result.exit_code == 0, result.output
+    (header,) = (line for line in result.stdout.splitlines() if line.startswith("protocol"))
+    assert re.split(r"\s{2,}", header.strip()) == [
+        "protocol",
+        "index",
+        "Gain",
+        "std",
+        "half",
+        "EXP",
+        "PAN affine",
+    ]
+    scores = {p.parent.name: record.read(p) for p in tmp_path.glob("results/*/*/*/*.json")}
+    (line,) = (x for x in result.stdout.splitlines() if x.startswith("Reduced") and "ERGAS" in x)
+    assert f"{scores['exp'].protocols['reduced']['mean']['ERGAS']:.3f}" in line.split()
+    trained = bench(*words, "fusionnet", "--force")
+    assert trained.exit_code == 2 and "bench run --method fusionnet" in trained.stderr
 
 
 def test_the_same_run_again_is_refused_without_force(bench):

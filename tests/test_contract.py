@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from stray import strays
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.method import FunctionMethod, TrainedMethod, build, is_trained, resolve_config
@@ -36,6 +37,7 @@ def scenes(sensor: Sensor, n: int = 2, height: int = 48, width: int = 64) -> Sce
     return Scene(sensor, pan=gt.mean(1, keepdim=True), ms=ms, lms=interp23(ms), gt=gt)
 
 
+_strays: dict[tuple[str, str], list[str]] = {}
 _made: dict[tuple[str, str], FunctionMethod | TrainedMethod] = {}
 
 
@@ -55,7 +57,9 @@ def ready(name: str, sensor_name: str) -> FunctionMethod | TrainedMethod:
         train, valid = InMemory(sensor, 8), InMemory(sensor, 4)
         load = UnpairedData.halves if method.card.training == "unpaired" else PairedData
         method.train()
-        method.fit(load(sensor, train, valid, trainer.device), trainer)
+        with strays(trainer) as found:
+            method.fit(load(sensor, train, valid, trainer.device), trainer)
+        _strays[name, sensor_name] = found
         method.eval()
     _made[name, sensor_name] = method
     return method
@@ -96,6 +100,12 @@ def test_output_has_the_shape_type_and_unit_of_its_input(name, sensor):
     assert fused.isfinite().all()
     # DN, not [0, 1] nor [-1, 1], and nothing beyond what ringing explains
     assert fused.mean() > 5 and fused.abs().max() < 4 * scene.sensor.peak
+
+
+@cases
+def test_a_step_reaches_its_networks_as_they_were_prepared(name, sensor):
+    ready(name, sensor)
+    assert not _strays.get((name, sensor))
 
 
 @cases

@@ -17,7 +17,7 @@ from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import interp23
 from pansharp_bench.method import build, resolve_config
 from pansharp_bench.methods import _patches
-from pansharp_bench.methods._supervised import PairedLearner, PairedMethod, factor
+from pansharp_bench.methods._paired import PairedLearner, PairedMethod, factor
 from pansharp_bench.methods.canconv import CachingLearner, layer, renews
 from pansharp_bench.methods.canconv.kmeans import kmeans, plus_plus
 from pansharp_bench.methods.canconv.network import CANNet

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,20 @@ def test_numbers_of_other_libraries_are_written(tmp_path):
 
     made = replace(make(), training={"a": np.float32(1.5), "b": torch.tensor([1, 2]), "c": np.arange(2)})
     assert record.read(record.write(made, tmp_path)).training == {"a": 1.5, "b": [1, 2], "c": [0, 1]}
+
+
+def test_records_of_the_first_schema_are_read_as_those_of_today():
+    """Those that are committed: whatever the kind of method, what its training tells has one shape."""
+    seen = set()
+    for _, found in record.read_all(Path(__file__).resolve().parents[1] / "results"):
+        assert isinstance(found, Record), found
+        assert found.schema == record.SCHEMA
+        if found.training:
+            assert set(found.training) == {"data", "seconds", "summary", "fitted"}
+            assert not found.training["summary"] or found.training["summary"]["steps"] > 0
+        stepped = bool(found.training.get("summary"))
+        seen.add((found.method["training"], stepped))
+    assert seen >= {("none", False), ("unpaired", False), ("unpaired", True), ("paired", True)}
 
 
 def test_the_path_tells_what_it_is(tmp_path):

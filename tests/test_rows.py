@@ -11,14 +11,14 @@ from pansharp_bench import metrics
 from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import decimate, interp23
 from pansharp_bench.method import build, resolve_config
-from pansharp_bench.methods._rows import ms_like, transport
+from pansharp_bench.methods._closed_form import ms_like, transport
 from pansharp_bench.protocols.pansharpening import crop_border
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Split, as_sensor
 from pansharp_bench.training import UnpairedData
 from pansharp_bench.training.samplers import cut_in_halves
 
-PAN_ROWS = ("pan-mean-spectrum", "pan-affine", "pan-ot")
+PAN_ROWS = ("pan-mean-spectrum", "pan-affine", "pan-ot", "grey-affine")
 SCENE_ROWS = ("scene-affine", "scene-ot")
 ORACLES = ("oracle-affine", "oracle-pointwise")
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -100,13 +100,13 @@ def test_unpaired_rows_on_their_own_training_images(name, sensor, device):
         scene, pan=scene.pan + torch.rand(scene.pan.shape, generator=torch.Generator().manual_seed(5))
     )
     method, data = fitted(name, scene, device=device)
-    pan, ms = data.all_pan(), data.all_ms()
+    pan, ms = data.all_source(), data.all_target()
     fused = method.fuse(Scene(scene.sensor, pan=pan))
     assert fused.shape == (len(pan), scene.sensor.channels, *pan.shape[-2:])
     assert fused.dtype == torch.float32 and fused.device.type == device
     dims = (0, 2, 3)
     torch.testing.assert_close(fused.mean(dims), ms.mean(dims), rtol=1e-3, atol=0)
-    if name != "pan-mean-spectrum":
+    if name in ("pan-affine", "pan-ot"):
         torch.testing.assert_close(fused.std(dims), ms.std(dims), rtol=2e-3, atol=0)
     if name == "pan-ot":
         for q in (0.01, 0.2, 0.5, 0.9, 0.99):
@@ -136,6 +136,26 @@ def test_unpaired_rows_ignore_the_ms_of_their_pan(name):
     pan[serves_ms] += 500
     other, _ = fitted(name, Scene(scene.sensor, pan=pan, ms=ms, lms=lms, gt=scene.gt))
     assert torch.equal(method.fuse(scene), other.fuse(scene))
+
+
+def test_grey_affine_is_the_regression_on_grey_where_pan_is_grey():
+    """Smooth PAN that is the bands' mean gives the least-squares colours; detail gets each band's deviation."""
+    g = torch.Generator().manual_seed(3)
+    coarse = torch.nn.functional.interpolate(torch.rand(4, 4, 4, 4, generator=g), (256, 256), mode="bicubic")
+    lms = 300 + 500 * coarse + 100 * torch.arange(4.0)[:, None, None] * coarse[:, :1]
+    pan = lms.mean(1, keepdim=True)
+    same = Scene(as_sensor("qb"), pan=pan, ms=decimate(lms), lms=lms, gt=lms)
+    method, _ = fitted("grey-affine", same, pairing="independent")
+    grey, bands = pan.flatten().double(), lms.transpose(0, 1).flatten(1).double()
+    design = torch.stack([grey, torch.ones_like(grey)], 1)
+    slope, offset = torch.linalg.lstsq(design, bands.T).solution
+    flat = Scene(same.sensor, pan=torch.full((1, 1, 32, 32), 400.0))
+    expected = (slope * 400 + offset).float()
+    torch.testing.assert_close(method.fuse(flat)[0, :, 0, 0], expected, rtol=5e-3, atol=0)
+    checked = (torch.arange(32)[:, None] + torch.arange(32)) % 2 * 20.0 + 390
+    detail = method.fuse(Scene(same.sensor, pan=checked[None, None])) - method.fuse(flat)
+    gain = bands.std(1) / grey.std()
+    torch.testing.assert_close(detail[0, :, 0, 1], (10 * gain).float(), rtol=1e-3, atol=0)
 
 
 def test_pan_ot_of_identical_distributions_is_the_identity():

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from pansharp_bench import record as records
 from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError
 from pansharp_bench.record import Record, summarise
+from pansharp_bench.registry import METHODS
 from pansharp_bench.tables import (
     MISSING,
     bootstrap_interval,
@@ -285,6 +286,20 @@ def test_unreadable_records_do_not_stop_the_board(tmp_path):
     path.with_name("torn.json").write_text("{")
     found = [x for _, x in records.read_all(tmp_path) if not isinstance(x, BenchError)]
     assert len(found) == 1
+
+
+def test_a_preset_that_means_other_options_now_is_called_an_earlier_one():
+    now = asdict(METHODS.get("cut").obj.configure("quick"))
+    known = {k: v for k, v in now.items() if v != getattr(METHODS.get("cut").obj.Config(), k)}
+    found = [
+        make("cut", preset="quick", options=known),  # options it does not know are at their defaults
+        make("cut", preset="quick", options=now | {"steps": 800}),
+        make("cut", preset="quick", options=now | {"steps": 7}, changed=["steps"]),
+        make("cut", preset="gone", options=now),
+    ]
+    (table,) = tables(found)
+    measured = [r.variant for r in table.rows if r.source == "measured"]
+    assert sorted(measured) == ["earlier gone", "earlier quick", "quick", "quick, steps=7"]
 
 
 def test_the_committed_tables_are_what_bench_leaderboard_writes(tmp_path):

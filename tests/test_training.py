@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from stray import strays
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
@@ -174,3 +175,19 @@ def test_a_new_run_forgets_the_old_log(tmp_path: Path) -> None:
     run(tmp_path, 14)
     run(tmp_path, 7)
     assert [line["step"] for line in log(tmp_path)] == [7]
+
+
+def test_a_step_past_the_prepared_networks_is_seen() -> None:
+    class Past(Tiny):
+        def step(self, backward: Backward) -> dict[str, Tensor]:
+            loss = kept(torch.ones(8, 3)).mean()  # the network itself, not self.networks
+            backward(loss)
+            return {"loss": loss.detach()}
+
+    run = trainer(None)
+    for kind, found in ((Tiny, []), (Past, ["Sequential"] * 2)):
+        learner = kind(run)
+        kept = learner.networks["a"]
+        with strays(run) as seen:
+            run.run(learner, 2)
+        assert seen == found

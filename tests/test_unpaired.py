@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._translation.base import selection_score
+from pansharp_bench.methods._unpaired.selection import selection_score
 from pansharp_bench.methods.cut import CUTLearner
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Sensor, Split
@@ -32,6 +32,7 @@ TINY = {
     "nce_patches": 16,
     "validations": 2,
 }
+AROUND = {"skip": "detail", "head": "pixel"}
 SENSOR = Sensor("tri", "Three bands", ("red", "green", "blue"), 255.0, (0.3,) * 3, 0.15, (0, 1, 2))
 
 
@@ -72,7 +73,8 @@ def draws_of(learner: Any, a: Tensor, b: Tensor, index: int) -> Any:
     if isinstance(learner, CUTLearner):
         learner.images = lambda sources, targets: (a[:sources], b[:targets])
         return replace(learner.draw(), mirrored=learner.config.flip_equivariance and index > 0)
-    start = torch.cat((a[:2], b, a[2:])) if learner.contrasted else a.contiguous()
+    first, second = a[:2], a[2:] if "E" in learner.networks else a[:0]
+    start = torch.cat((first, b, second) if learner.contrasted else (first, second))
     return learner.noise(index, start, b)
 
 
@@ -87,7 +89,13 @@ def draws_of(learner: Any, a: Tensor, b: Tensor, index: int) -> Any:
         ("sp-i2i", {}),
         ("sp-i2i", {"gate": "free", "levels": 3}),
         ("sp-i2i", {"gating": False}),
-        ("sp-i2i", {"nce": True}),
+        ("sp-i2i", {"lambda_nce": 1.0}),
+        ("cut", AROUND),
+        ("fastcut", AROUND),
+        ("unsb", AROUND | {"entropy": "off"}),
+        ("sp-i2i", AROUND | {"entropy": "off"}),
+        ("sp-i2i", {"skip": "detail"}),
+        ("unsb", {"head": "pixel"}),
     ],
 )
 def test_a_step_equals_the_plain_formulation(
@@ -176,8 +184,8 @@ def test_the_sampler_never_serves_pan_and_ms_of_one_scene(seed: int) -> None:
         ms |= origins(target)
     assert not pan & ms
     assert pan | ms == set(range(12))  # and every scene serves one side
-    assert origins(data.all_pan()) == pan and origins(data.all_ms()) == ms
-    assert not origins(data.valid_pan) & origins(data.valid_ms)
+    assert origins(data.all_source()) == pan and origins(data.all_target()) == ms
+    assert not origins(data.valid_source) & origins(data.valid_target)
     assert data.describe()["shared_samples"] == 0
 
 
@@ -222,8 +230,8 @@ def test_end_to_end(name: str, tmp_path: Path) -> None:
     data = unpaired_data()
     trainer = Trainer(tmp_path, "cpu", progress=False)
     method = build(name)
-    report = method.fit(data, trainer)
-    assert report["summary"]["steps"] == 4 and report["summary"]["best_score"] is not None
+    method.fit(data, trainer)
+    assert trainer.summary.steps == 4 and trainer.summary.best_score is not None
     scene = Textured(3, 50)[:]  # not a multiple of 4
     fused = method.fuse(scene)
     assert fused.shape == (3, 3, 50, 50) and fused.dtype == torch.float32
@@ -236,11 +244,12 @@ def test_end_to_end(name: str, tmp_path: Path) -> None:
     assert torch.equal(again.fuse(scene), fused)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.5])
 @pytest.mark.parametrize("name", NAMES)
-def test_resume_is_exact(name: str, tmp_path: Path) -> None:
+def test_resume_is_exact(name: str, ema: float, tmp_path: Path) -> None:
     def fit(folder: Path, resume: bool = False, stop: int = 0) -> nn.Module:
         trainer = Trainer(folder, "cpu", seed=5, progress=False, resume=resume)
-        method = build(name, steps=5)
+        method = build(name, steps=5, ema=ema)
         if stop:  # run as if interrupted after so many steps: the last validation's draws included
             original = method.learner
 
@@ -272,16 +281,113 @@ def test_resume_is_exact(name: str, tmp_path: Path) -> None:
 def test_normalisation_is_global_and_undone_exactly() -> None:
     data = unpaired_data()
     method = build("cut")
-    method.normaliser.measure(data)
-    ms = data.all_ms()
+    method.normaliser.measure(data, "percentile")
+    ms = data.all_target()
     torch.testing.assert_close(method.normaliser.restore(method.normaliser.ms(ms)), ms, atol=1e-3, rtol=0)
     inside = (method.normaliser.ms(ms).abs() <= 1).float().mean()
     assert 0.99 < inside < 1
     low, high = method.normaliser.pan_range[0]
-    expected = torch.quantile(data.all_pan().flatten(), torch.tensor([0.001, 0.999]))
+    expected = torch.quantile(data.all_source().flatten(), torch.tensor([0.001, 0.999]))
     torch.testing.assert_close(torch.stack((low, high)), expected, atol=1.0, rtol=0)
     peak = build("cut").normaliser
     assert peak.pan(torch.tensor([[[[0.0, SENSOR.peak]]]])).flatten().tolist() == [-1, 1, -1, 1, -1, 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_silent_core_gives_pan_affine(name: str) -> None:
+    data = unpaired_data()
+    affine = METHODS.get("pan-affine").obj(SENSOR)
+    trainer = Trainer(None, "cpu", progress=False)
+    affine.fit(data, trainer)
+    method = build(name, **AROUND, stretch="moments", steps=1, lr=0.0, validations=0)
+    method.fit(data, trainer)
+    for parameter in method.generator.pixel.parameters():
+        nn.init.zeros_(parameter)
+    scene = Scene(SENSOR, pan=data.all_source()[:, :, :30])
+    expected = affine.fuse(scene).clamp(0, SENSOR.peak)
+    torch.testing.assert_close(method.fuse(scene), expected, atol=1e-5 * SENSOR.peak, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["cut", "sp-i2i"])
+def test_the_way_around_hands_on_what_the_core_cannot(name: str) -> None:
+    """Detail of the source comes through whole, whatever the core says; low frequencies take the gain."""
+    torch.manual_seed(0)
+    method = build(name, **AROUND)
+    nn.init.zeros_(method.generator.pixel.layers[-1].weight)
+    nn.init.zeros_(method.generator.pixel.layers[-1].bias)
+    checked = ((torch.arange(32)[:, None] + torch.arange(32)) % 2 * 2.0 - 1).expand(1, 3, 32, 32)
+    flat = torch.full_like(checked, 0.4)
+    with torch.no_grad():
+        method.generator.detail.gain.fill_(2.0)
+        torch.testing.assert_close(method.translate(flat), 2 * flat)
+        torch.testing.assert_close(method.translate(checked), checked)
+
+
+def test_a_pixel_head_sees_the_brightness_that_norms_hide() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 32, 32)
+    for head, blind in (("conv", True), ("pixel", False)):
+        method = build("cut", head=head)
+        with torch.no_grad():
+            same = torch.allclose(method.translate(x), method.translate(0.5 * x - 0.3), atol=2e-3)
+        assert same == blind, head
+
+
+@pytest.mark.parametrize("name", ["unsb", "sp-i2i"])
+def test_without_entropy_there_is_no_energy_network_and_no_second_chain(name: str) -> None:
+    learner, _, _ = learner_of(name, entropy="off", lambda_nce=0.0)
+    served = []
+    learner.images = lambda sources, targets: (
+        served.append(sources) or torch.zeros(sources, 3, 32, 32),
+        torch.zeros(targets, 3, 32, 32),
+    )
+    assert "E" not in learner.networks and len(learner.draw().start) == learner.config.batch == served[0]
+
+
+@pytest.mark.parametrize("name", ["cut", "sp-i2i"])
+def test_the_running_mean_of_the_weights_is_what_is_scored_and_kept(name: str) -> None:
+    method = build(name, ema=0.75, validations=1)
+    seen: list[dict[str, Tensor]] = []
+    make = method.learner
+
+    def watched(*args: Any) -> Any:
+        learner = make(*args)
+        step, validate = learner.step, learner.validate
+        trained = learner.networks["G"]
+        seen.append({k: v.detach().clone() for k, v in trained.named_parameters()})
+
+        def recorded(backward: Any) -> dict[str, Tensor]:
+            losses = step(backward)
+            seen.append({k: v.detach().clone() for k, v in trained.named_parameters()})
+            return losses
+
+        def scored() -> float:
+            assert not torch.equal(method.generator.conv1.weight, trained.conv1.weight)
+            return validate()
+
+        learner.step, learner.validate = recorded, scored
+        return learner
+
+    method.learner = watched
+    method.fit(unpaired_data(), Trainer(None, "cpu", progress=False))
+    expected, *steps = seen
+    for weights in steps:
+        expected = {k: 0.75 * v + 0.25 * weights[k] for k, v in expected.items()}
+    for key, value in method.generator.named_parameters():
+        torch.testing.assert_close(value, expected[key], msg=key)
+
+
+def test_a_band_without_variation_is_no_division_by_zero() -> None:
+    class Flat(Textured):
+        def __getitem__(self, index: int | slice) -> Scene:
+            scene = super().__getitem__(index)
+            scene.lms[:, 1] = 20
+            return Scene(SENSOR, torch.full_like(scene.pan, 9), scene.ms, scene.lms, scene.lms)
+
+    for stretch in ("percentile", "moments"):
+        method = build("cut", stretch=stretch)
+        method.fit(unpaired_data(Flat), Trainer(None, "cpu", progress=False))
+        assert method.fuse(Scene(SENSOR, pan=torch.full((1, 1, 32, 32), 9.0))).isfinite().all()
 
 
 def test_selection_prefers_the_right_spectrum_and_structure() -> None:
@@ -307,7 +413,11 @@ def test_selection_prefers_the_right_spectrum_and_structure() -> None:
         ("unsb", {"timesteps": 1}, "timesteps=1"),
         ("unsb", {"nce_layers": (0, 17)}, "layer 17 cannot be tapped"),
         ("cut", {"flip_equivariance": True}, "nce_identity=false"),
-        ("cut", {"stretch": "no"}, "percentile, peak"),
+        ("cut", {"stretch": "no"}, "percentile, moments, peak"),
+        ("sp-i2i", {"skip": "no"}, "none, detail"),
+        ("unsb", {"ema": "1"}, "below 1"),
+        ("cut", {"head": "no"}, "conv, pixel"),
+        ("unsb", {"entropy": "no"}, "released, off"),
         ("cut", {"decay": 2.0}, "between 0 and 1"),
         ("fastcut", {"batch": 0}, "at least 1"),
     ],
@@ -332,8 +442,7 @@ def test_cuda_gives_what_the_cpu_gives(name: str) -> None:
     on_gpu = method.cuda().fuse(scene.to("cuda"))
     assert (on_gpu.cpu() - on_cpu).abs().max() < 1e-3 * SENSOR.peak
     method.cpu()
-    report = method.cuda().fit(
-        UnpairedData.halves(SENSOR, Textured(12, 32), Textured(6, 32), torch.device("cuda")),
-        Trainer(None, "cuda", progress=False),
-    )
-    assert report["summary"]["steps"] == 4
+    trainer = Trainer(None, "cuda", progress=False)
+    data = UnpairedData.halves(SENSOR, Textured(12, 32), Textured(6, 32), torch.device("cuda"))
+    method.cuda().fit(data, trainer)
+    assert trainer.summary.steps == 4

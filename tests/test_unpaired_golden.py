@@ -13,9 +13,9 @@ from goldens import GOLDEN
 from torch import Tensor, nn
 
 from pansharp_bench.imaging import LaplacianPyramid
-from pansharp_bench.methods._translation import losses
-from pansharp_bench.methods._translation.bridge import Bridge
-from pansharp_bench.methods._translation.networks import (
+from pansharp_bench.methods._unpaired import losses
+from pansharp_bench.methods._unpaired.bridge import Bridge
+from pansharp_bench.methods._unpaired.networks import (
     STEM,
     BridgeGenerator,
     Down,
@@ -26,6 +26,7 @@ from pansharp_bench.methods._translation.networks import (
     inert_parameters,
     timestep_embedding,
 )
+from pansharp_bench.methods._unpaired.schedule import linear_decay
 from pansharp_bench.methods.cut import CUT, CUTConfig, CUTDraw, CUTLearner
 from pansharp_bench.scene import Sensor
 from pansharp_bench.training import Trainer
@@ -141,7 +142,7 @@ def test_least_squares_objective() -> None:
 def test_learning_rate_schedule() -> None:
     for name, rates in load("lr_schedule").items():
         constant, decay = map(int, name.removeprefix("lr_").split("_"))
-        got = [2e-4 * losses.linear_decay(e, constant, decay) for e in range(1, constant + decay + 1)]
+        got = [2e-4 * linear_decay(e, constant, decay) for e in range(1, constant + decay + 1)]
         torch.testing.assert_close(torch.tensor(got, dtype=torch.float64), rates, rtol=1e-12, atol=0)
 
 
@@ -153,7 +154,7 @@ def test_timestep_embedding() -> None:
 
 def test_plain_generator() -> None:
     golden, blocks = load("cut_G_tiny"), scalars("cut_G_tiny")["n_blocks"]
-    network = Generator(3, 3, scalars("cut_G_tiny")["ngf"], blocks)
+    network = Generator(3, scalars("cut_G_tiny")["ngf"], blocks)
     fill(network, golden, "w:", generator_names(blocks))
     torch.testing.assert_close(network(golden["x"]), golden["y"], **FORWARD)
     for k, feature in enumerate(network(golden["x"], taps=(0, 4, 8, 12, 13))):
@@ -291,7 +292,7 @@ def test_parameter_counts_of_the_releases(
     def count(network: nn.Module) -> int:
         return sum(p.numel() for p in network.parameters()) + inert_parameters(network)
 
-    cut = Generator(channels, channels)
+    cut = Generator(channels)
     assert count(cut) == plain
     assert count(ProjectionHeads(cut.tap_channels((0, 4, 8, 12, 16)))) == heads
     assert count(PatchGAN(channels)) == plain_d

@@ -1065,7 +1065,7 @@ class Land:
         height = noise(rng, c.pixels, (3.3, 4.0))
         gy, gx = np.gradient(height[0] + height[1] * 3)
         slope = gx * np.cos(c.azimuth) + gy * np.sin(c.azimuth)
-        c.terrain = (1 - amplitude * slope / slope.std()).clip(0.4, 1.6).astype(np.float32)
+        c.terrain = (1 - amplitude * slope / slope.std()).clip(0.4, 1.6)
 
 
 def inset(b: Block, m: float) -> Block:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from pansharp_bench.cli.options import RunOptions, run_options, running, say, set_option
+from pansharp_bench.cli.records import ensure
+from pansharp_bench.errors import BenchError
 
 
 @click.command(short_help="Train and evaluate a method, write its record.")
@@ -26,6 +29,13 @@ from pansharp_bench.cli.options import RunOptions, run_options, running, say, se
     help="Stochastic methods: the mean of so many runs per image (short for --set samples=K).",
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights file to use instead of training.")
+@click.option(
+    "--beside",
+    multiple=True,
+    metavar="METHOD",
+    callback=lambda ctx, param, given: [name for text in given for name in text.split(",")],
+    help="Show these methods, untrained or in closed form, beside it in the table; may be repeated.",
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted training exactly where it stopped.")
 @click.option("--force", is_flag=True, help="Replace the record of an earlier identical run.")
 @run_options
@@ -36,6 +46,7 @@ def run(
     seed: int,
     samples: int | None,
     weights: Path | None,
+    beside: list[str],
     resume: bool,
     force: bool,
     shared: RunOptions,
@@ -46,12 +57,20 @@ def run(
     bench run --method sp-i2i --dataset qb
     bench run --method gsa --dataset gf2 --data ~/PanCollection
     bench run --method sp-i2i --dataset qb --preset quick --set levels=4 --seed 1
+    bench run --method sp-i2i --dataset qb --beside pan-ot,mtf-glp-fs
     """
     from pansharp_bench import experiment
+    from pansharp_bench.method import takes_steps
+    from pansharp_bench.registry import METHODS
     from pansharp_bench.tables import run_table
 
     if samples is not None:
         options = {**options, "samples": str(samples)}
+    for name in beside:
+        if takes_steps(METHODS.get(name)):
+            raise BenchError(
+                f"--beside {name}: it has to be trained, so it needs a run of its own: `bench run --method {name}`"
+            )
     with running():
         outcome = experiment.run(
             shared.spec(method, dataset, options, seed, weights),
@@ -63,9 +82,10 @@ def run(
             progress=shared.progress,
             say=say,
         )
+    others = ensure([shared.spec(name, dataset, {}) for name in beside], replace(shared, pictures=0))
     record = outcome.record
     click.echo(f"\n{record.method['title'] or record.method['name']} on {record.dataset['name']}")
-    click.echo(run_table(record))
+    click.echo(run_table(record, others))
     click.echo(f"\nrecord      {outcome.path}")
     if outcome.pictures:
         click.echo(f"pictures    {outcome.pictures[0].parent}/ ({len(outcome.pictures)})")

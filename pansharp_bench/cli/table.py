@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
 from dataclasses import replace
 from importlib import resources
 from itertools import product
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pansharp_bench.cli.options import RunOptions, run_options, running, say, set_option
-from pansharp_bench.errors import BenchError, OptionError
+from pansharp_bench.cli.records import ensure
+from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from pansharp_bench.plan import RunSpec
     from pansharp_bench.record import Record
 
 PAPERS = resources.files("pansharp_bench").joinpath("papers.toml")
@@ -41,42 +40,6 @@ _resume = click.option("--resume", is_flag=True, help="Continue interrupted trai
 _out = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Also write the table here."
 )
-
-
-def _ensure(specs: Iterable[RunSpec], shared: RunOptions, resume: bool, skip: bool = False) -> list[Record]:
-    """The record of every spec: read where it exists, else made now. All are settled before the first runs.
-
-    ``skip``: a spec whose options do not fit the dataset's images is left out, aloud.
-    """
-    from pansharp_bench import experiment, record
-    from pansharp_bench.plan import plan
-
-    found = []
-    with running():
-        for planned in [plan(spec) for spec in specs]:
-            path = planned.path(shared.results)
-            if path.exists():
-                say(f"reused {path}")
-                found.append(record.read(path))
-                continue
-            unfinished = planned.folder(shared.runs).checkpoint
-            try:
-                outcome = experiment.run(
-                    planned,
-                    shared.results,
-                    shared.runs,
-                    resume=resume and unfinished.exists(),
-                    pictures=shared.pictures,
-                    progress=shared.progress,
-                    say=say,
-                )
-            except OptionError as error:
-                if not skip:
-                    raise
-                say(f"! left out: {planned.identity['method']}: {error}")
-                continue
-            found.append(outcome.record)
-    return found
 
 
 def _print(records: list[Record], title: str, out: Path | None, name: str, **choice: Any) -> None:
@@ -138,7 +101,7 @@ def table(
                 path = plan(spec).path(shared.results)
                 click.echo(f"{'have   ' if path.exists() else 'missing'} {path}")
         return
-    found = _ensure(specs, shared, resume, skip=True)
+    found = ensure(specs, shared, resume, skip=True)
     _print(
         found,
         wanted["title"],
@@ -199,7 +162,7 @@ def ablate(
         shared.spec(method, dataset, {**options, **variant}, seed, weights)
         for variant, seed in product(variants, seeds)
     ]
-    found = _ensure(specs, shared, resume)
+    found = ensure(specs, shared, resume)
     varied = list(dict.fromkeys(name for variant in variants for name in variant))
     _print(found, f"Ablation of {method}", out, f"ablation-{method}", methods=[method], varied=varied)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
+from pansharp_bench.errors import BenchError
+from pansharp_bench.method import is_trained
 from pansharp_bench.record import Record, canonical
-from pansharp_bench.registry import Sees
+from pansharp_bench.registry import METHODS, Sees
 from pansharp_bench.tables.editions import Edition
 from pansharp_bench.tables.model import Cell, Column, Row
 
@@ -68,15 +71,32 @@ def measured_rows(
 def _variant(record: Record, seeds: int, varied: Sequence[str]) -> str:
     """Preset, the options that differ from it (and the varied ones), foreign weights, number of seeds."""
     spec, parts = record.spec, []
-    if spec["preset"] != "untrained":
+    foreign = spec["weights"] and not record.weights.get("trained_here")
+    if spec["preset"] != "untrained" and not foreign:
         named = [*varied, *(k for k in spec["changed"] if k not in varied)]
-        parts = [spec["preset"], *(f"{k}={spec['options'][k]}" for k in named if k in spec["options"])]
+        preset = f"earlier {spec['preset']}" if _redefined(record) else spec["preset"]
+        parts = [preset, *(f"{k}={spec['options'][k]}" for k in named if k in spec["options"])]
     if spec["weights"]:
-        where = "its own training" if record.weights.get("trained_here") else "elsewhere"
-        parts.append(f"weights from {where} ({spec['weights']['file_sha256'][:8]})")
+        file = record.weights.get("file", "elsewhere") if foreign else "its own training"
+        parts.append(f"weights from {file} ({spec['weights']['file_sha256'][:8]})")
     if seeds > 1:
         parts.append(f"{seeds} seeds")
     return ", ".join(parts)
+
+
+def _redefined(record: Record) -> bool:
+    """Whether the preset that a record names has come to mean other options since it was made. Options that the
+    record does not know count as their defaults."""
+    spec = record.spec
+    if spec["method"] not in METHODS or not is_trained(METHODS.get(spec["method"])):
+        return False
+    method = METHODS.get(spec["method"]).obj
+    changed = {k: spec["options"][k] for k in spec["changed"] if k in spec["options"]}
+    try:
+        now = asdict(method.configure(spec["preset"], changed))
+    except BenchError:
+        return True
+    return canonical(now) != canonical(asdict(method.Config()) | spec["options"])
 
 
 def _speed(record: Record) -> float | None:

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -132,15 +133,19 @@ class Trainer:
         chosen = choose_device(device)
         kind, index = chosen.type, chosen.index or 0
         self.precision = choose_precision(chosen, precision)
+        mixed = self.precision in ("bf16-mixed", "16-mixed")
         self.fabric = Fabric(
             accelerator=kind,
             devices=[index] if kind == "cuda" else 1,
-            precision=self.precision,  # type: ignore[arg-type]
+            precision=None if mixed else self.precision,  # type: ignore[arg-type]
+            plugins=_Autocast(self.precision, kind) if mixed else None,  # type: ignore[arg-type]
         )
         self.device = self.fabric.device
         self.folder = RunFolder(folder) if folder else None
         self.seed, self.resume, self.progress = seed, resume, progress
         self.identity = identity
+        self.summary: TrainingSummary | None = None
+        """What the last :meth:`run` did."""
         torch.manual_seed(seed)
         self.generator = torch.Generator(device=self.device).manual_seed(seed)
         """Draws on the device (samples, noise)."""
@@ -204,9 +209,10 @@ class Trainer:
             _load_networks(learner, at.best)
         self._save(learner, at)
         score = at.best_score if at.best else None
-        return TrainingSummary(
+        self.summary = TrainingSummary(
             steps, at.seconds, steps / max(at.seconds, 1e-9), at.best_step or steps, score, at.losses
         )
+        return self.summary
 
     def _log(self, at: _Progress) -> None:
         at.losses = {k: float(v) / at.counted for k, v in at.sums.items()}
@@ -296,6 +302,14 @@ class Trainer:
             raise
         except Exception as error:
             raise BenchError(f"{path} cannot be resumed: {error}") from error
+
+
+class _Autocast(MixedPrecision):
+    """Autocast that leaves a network's inputs as they are: rounded to bf16, images would band, and with them every
+    path that hands them on. Each operation takes what precision it needs."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data
 
 
 class _StopAsked:

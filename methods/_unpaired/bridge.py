@@ -11,15 +11,14 @@ point,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._translation.base import ContrastiveConfig, TranslationMethod, one_of
-from pansharp_bench.methods._translation.networks import BridgeGenerator, TimeMode
+from pansharp_bench.methods._unpaired.base import TranslationMethod
+from pansharp_bench.methods._unpaired.networks import BridgeGenerator
+from pansharp_bench.methods._unpaired.options import ContrastiveBridgeOptions
 from pansharp_bench.scene import Sensor
 
 
@@ -62,46 +61,19 @@ class Bridge:
         return state
 
 
-@dataclass(frozen=True)
-class BridgeConfig(ContrastiveConfig):
-    """Options of the bridge methods.
-
-    ``timesteps`` T and variance ``tau`` of the bridge; ``time_mode`` released, chained or film (see
-    ``BridgeGenerator``); ``bridge_noise``: chains are stochastic; ``lambda_sb`` weighs the bridge's loss. At
-    inference ``nfe`` generator calls, and the mean of ``samples`` stochastic runs from ``inference_seed`` on.
-    """
-
-    timesteps: int = 5
-    tau: float = 0.01
-    time_mode: TimeMode = "released"
-    bridge_noise: bool = True
-    lambda_sb: float = 1.0
-    nfe: int = 5
-    samples: int = 1
-    inference_seed: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("time_mode", self.time_mode, ("released", "chained", "film"))
-        if self.timesteps < 2:
-            raise BenchError(f"option timesteps={self.timesteps} must be at least 2")
-        if not 1 <= self.nfe <= self.timesteps:
-            raise BenchError(f"option nfe={self.nfe} must lie between 1 and timesteps={self.timesteps}")
-        if self.samples < 1:
-            raise BenchError(f"option samples={self.samples} must be at least 1")
-
-
 class BridgeMethod(TranslationMethod):
     """Base of methods whose generator predicts the end of a bridge from every state of it."""
 
-    Config = BridgeConfig
-    config: BridgeConfig
+    Config = ContrastiveBridgeOptions
+    config: ContrastiveBridgeOptions
     generator: BridgeGenerator
 
-    def __init__(self, sensor: Sensor, config: BridgeConfig | None = None) -> None:
+    def __init__(self, sensor: Sensor, config: ContrastiveBridgeOptions | None = None) -> None:
         super().__init__(sensor, config)
         c = self.config
-        self.generator = BridgeGenerator(sensor.channels, c.ngf, c.blocks, c.timesteps, c.time_mode)
+        self.generator = BridgeGenerator(
+            sensor.channels, c.ngf, c.blocks, c.timesteps, c.time_mode, c.skip, c.head
+        )
 
     def translate(self, x: Tensor) -> Tensor:
         return self.predictions(x)[-1]
@@ -119,7 +91,7 @@ class BridgeMethod(TranslationMethod):
             state = x
             for k in range(c.nfe):
                 z = torch.randn(1, self.generator.noise_width, generator=draws).to(x)
-                end = self.generator(state, k, z.expand(len(x), -1))
+                end = self.generator(state, k, z.expand(len(x), -1), source=x)
                 total[k] += end
                 if k + 1 < c.nfe:
                     noise = torch.randn(x.shape[1:], generator=draws).to(x) if c.bridge_noise else None

@@ -47,6 +47,11 @@ def energy_loss(joint: Tensor, shuffled: Tensor) -> Tensor:
     return a + a.square() - joint.mean()
 
 
+def transport_cost(state: Tensor, prediction: Tensor, tau: float) -> Tensor:
+    """tau mean |x - f|^2, per element, x the state and f the end predicted from it."""
+    return tau * (state - prediction).square().mean()
+
+
 def bridge_loss(
     state: Tensor, prediction: Tensor, joint: Tensor, shuffled: Tensor, index: int, steps: int, tau: float
 ) -> tuple[Tensor, Tensor]:
@@ -54,18 +59,7 @@ def bridge_loss(
 
     H = mean(joint) - logsumexp(shuffled) bounds the pair's entropy; scores as in ``energy_loss``. Against the
     equation |x - f|^2 - 2 tau (1 - t) H the release scales the transport by tau and takes (T - i)/T for
-    2 (1 - t); means are per element.
+    2 (1 - t).
     """
     entropy = joint.mean() - shuffled.flatten().logsumexp(0)
-    transport = tau * (state - prediction).square().mean()
-    return transport - (steps - index) / steps * tau * entropy, entropy
-
-
-def linear_decay(epoch: int, constant: int, decay: int) -> float:
-    """The factor on the learning rate in 1-based epoch ``epoch``: 1 for ``constant`` epochs, then linearly
-    towards 0, which would be reached one epoch after the last.
-
-    >>> linear_decay(5, 5, 5), round(linear_decay(10, 5, 5), 4)
-    (1.0, 0.1667)
-    """
-    return 1.0 - max(0, epoch - constant) / (decay + 1)
+    return transport_cost(state, prediction, tau) - (steps - index) / steps * tau * entropy, entropy

@@ -3,6 +3,7 @@ image and band, with N - 1, and broadcast against images."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import wraps
 
@@ -45,6 +46,11 @@ def var(x: Tensor) -> Tensor:
     return cov(x, x)
 
 
+def corr(x: Tensor, y: Tensor) -> Tensor:
+    """The correlation coefficient, 0 where either image is flat."""
+    return divide(cov(x, y), std(x) * std(y))
+
+
 def divide(x: Tensor, y: Tensor) -> Tensor:
     """x / y, and 0 where y is 0: a flat image has no detail to inject."""
     return torch.where(y == 0, 0, x / torch.where(y == 0, 1, y))
@@ -59,6 +65,26 @@ def blurred_pan(pan: Tensor, sensor: Sensor) -> Tensor:
     """PAN as sharp as each expanded MS band: band MTF, decimation, 23-tap expansion. (N, 1 or C, H, W) ->
     (N, C, H, W)."""
     return interp23(decimate(mtf_filter(pan, sensor), sensor.ratio), sensor.ratio)
+
+
+_HAZE = (0.95, 0.45, 0.40, 0.05)  # of the first percentile of blue, green, red, NIR
+
+
+def haze(lms: Tensor) -> Tensor:
+    """The toolbox's path radiance L_b, (N, C, 1, 1): fixed fractions of the first percentile for four bands (blue,
+    green, red, NIR), the band's minimum otherwise."""
+    if lms.shape[1] != len(_HAZE):
+        return lms.amin((-2, -1), keepdim=True)
+    return lms.new_tensor(_HAZE)[:, None, None] * _percentile(lms, 1)
+
+
+def _percentile(x: Tensor, percent: float) -> Tensor:
+    """MATLAB's ``prctile``: sorted sample i of n is the percentile 100 (i - 0.5) / n, linear in between."""
+    values = x.flatten(2)
+    n = values.shape[-1]
+    position = min(max(percent / 100 * n + 0.5, 1), n)
+    lower, upper = (values.kthvalue(k, -1).values for k in (math.floor(position), math.ceil(position)))
+    return torch.lerp(lower, upper, position - math.floor(position))[..., None, None]
 
 
 def with_ones(x: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ from torch import Generator as Draws
 from torch import Tensor, nn
 
 TimeMode = Literal["released", "chained", "film"]
+Skip = Literal["none", "detail"]
+Head = Literal["conv", "pixel"]
 SLOPE = 0.2  # of every leaky ReLU
 
 
@@ -67,6 +69,19 @@ class Up(nn.Module):
         return F.conv_transpose2d(padded, kernel, stride=2, padding=3, groups=channels)
 
 
+class LowPass(nn.Module):
+    """What of images (N, C, H, W) a quarter of their size holds: two times down, two times up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = Down(), Up()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w = x.shape[-2:]
+        small = self.down(self.down(F.pad(x, (0, -w % 4, 0, -h % 4), mode="reflect")))
+        return self.up(self.up(small))[..., :h, :w]
+
+
 def conv(inputs: int, outputs: int, size: int = 3, bias: bool = False) -> nn.Conv2d:
     """A convolution that keeps the size, with reflected border."""
     return nn.Conv2d(inputs, outputs, size, padding=size // 2, padding_mode="reflect", bias=bias)
@@ -105,24 +120,70 @@ STEM = 11  # the number of the stem's last layer; neither noise nor time enters 
 Features = dict[int, Tensor]
 
 
+class PixelHead(nn.Module):
+    """Three 1x1 convolutions on decoder features and the source itself, whose brightness norms keep from the
+    features. It starts silent."""
+
+    def __init__(self, features: int, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(features + channels, features, 1), nn.ReLU(),
+            nn.Conv2d(features, features, 1), nn.ReLU(),
+            nn.Conv2d(features, channels, 1),
+        )  # fmt: skip
+
+    def finish_initialisation(self, draws: Draws) -> None:
+        # at the networks' own small weights three layers would pass on gradients of the size of rounding errors
+        first, second, last = (m for m in self.layers if isinstance(m, nn.Conv2d))
+        for layer in (first, second):
+            nn.init.xavier_normal_(layer.weight, generator=draws)
+        nn.init.zeros_(last.weight)
+
+    def forward(self, h: Tensor, source: Tensor) -> Tensor:
+        return self.layers(torch.cat((h, source), 1))
+
+
+class DetailPath(nn.Module):
+    """Around the core: each band of the source low-passed, times a gain learnt from 1 on, plus the core's
+    correction, plus the detail that the low-pass takes. A core that says nothing hands the source on."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels, 1, 1))
+        self.low_pass = LowPass()
+
+    def forward(self, source: Tensor, correction: Tensor) -> Tensor:
+        low = self.low_pass(source)
+        return self.gain * low + correction + (source - low)
+
+
 class Generator(nn.Module):
-    """CUT's ResNet generator. H and W must be multiples of 4.
+    """CUT's ResNet generator, (N, channels, H, W) to the same. H and W must be multiples of 4.
 
     Layers carry the numbers that contrastive taps use: 0 padded input, 4 and 8 raw convolutions of the stem,
-    12 + k the output of block k.
+    12 + k the output of block k. ``head`` makes the image from the decoder's features: the published 7x7
+    convolution or :class:`PixelHead`. With ``skip="detail"`` it is a correction of the source by way of
+    :class:`DetailPath`, else the image goes through a tanh.
     """
 
-    def __init__(self, inputs: int, outputs: int, ngf: int = 64, blocks: int = 9) -> None:
+    def __init__(
+        self, channels: int, ngf: int = 64, blocks: int = 9, skip: Skip = "none", head: Head = "conv"
+    ) -> None:
         super().__init__()
         width = 4 * ngf
-        self.inputs, self.ngf = inputs, ngf
-        self.conv1 = nn.Conv2d(inputs, ngf, 7, bias=False)
+        self.channels, self.ngf = channels, ngf
+        self.conv1 = nn.Conv2d(channels, ngf, 7, bias=False)
         self.conv4 = nn.Conv2d(ngf, 2 * ngf, 3, padding=1)  # tapped before the norm: these two biases count
         self.conv8 = nn.Conv2d(2 * ngf, width, 3, padding=1)
         self.blocks = nn.ModuleList(self._block(width) for _ in range(blocks))
         self.conv22 = nn.Conv2d(width, 2 * ngf, 3, padding=1, bias=False)
         self.conv26 = nn.Conv2d(2 * ngf, ngf, 3, padding=1, bias=False)
-        self.conv30 = conv(ngf, outputs, 7, bias=True)
+        self.head = head
+        if head == "conv":
+            self.conv30 = conv(ngf, channels, 7, bias=True)
+        else:
+            self.pixel = PixelHead(ngf, channels)
+        self.detail = DetailPath(channels) if skip == "detail" else None
         self.down, self.up = Down(), Up()
 
     def _block(self, width: int) -> nn.Module:
@@ -130,7 +191,7 @@ class Generator(nn.Module):
 
     def tap_channels(self, taps: Sequence[int]) -> list[int]:
         """Channels at these layers. Raises ValueError where a layer cannot be tapped."""
-        known = {0: self.inputs, 4: 2 * self.ngf, 8: 4 * self.ngf}
+        known = {0: self.channels, 4: 2 * self.ngf, 8: 4 * self.ngf}
         known |= {12 + k: 4 * self.ngf for k in range(len(self.blocks))}
         if unknown := [t for t in taps if t not in known]:
             raise ValueError(
@@ -142,20 +203,23 @@ class Generator(nn.Module):
         self,
         x: Tensor | None,
         *,
+        source: Tensor | None = None,
         start: Features | None = None,
         taps: Sequence[int] = (),
         keep: Sequence[int] = (),
     ) -> Tensor | list[Tensor] | tuple[Tensor, Features]:
-        """The image (N, outputs, H, W) in [-1, 1]. With ``taps`` instead the features at those layers,
-        computing no further than the last; with ``keep`` also those of these layers, by number. ``start``,
-        features kept by an earlier call (the layer ``STEM`` among them), replaces ``x`` and the stem's work.
+        """The image (N, channels, H, W), in [-1, 1] without a path for detail. With ``taps`` instead the features
+        at those layers, computing no further than the last; with ``keep`` also those of these layers, by number.
+        ``source`` is what ``x`` was made from, where it is not the source itself. ``start``, features kept by an
+        earlier call (the layer ``STEM`` among them), replaces ``x`` and the stem's work, for taps.
         """
-        return self._run(x, (), start, taps, keep)
+        return self._run(x, (), source, start, taps, keep)
 
     def _run(
         self,
         x: Tensor | None,
         condition: tuple,
+        source: Tensor | None,
         start: Features | None,
         taps: Sequence[int],
         keep: Sequence[int],
@@ -169,7 +233,7 @@ class Generator(nn.Module):
             h = features[12 + k] = block(h, *condition)
         if taps:
             return [features[t] for t in taps]
-        image = self._decode(h)
+        image = self._decode(h, x if source is None else source)
         return (image, {k: features[k] for k in keep}) if keep else image
 
     def _stem(self, x: Tensor) -> Features:
@@ -178,11 +242,13 @@ class Generator(nn.Module):
         tap8 = self.conv8(self.down(F.relu(instance_norm(tap4))))
         return {0: padded, 4: tap4, 8: tap8, STEM: self.down(F.relu(instance_norm(tap8)))}
 
-    def _decode(self, h: Tensor) -> Tensor:
+    def _decode(self, h: Tensor, source: Tensor | None) -> Tensor:
         h = F.relu(instance_norm(self.conv22(self.up(h))))
         h = F.relu(instance_norm(self.conv26(self.up(h))))
         with torch.autocast(h.device.type, enabled=False):  # 8 bits of mantissa would show as banding
-            return torch.tanh(self.conv30(h.to(self.conv30.weight.dtype)))
+            h = h.to(self.conv26.weight.dtype)
+            image = self.conv30(h) if self.head == "conv" else self.pixel(h, source)
+            return torch.tanh(image) if self.detail is None else self.detail(source, image)
 
 
 class ResidualBlock(nn.Module):
@@ -205,10 +271,17 @@ class BridgeGenerator(Generator):
     """
 
     def __init__(
-        self, channels: int, ngf: int = 64, blocks: int = 9, steps: int = 5, time_mode: TimeMode = "released"
+        self,
+        channels: int,
+        ngf: int = 64,
+        blocks: int = 9,
+        steps: int = 5,
+        time_mode: TimeMode = "released",
+        skip: Skip = "none",
+        head: Head = "conv",
     ) -> None:
         self.time_mode = time_mode
-        super().__init__(channels, channels, ngf, blocks)
+        super().__init__(channels, ngf, blocks, skip, head)
         self.noise_width = width = 4 * ngf
         self.noise_path = nn.Sequential(
             *(m for _ in range(4) for m in (nn.Linear(width, width), nn.LeakyReLU(SLOPE)))
@@ -224,6 +297,7 @@ class BridgeGenerator(Generator):
         index: int,
         z: Tensor,
         *,
+        source: Tensor | None = None,
         start: Features | None = None,
         taps: Sequence[int] = (),
         keep: Sequence[int] = (),
@@ -232,7 +306,7 @@ class BridgeGenerator(Generator):
         style = self.noise_path(z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt())
         if self.time_path is not None:
             style = torch.cat((style, self.time_path(index).expand(len(z), -1)), 1)
-        return self._run(x, (style,), start, taps, keep)
+        return self._run(x, (style,), source, start, taps, keep)
 
 
 class ModulatedBlock(nn.Module):
@@ -245,7 +319,7 @@ class ModulatedBlock(nn.Module):
         self.conv2 = conv(width, width)
         self.style = nn.Linear(2 * width if self.film else width, 2 * width)
 
-    def finish_initialisation(self) -> None:
+    def finish_initialisation(self, draws: Draws) -> None:
         if self.film:  # a zero bias would silence the block until the style layer has learnt otherwise
             nn.init.ones_(self.style.bias[: self.width])
 
@@ -326,9 +400,9 @@ def initialise(network: nn.Module, draws: Draws, gain: float = 0.02) -> nn.Modul
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     for module in network.modules():
-        if isinstance(module, ModulatedBlock):
+        if isinstance(module, ModulatedBlock | PixelHead):
             with torch.no_grad():
-                module.finish_initialisation()
+                module.finish_initialisation(draws)
     return network
 
 

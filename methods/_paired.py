@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -57,12 +57,6 @@ class PairedConfig(TrainedMethod.Config):
     def __post_init__(self) -> None:
         if min(self.steps, self.epochs) < 0 or (self.steps > 0) == (self.epochs > 0):
             raise ValueError(f"one of steps={self.steps} and epochs={self.epochs} must be 0, the other more")
-        if self.schedule not in ("constant", "step", "cosine"):
-            raise ValueError(f"schedule={self.schedule!r}; known are: constant, step, cosine")
-        if self.augment not in ("none", "flips", "dihedral"):
-            raise ValueError(f"augment={self.augment!r}; known are: none, flips, dihedral")
-        if self.loss not in ("l1", "mse"):
-            raise ValueError(f"loss={self.loss!r}; known are: l1, mse")
         if min(self.batch, self.validations) < 1 or min(self.lr, self.peak, self.clip, self.warmup) < 0:
             raise ValueError("batch and validations must be at least 1, and nothing may be negative")
 
@@ -81,7 +75,7 @@ LIGHT: dict[str, dict[str, Any]] = {
 """Presets of the small convolutional networks, beside each one's own ``paper``."""
 
 
-class ResidualBlock(nn.Module):
+class SkipBlock(nn.Module):
     """conv, ReLU, conv, and a skip."""
 
     def __init__(self, width: int) -> None:
@@ -91,6 +85,18 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(torch.relu(self.conv1(x)))
+
+
+class Perceptron(nn.Module):
+    """Two linear layers with a GELU between, exact (``none``) or by its ``tanh`` approximation."""
+
+    def __init__(self, width: int, hidden: int, gelu: str = "none") -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.gelu = gelu
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x), approximate=self.gelu))
 
 
 class Batch(NamedTuple):
@@ -157,12 +163,8 @@ class PairedMethod(TrainedMethod):
         steps = c.steps or c.epochs * math.ceil(len(data) / c.batch)
         learner = self.learner(data, trainer, steps)
         every = max(1, steps // c.validations)
-        summary = trainer.run(learner, steps, validate_every=every)
-        return asdict(summary) | {
-            "peak": float(self.peak),
-            "batch": learner.batch,
-            "epochs": learner.epochs_done,
-        }
+        trainer.run(learner, steps, validate_every=every)
+        return {"peak": float(self.peak), "batch": learner.batch, "epochs": learner.epochs_done}
 
     @torch.no_grad()
     def fuse(self, scene: Scene) -> Tensor:
@@ -232,19 +234,16 @@ class PairedLearner(Learner):
 
     def step(self, backward: Backward) -> dict[str, Tensor]:
         optimizer = self.optimizers["net"]
-        batch = self.next_batch()
-        # the network itself, not Fabric's wrapper: that would round the images, and the skips from them, to bf16
-        with self.trainer.fabric.autocast():
-            losses = self.losses(batch)
+        losses = self.losses(self.next_batch())
         optimizer.zero_grad(set_to_none=True)
         backward(losses["loss"])
         if clip := self.method.config.clip:
-            torch.nn.utils.clip_grad_norm_(self.method.net.parameters(), clip)
+            torch.nn.utils.clip_grad_norm_(self.networks["net"].parameters(), clip)
         optimizer.step()
         return {k: v.detach() for k, v in losses.items()}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        return self.method.losses(self.method.net, batch)
+        return self.method.losses(self.networks["net"], batch)
 
     def next_batch(self) -> Batch:
         epoch, position = divmod(self.at, self.per_epoch)

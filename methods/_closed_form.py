@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import decimate, mtf_filter
-from pansharp_bench.method import TrainedMethod
+from pansharp_bench.method import Pairing, TrainedMethod, TrainingData
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Trainer, UnpairedData
 
@@ -75,11 +75,18 @@ class UnpairedRow(TrainedMethod):
     deviations belong to one resolution, gives stronger contrast and a larger error.
     """
 
+    closed_form = True
+
     @dataclass(frozen=True)
     class Config(TrainedMethod.Config):
         """``pairing``: how PAN and MS training images are kept apart."""
 
-        pairing: str = "disjoint"
+        pairing: Pairing = "disjoint"
+
+    config: Config
+
+    def training_data(self) -> TrainingData:
+        return TrainingData(self.config.pairing)
 
 
 class AffineRow(UnpairedRow):
@@ -98,7 +105,7 @@ class AffineRow(UnpairedRow):
         self.register_buffer("offset", torch.zeros(sensor.channels, 1, 1))
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
-        (mean, std), (target_mean, target_std) = (_moments(x) for x in (data.all_pan(), data.all_ms()))
+        (mean, std), (target_mean, target_std) = (moments(x) for x in (data.all_source(), data.all_target()))
         gain = (target_std / std).where(std > 0, 0)
         offset = target_mean - gain * mean
         self.gain.copy_(gain[:, None, None])
@@ -109,7 +116,7 @@ class AffineRow(UnpairedRow):
         return self.gain * scene.pan + self.offset
 
 
-def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+def moments(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel, (C,) float64, a slice of the images at a time."""
     count, slices = images[:, 0].numel(), images.split(64)
     mean = torch.stack([x.double().sum((0, 2, 3)) for x in slices]).sum(0) / count
@@ -141,8 +148,8 @@ class TransportRow(UnpairedRow):
         self.register_buffer("target", ramp.repeat(sensor.channels, 1))
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
-        self.source.copy_(quantiles(sample(data.all_pan(), _SAMPLES), self.config.knots))
-        self.target.copy_(quantiles(sample(data.all_ms(), _SAMPLES), self.config.knots))
+        self.source.copy_(quantiles(sample(data.all_source(), _SAMPLES), self.config.knots))
+        self.target.copy_(quantiles(sample(data.all_target(), _SAMPLES), self.config.knots))
         return {"knots": self.config.knots}
 
     def fuse(self, scene: Scene) -> Tensor:
