@@ -33,11 +33,11 @@ def verified(dataset: str, size: str, seed: int, name: str, sha256: str) -> bool
 def finding(file: FileIdentity) -> tuple[str, str]:
     """What ``bench data check`` says of a simulated file."""
     if file.verified is None:
-        return "note", f"{file.split}: no checksum is known for this seed and size; sha256 {file.sha256}"
+        return "note", f"{file.path}: no checksum is known for this seed and size; sha256 {file.sha256}"
     if file.verified:
-        return "ok", f"{file.split}: {file.path} is the same as everywhere (sha256 {file.sha256[:12]}…)"
+        return "ok", f"{file.path} is the same as everywhere (sha256 {file.sha256[:12]}…)"
     return "warning", (
-        f"{file.split}: {file.path} is not the same as elsewhere (sha256 {file.sha256[:12]}…), so results on it "
+        f"{file.path} is not the same as elsewhere (sha256 {file.sha256[:12]}…), so results on it "
         "stand in tables of their own"
     )
 

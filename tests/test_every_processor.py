@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from jupiter import save_png
 from numpy._core._multiarray_umath import __cpu_dispatch__
 
 from pansharp_bench.datasets import _known
@@ -23,6 +25,7 @@ WITHOUT_VECTORS = {
     "OPENBLAS_CORETYPE": "Nehalem",
     "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
     "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX,-AVX2,-FMA,-FMA4,-AVX512F,-AVX512VL",
+    "OMP_NUM_THREADS": "2",
 }
 WITH_AVX2 = {
     "NPY_DISABLE_CPU_FEATURES": " ".join(f for f in __cpu_dispatch__ if "512" in f or f == "X86_V4"),
@@ -30,8 +33,9 @@ WITH_AVX2 = {
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "OPENBLAS_CORETYPE": "Zen",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "OMP_NUM_THREADS": "1",
 }
-# one scene of each form: cut and degraded, and at full resolution
+# of the simulated sensors one scene of each form: cut and degraded, and at full resolution
 QUICKBIRD = """
 import hashlib, pathlib, sys
 from pansharp_bench.datasets.simulated.generate import SIZES, file_name, make
@@ -41,6 +45,21 @@ make(as_sensor("qb"), 0, SIZES["tiny"], folder / "made", splits)
 for split in splits:
     path = folder / "made" / file_name(as_sensor("qb"), split)
     print("qb-sim", path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+"""
+JUPITER = """
+import hashlib, pathlib, sys
+from pansharp_bench.datasets.junocam2hst.simulated import make
+path = pathlib.Path(sys.argv[1]) / "junocam2hst.h5"
+make(path, 0, "tiny", extra=True)
+print("junocam2hst-uvm-sim", path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+"""
+BUILD = """
+import hashlib, pathlib, sys
+from pansharp_bench.datasets.junocam2hst.build import build
+maps, out = map(pathlib.Path, sys.argv[1:])
+made = build(out / "junocam2hst.h5", [maps / "juno"], [maps / "opal"], train=(16,), test=(18,), segment_pixels=24,
+             nside_junocam=16, hst_resolution=1.1, zones=("EZ", "NPR"), progress=False)
+print(hashlib.sha256(made.read_bytes()).hexdigest())
 """
 
 
@@ -53,18 +72,36 @@ def test_simulated_files_are_the_same_as_everywhere(dataset, size):
     assert all(f.verified for f in files)
 
 
-@pytest.mark.parametrize("threads", ["1", "2"])
-@pytest.mark.parametrize("script", [QUICKBIRD])
-def test_simulated_files_do_not_depend_on_vector_units(script, threads, tmp_path):
-    limits = WITHOUT_VECTORS if threads == "2" else WITH_AVX2
-    env = {**os.environ, **limits, "OMP_NUM_THREADS": threads, "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], env=env, capture_output=True, text=True, check=True
-    )
-    lines = [line.split() for line in done.stdout.splitlines()]
+def run_limited(script: str, limits: dict[str, str], *arguments: object) -> list[list[str]]:
+    """The words of every line that a script prints where the processor's vector units are limited."""
+    env = {**os.environ, **limits, "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("limits", [WITHOUT_VECTORS, WITH_AVX2], ids=["scalar", "avx2"])
+@pytest.mark.parametrize("script", [QUICKBIRD, JUPITER], ids=["qb-sim", "junocam2hst-uvm-sim"])
+def test_simulated_files_do_not_depend_on_vector_units(script, limits, tmp_path):
+    lines = run_limited(script, limits, tmp_path)
     assert lines
     for dataset, name, sha256 in lines:
         assert sha256 == _known.known()[dataset, "tiny", name]
+
+
+def test_built_segments_do_not_depend_on_vector_units(tmp_path):
+    """Maps of noise with a blank part, one blurred, one degraded."""
+    rng = np.random.default_rng(0)
+    for name in ("juno/PJ16", "juno/PJ18", "opal/opal_2019a"):
+        pixels = rng.random((3, 180, 360))
+        pixels[:, 20:90, 200:300] = 0
+        save_png(tmp_path / f"{name}.png", pixels)
+    made = []
+    for i, limits in enumerate(({}, WITHOUT_VECTORS, WITH_AVX2)):
+        (tmp_path / str(i)).mkdir()
+        made += run_limited(BUILD, limits, tmp_path, tmp_path / str(i))
+    assert made[0] and made == made[:1] * 3
 
 
 def test_quantised_values_do_not_hang_on_last_bits():

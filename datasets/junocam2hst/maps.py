@@ -85,9 +85,9 @@ class GlobalMap:
         height = round(180 / degrees)
         known = self.values.isfinite()
         size = (height, 2 * height)
-        total = F.adaptive_avg_pool2d(torch.where(known, self.values, 0), size)
-        share = F.adaptive_avg_pool2d(known.float(), size)
-        return replace(self, values=torch.where(share > 0.999, total / share, torch.nan))
+        total = F.adaptive_avg_pool2d(torch.where(known, self.values, 0).double(), size)
+        share = F.adaptive_avg_pool2d(known.double(), size)
+        return replace(self, values=torch.where(share > 0.999, total / share, torch.nan).float())
 
     def checked(self, what: str) -> GlobalMap:
         """The map itself. Raises DataError, naming ``what``, where it holds nothing or infinite values."""

@@ -6,6 +6,10 @@ swirling vortices and eddies of three sizes, each eddy carried along by the larg
 was made of at its origin (the band it came from, and noise) gives the clouds. Stretching and folding on the
 way back make the filaments.
 
+Equal generators give equal weather on every processor. Processors differ in last bits, and turbulence magnifies
+what differs; so origins are brought to a lattice after every step, and float64 leaves next to none that fall to
+another of its points.
+
 A pixel has three properties, from which any camera's bands follow (:func:`reflect`): ``cloud``, the brightness of
 the cloud deck; ``colour``, the amount of the brown-red absorber; ``clear``, the depth of clear, bluish-grey air.
 """
@@ -23,6 +27,7 @@ from torch.nn import functional as F
 
 _AT_ONCE = 1 << 15  # points followed back together: few enough to stay in a processor's cache
 TOP = 80.0  # degrees of latitude the map reaches to, north and south
+_LATTICE = 256  # origins a pixel, each way
 _COARSE = 16  # the grid's size is a multiple of the pixels to one of the coarsest level (_sample_squeezed)
 
 # Latitude (planetographic), cloud, colour, clear; and, between the same latitudes: turbulence of the flow,
@@ -89,7 +94,7 @@ def reflect(air: Tensor, response: Response) -> Tensor:
 
 
 def _column(values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32)[:, None, None]
+    return torch.tensor(values, dtype=torch.float64)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -155,17 +160,18 @@ class _Noise:
 
     def __call__(self, gain) -> Tensor:
         """(H, W) of unit variance, where ``gain(kx, ky)`` is the amplitude of each wave."""
-        amplitude = gain(self.kx, self.ky).astype(np.float32)
+        amplitude = gain(self.kx, self.ky)
         amplitude[0, 0] = 0
-        white = self.rng.standard_normal((*amplitude.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
-        field = scipy.fft.irfft2(white * amplitude, (self.padded, self.shape[1]), overwrite_x=True, workers=1)
+        white = self.rng.standard_normal((*amplitude.shape, 2)).view(np.complex128)[..., 0]
+        white *= amplitude
+        field = scipy.fft.irfft2(white, (self.padded, self.shape[1]), overwrite_x=True, workers=1)
         field = field[: self.shape[0]]
         return torch.from_numpy(field / field.std())
 
     def power_law(self, slope: float, outer: float, stretch: float = 1.0) -> Tensor:
         """Power falls as k^slope (in two dimensions) below ``outer`` degrees; features are ``stretch`` times as
         long in longitude."""
-        return self(lambda kx, ky: ((stretch * kx) ** 2 + ky**2 + outer**-2.0) ** np.float32(slope / 4))
+        return self(lambda kx, ky: ((stretch * kx) ** 2 + ky**2 + outer**-2.0) ** (slope / 4))
 
     def band(self, longest: float, shortest: float, stretch: float) -> Tensor:
         """Waves between these lengths (degrees), with the amplitudes k^-2 of a stream function whose vorticity
@@ -181,8 +187,7 @@ class _Noise:
 
 @lru_cache(maxsize=4)
 def _waves(h: int, w: int, step: float) -> tuple[np.ndarray, np.ndarray]:
-    ky = scipy.fft.fftfreq(h, step)[:, None].astype(np.float32)
-    return ky, scipy.fft.rfftfreq(w, step)[None].astype(np.float32)
+    return scipy.fft.fftfreq(h, step)[:, None], scipy.fft.rfftfreq(w, step)[None]
 
 
 @dataclass(frozen=True)
@@ -242,24 +247,26 @@ def _vortices(rng: np.random.Generator, grid: Grid, spot: float | None) -> list[
 def weather(rng: np.random.Generator, grid: Grid, spot: float | None = None) -> Tensor:
     """One day's air, (3, H, W): cloud, colour, clear on a grid. ``spot`` is the great red spot's longitude.
 
-    Equal generators give equal weather; the climate (bands, jets, kinds of vortices) is the planet's own.
+    The climate (bands, jets, kinds of vortices) is the planet's own.
     """
     h, w = grid.shape
     noise = _Noise(rng, grid)
     lat = grid.latitude
-    climate = np.stack([np.interp(lat, _CLIMATE[:, 0], c) for c in _CLIMATE.T[1:]]).astype(np.float32)
+    climate = np.stack([np.interp(lat, _CLIMATE[:, 0], c) for c in _CLIMATE.T[1:]])
     profile = torch.from_numpy(climate)[:, :, None]
     flow = profile[3]
     vortices = _vortices(rng, grid, spot)
 
-    row = torch.arange(h, dtype=torch.float32)[:, None].expand(h, w).clone()
-    column = torch.arange(w, dtype=torch.float32)[None].expand(h, w).clone()
+    row = torch.arange(h, dtype=torch.float64)[:, None].expand(h, w).clone()
+    column = torch.arange(w, dtype=torch.float64)[None].expand(h, w).clone()
     for v in vortices:
         _swirl(row, column, grid, v)
+    _snap(row)
+    _snap(column)
 
     # back in time: the jets shear, and the eddies stir, the small ones within the large
     jets = np.interp(lat, _JETS[:, 0], _JETS[:, 1]) / np.cos(np.radians(lat))
-    jets = torch.from_numpy(jets.astype(np.float32))[None, :, None].expand(1, h, 1)
+    jets = torch.from_numpy(jets)[None, :, None].expand(1, h, 1)
     calm = torch.exp(0.6 * noise.power_law(-5.0, 14.0, 3.0))
     for longest, shortest, stretch, reach, steps, shear in EDDIES:
         stream = noise.band(longest, shortest, stretch) * (flow * calm)
@@ -273,8 +280,8 @@ def weather(rng: np.random.Generator, grid: Grid, spot: float | None = None) -> 
         for r, c in zip(row.view(-1).split(_AT_ONCE), column.view(-1).split(_AT_ONCE), strict=True):
             for _ in range(steps):
                 d_row, d_column = sample(speed, r, c)
-                r -= d_row
-                c -= d_column
+                _snap(r.sub_(d_row))
+                _snap(c.sub_(d_column))
         row.clamp_(0, h - 1)
 
     # what the parcel is made of: its band's air, and noise
@@ -302,6 +309,10 @@ def weather(rng: np.random.Generator, grid: Grid, spot: float | None = None) -> 
     for v in vortices:
         _fill(air, row, grid, v, bright, tint)
     return air.clamp_(min=0)
+
+
+def _snap(origin: Tensor) -> None:
+    origin.mul_(_LATTICE).round_().div_(_LATTICE)
 
 
 def _sample_squeezed(fields: Tensor, row: Tensor, column: Tensor) -> Tensor:
@@ -344,8 +355,8 @@ def _window(grid: Grid, v: Vortex, reach: float) -> tuple[slice, Tensor, Tensor,
     rx = v.radius[0] / grid.step
     low, high = max(0, int(row - reach * ry)), min(h, int(row + reach * ry) + 2)
     columns = torch.arange(int(column - reach * rx), int(column + reach * rx) + 2)[:w]
-    y = (torch.arange(low, high, dtype=torch.float32) - row)[:, None] / ry
-    x = (columns.float() - column)[None] / rx
+    y = (torch.arange(low, high) - row)[:, None].double() / ry
+    x = (columns - column)[None].double() / rx
     return slice(low, high), columns % w, y, x
 
 

@@ -26,6 +26,7 @@ from pansharp_bench.datasets.junocam2hst.maps import GlobalMap
 BLANK_LIMIT = 5
 _SPREAD = 0.35  # of a Gaussian, in new pixels: leaves 9 % at the sampling frequency, where aliasing is worst
 _LEAST = 0.1  # in old pixels: a narrower blur does nothing
+_AT_ONCE = 1 << 16  # pixels sampled together: few enough to stay in a processor's cache
 _COARSE = 8  # every so many pixels are looked at before a segment is cut
 
 
@@ -49,9 +50,8 @@ class Cutter:
 
     def __init__(self, source: GlobalMap, pixels: int = 256, size_km: float = SEGMENT_KM) -> None:
         self.map = antialiased(source, size_km / pixels)
+        self._values = self.map.values.contiguous()  # a picture's colours lie innermost
         self.pixels = pixels
-        values = self.map.values
-        self._padded = torch.cat([values[..., -1:], values, values[..., :1]], -1)[None]
         self._x, self._y = pixel_grid(pixels, size_km)
         self._grids: dict[float, tuple[Tensor, Tensor]] = {}
 
@@ -64,8 +64,8 @@ class Cutter:
         """Segments about these centres (planetographic and west degrees, each (n,)).
 
         Returns:
-            images: (k, C, pixels, pixels), without those that have more than ``blank_limit`` blank pixels in
-                the first channel; the blank ones of the others are 0.
+            images: (k, C, pixels, pixels) float32, without those that have more than ``blank_limit`` blank pixels
+                in the first channel; the blank ones of the others are 0.
             kept: (k,) which of the n centres they are.
         """
         lat = np.atleast_1d(np.asarray(latitude, dtype=np.float64))
@@ -97,31 +97,45 @@ class Cutter:
 
     def _sample(self, latitude: float, west: np.ndarray, part: slice, channels: int | None = None) -> Tensor:
         """(n, C, h, w), NaN where a neighbour is blank."""
-        vertical, shift = (g[part, part] for g in self._grid(latitude))
-        values = self._padded[:, :channels]
-        n, width = len(west), self.map.values.shape[2]
+        row, shift = (g[part, part] for g in self._grid(latitude))
         centre = self.map.column(torch.from_numpy(west)).to(shift)  # each centre's own column
-        grid = torch.empty(n, *shift.shape, 2, device=shift.device)
-        column = centre[:, None, None] + (0.5 + shift)
-        column.sub_((column >= width).float(), alpha=width).add_((column < 0).float(), alpha=width)
-        torch.mul(column, 2 / (width + 2), out=grid[..., 0]).sub_(1 - 2 / (width + 2))
-        grid[..., 1] = vertical
-        return F.grid_sample(
-            values.expand(n, -1, -1, -1), grid, mode="bilinear", padding_mode="border", align_corners=False
-        )
+        return _bilinear(self._values[:channels], row, centre[:, None, None] + shift)
 
     def _grid(self, latitude: float) -> tuple[Tensor, Tensor]:
-        """Vertical coordinate (-1..1) and columns to the east of the centre of a segment's pixels."""
+        """Rows, and columns to the east of the centre, of a segment's pixels, float64."""
         if latitude not in self._grids:
             lat, east = laea_inverse(self._x, self._y, torch.tensor(latitude, dtype=torch.float64))
-            height = self.map.values.shape[1]
-            vertical = (2 * self.map.row(lat) + 1) / height - 1
-            shift = east / self.map.degrees_per_pixel
+            row, shift = self.map.row(lat), east / self.map.degrees_per_pixel
             device = self.map.values.device
             if len(self._grids) >= 4:
                 self._grids.clear()
-            self._grids[latitude] = vertical.float().to(device), shift.float().to(device)
+            self._grids[latitude] = row.to(device), shift.to(device)
         return self._grids[latitude]
+
+
+def _bilinear(values: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """(n, C, h, w) of a map (C, H, W) at rows (h, w) and columns (n, h, w); columns wrap, rows end.
+
+    In float64 and step by step, where grid_sample would fuse products on some processors and not on others. What is
+    left differs by 1e-15, so that of some 10^8 values of a data set none is stored as another of its 65,536 levels.
+    """
+    height, width = values.shape[1:]
+    row = row.clamp(0, height - 1)
+    above = row.floor()
+    down = row - above
+    top, bottom = (y.clamp(max=height - 1).long() * width for y in (above, above + 1))
+    out = values.new_empty(len(column), len(values), *row.shape)
+    few = max(1, _AT_ONCE // row.numel())
+    for made, some in zip(out.split(few), column.split(few), strict=True):
+        left = some.floor()
+        along, first = some - left, left.long() % width
+        second = (first + 1) % width
+        corners = [i.flatten() for i in (top + first, top + second, bottom + first, bottom + second)]
+        for k, band in enumerate(values.flatten(1)):
+            a, b, c, d = (band.index_select(0, i).view_as(some).double() for i in corners)
+            upper, lower = b.sub_(a).mul_(along).add_(a), d.sub_(c).mul_(along).add_(c)
+            made[:, k] = lower.sub_(upper).mul_(down).add_(upper)
+    return out
 
 
 def antialiased(source: GlobalMap, km_per_pixel: float) -> GlobalMap:
@@ -144,7 +158,7 @@ def antialiased(source: GlobalMap, km_per_pixel: float) -> GlobalMap:
     share = known[:1].float() if partial else torch.ones(1, 1, 1, device=total.device)
     if partial and not bool((known == known[:1]).all()):
         share = known.float()
-    sigma_x = torch.where(inner, sigma_x, sigma_x[inner].max()).float().to(total.device)
+    sigma_x = torch.where(inner, sigma_x, sigma_x[inner].max()).to(total.device)
     total = _blur_rows(blur_columns(total, sigma_y), sigma_x)
     if partial:
         share = _blur_rows(blur_columns(share, sigma_y), sigma_x)
@@ -158,25 +172,29 @@ def blur_needed(new_km: float, old_km: float) -> float:
 
 
 def blur_columns(values: Tensor, sigma: float) -> Tensor:
-    """Gaussian along axis 1 of (C, H, W)."""
+    """Gaussian along axis 1 of (C, H, W), in float64; one band at a time, to bound memory."""
     if not sigma:
         return values
     reach = math.ceil(4 * sigma)
     taps = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(-reach, reach + 1)]
-    padded = F.pad(values[None], (0, 0, reach, reach), mode="replicate")[0]
-    out = torch.zeros_like(values)
-    for k, tap in enumerate(taps):  # a tall, narrow convolution is several times slower
-        out.add_(padded[:, k : k + values.shape[1]], alpha=tap / sum(taps))
+    out = torch.empty_like(values)
+    for made, band in zip(out, values, strict=True):
+        padded = F.pad(band[None, None].double(), (0, 0, reach, reach), mode="replicate")[0, 0]
+        total = torch.zeros_like(band, dtype=torch.float64)
+        for k, tap in enumerate(taps):  # a tall, narrow convolution is several times slower
+            total.add_(padded[k : k + len(band)], alpha=tap / sum(taps))
+        made.copy_(total)
     return out
 
 
 def _blur_rows(values: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian along each row, which closes on itself; ``sigma`` (H,) pixels. In blocks, to bound memory."""
+    """Gaussian along each row, which closes on itself; ``sigma`` (H,) pixels. In float64 and in blocks, to bound
+    memory."""
     width = values.shape[2]
-    frequency = torch.fft.rfftfreq(width, device=values.device)
+    frequency = torch.fft.rfftfreq(width, dtype=torch.float64, device=values.device)
     out = torch.empty_like(values)
     for start in range(0, values.shape[1], 256):
         rows = slice(start, start + 256)
         gain = torch.exp(-0.5 * (2 * math.pi * sigma[rows, None] * frequency) ** 2)
-        out[:, rows] = torch.fft.irfft(torch.fft.rfft(values[:, rows]) * gain, n=width)
+        out[:, rows] = torch.fft.irfft(torch.fft.rfft(values[:, rows].double()) * gain, n=width).to(out.dtype)
     return out

@@ -247,7 +247,7 @@ class Writer:
             raise DataError(f"images have shape {tuple(x.shape)}; expected N,C,H,W with {len(bands)} bands")
         if not torch.isfinite(x.sum(dtype=torch.float64)):
             raise DataError("images hold values that are not finite; blank pixels must be filled first")
-        levels = x.float().clamp(0, 1).mul_(LEVELS).round_()
+        levels = x.double().clamp(0, 1).mul_(LEVELS).round_()
         return levels.to(torch.uint16).cpu().numpy()
 
     def _file(self, split: str, piece: str) -> Path:

@@ -376,6 +376,7 @@ class Canvas:
         height = np.take(table[:, HEIGHT], ids)
         height += self.crown
         lit = self._lit(height)
+        del height
         out = np.empty((spectra[0].shape[1], self.pixels, self.pixels))
         for start in range(0, self.pixels, ROWS):
             self._render_rows(slice(start, start + ROWS), table, ids, lit, spectra, light, textures, out)
@@ -446,7 +447,7 @@ class Canvas:
         top = float(height.max())
         if top <= 0:
             return np.ones_like(height)
-        surface, moved = np.empty((2, *height.shape))
+        surface, moved = np.empty_like(height), np.empty_like(height)
         _move(height, towards, surface)
         surface -= drop
         step = 1
