@@ -17,6 +17,8 @@ from pansharp_bench.scene import Scene, Split
 from pansharp_bench.training import PairedData, Trainer, UnpairedData, augment_batch
 from pansharp_bench.training.samplers import Augment
 
+_ROUNDS = 3  # levels of a pyramid are not independent: what a gain changes in one shows in the next
+
 
 @dataclass(frozen=True)
 class MSNetConfig(PairedConfig):
@@ -38,8 +40,13 @@ class SyntheticPan:
     def __init__(self, pan: Tensor, ms: Tensor, bands: int) -> None:
         self.pyramid = LaplacianPyramid(bands)
         self.pan_mean, of_pan = self._measured(pan)
-        self.grey_mean, of_grey = self._measured(ms.mean(1, keepdim=True))
-        self.gains = (of_pan / of_grey).where(of_grey > 0, 0)
+        made = ms.mean(1, keepdim=True)
+        self.grey_mean, of_made = self._measured(made)
+        self.gains: list[Tensor] = []
+        for _ in range(_ROUNDS):
+            self.gains.append((of_pan / of_made).where(of_made > 0, 0))
+            made = torch.cat([self(part) for part in ms.split(64)])
+            _, of_made = self._measured(made)
 
     def _measured(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean, and the deviations of the levels of what is left of it, finest first."""
@@ -53,8 +60,10 @@ class SyntheticPan:
 
     def __call__(self, ms: Tensor) -> Tensor:
         """(n, 1, H, W) of (n, C, H, W)."""
-        grey = ms.mean(1, keepdim=True) - self.grey_mean
-        return self.pyramid.gate(grey, self.gains) + self.pan_mean
+        made = ms.mean(1, keepdim=True) - self.grey_mean
+        for gains in self.gains:
+            made = self.pyramid.gate(made, gains)
+        return made + self.pan_mean
 
 
 class MadePairs:
@@ -107,7 +116,7 @@ class MSNet(PairedMethod):
     A scene's MS is the reference; its input is that MS one scale coarser, and a PAN made of it whose brightness
     and sharpness are those of PAN images of other scenes. At inference it sees PAN and registered MS like any
     paired network. What is learnt at the coarser scale is taken to hold at the finer one, as in Wald's
-    protocol. """
+    protocol."""
 
     Config = MSNetConfig
     presets: ClassVar[dict[str, dict[str, Any]]] = LIGHT | {"paper": {"steps": 20_000, "schedule": "cosine"}}
@@ -123,4 +132,6 @@ class MSNet(PairedMethod):
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:  # type: ignore[override]
         made = MadePairs(data, self.config.bands)
-        return super().fit(cast(PairedData, made), trainer) | {"pan_gains": made.pan_of.gains.tolist()}
+        return super().fit(cast(PairedData, made), trainer) | {
+            "pan_gains": [g.tolist() for g in made.pan_of.gains]
+        }
