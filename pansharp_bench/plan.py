@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,8 +154,8 @@ def _describe_dataset(
     """The dataset's identity: its content. ``fingerprint`` hashes the files of every split in use;
     ``test_fingerprint`` those that scores depend on, which is what a table may not mix."""
 
-    def fingerprint(chosen: list[FileIdentity]) -> str:
-        return hashlib.sha256("\n".join(f"{f.split} {f.sha256}" for f in chosen).encode()).hexdigest()
+    def fingerprint(files: Iterable[FileIdentity]) -> str:
+        return hashlib.sha256("\n".join(f"{f.split} {f.sha256}" for f in files).encode()).hexdigest()
 
     scored = {s for p in protocols for s in (p.split, p.target)}
     tests = [f for f in files if f.split in scored]
@@ -166,7 +166,7 @@ def _describe_dataset(
         "channels": dataset.sensor.channels,
         "peak": dataset.sensor.peak,
         "files": [{**asdict(f), "path": f.path.name} for f in files],
-        "fingerprint": fingerprint(list(files)),
+        "fingerprint": fingerprint(files),
         "test_fingerprint": {f.split: f.sha256 for f in tests},
         "provenance": dataset.provenance(),
     }
