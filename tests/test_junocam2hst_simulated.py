@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from pansharp_bench.datasets.junocam2hst import simulated
-from pansharp_bench.datasets.junocam2hst.geometry import ZONES
 from pansharp_bench.datasets.junocam2hst.simulated import Map, Segments, Size
+from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import DATASETS
 

@@ -1,8 +1,8 @@
 """``junocam2hst-sim``: a simulated Jupiter seen by a fine, uncalibrated JunoCam and a coarse, calibrated Hubble.
 
-Every perijove and every Hubble rotation has its own weather (:mod:`planet`), so nothing is paired; the climate is
-the same. Segments are those of the real track (zones, HEALPix centres, Lambert projection, 16,000 km). The test
-perijove also keeps its ``truth``: the I/F Hubble's bands would show at JunoCam's resolution.
+Every perijove and every Hubble rotation has its own weather (``jupiter/weather.py``), so nothing is paired; the
+climate is the same. Segments are those of the real track (zones, HEALPix centres, Lambert projection, 16,000 km).
+The test perijove also keeps its ``truth``: the I/F Hubble's bands would show at JunoCam's resolution.
 
 JunoCam: its own bands and their leaks, limb darkening, noise and square-root companding to 8 bits; then what is
 done to make a mosaic: imperfect limb correction, exposures and framelets that do not quite match, flattening by
@@ -28,14 +28,15 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from pansharp_bench.datasets._known import finding, verified
-from pansharp_bench.datasets.junocam.raw import decompanding_table
-from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES, ZONES
+from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
-from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, centres, laea_inverse
-from pansharp_bench.datasets.junocam2hst.maps import EXTRA_FILTERS
-from pansharp_bench.datasets.junocam2hst.planet import Grid, Response, reflect, sample, weather, wrap
-from pansharp_bench.datasets.junocam2hst.segments import pixel_grid
 from pansharp_bench.datasets.junocam2hst.store import Store, Writer
+from pansharp_bench.datasets.jupiter.ellipsoid import SEGMENT_KM, centres, laea_inverse
+from pansharp_bench.datasets.jupiter.junocam.raw import decompanding_table
+from pansharp_bench.datasets.jupiter.maps import EXTRA_FILTERS
+from pansharp_bench.datasets.jupiter.segments import pixel_grid
+from pansharp_bench.datasets.jupiter.weather import Grid, Response, reflect, sample, weather, wrap
+from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import cache_dir, made_once
 from pansharp_bench.imaging.linear import separable

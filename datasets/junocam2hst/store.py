@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.datasets._h5 import check_dataset, first_line, open_h5, refuse, stamp_of
-from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
+from pansharp_bench.datasets.jupiter.segments import SegmentSplit
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.scene import CALIBRATION_SPLITS, Scene, Sensor, SplitName
 

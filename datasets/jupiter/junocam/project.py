@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pansharp_bench.datasets.junocam.camera import Camera
-from pansharp_bench.datasets.junocam.geometry import RADII, Poses
-from pansharp_bench.datasets.junocam.raw import FIRST, LAST, LINES, SAMPLES
+from pansharp_bench.datasets.jupiter.ellipsoid import RADII, Latitude
+from pansharp_bench.datasets.jupiter.junocam.camera import Camera
+from pansharp_bench.datasets.jupiter.junocam.geometry import Poses
+from pansharp_bench.datasets.jupiter.junocam.raw import FIRST, LAST, LINES, SAMPLES
 
-Latitude = Literal["planetocentric", "planetographic"]
 TILE = 128
 
 

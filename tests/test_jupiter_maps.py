@@ -8,9 +8,9 @@ from PIL import Image
 from rasterio.warp import transform
 from scipy import ndimage
 
-from pansharp_bench.datasets.junocam2hst import maps
-from pansharp_bench.datasets.junocam2hst.maps import GlobalMap, read_picture
-from pansharp_bench.datasets.junocam2hst.segments import Cutter, antialiased
+from pansharp_bench.datasets.jupiter import maps
+from pansharp_bench.datasets.jupiter.maps import GlobalMap, read_picture
+from pansharp_bench.datasets.jupiter.segments import Cutter, antialiased
 from pansharp_bench.errors import BenchError, DataError
 
 README = """Images were navigated. The table lists the I/F factor.

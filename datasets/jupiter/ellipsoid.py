@@ -1,4 +1,4 @@
-"""Jupiter's ellipsoid: latitudes, the ten zones and their sample centres, and the segments' projection.
+"""Jupiter's ellipsoid: latitudes, the zones' sample centres, and the segments' projection.
 
 Latitudes are planetographic and longitudes System III **west** unless a name says otherwise, in degrees; lengths
 in kilometres. The ellipsoid is that of the OPAL maps, equatorial radius 71,492 km, polar radius 66,854 km.
@@ -13,16 +13,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import atanh, sqrt
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pansharp_bench.datasets.junocam.geometry import RADII
-from pansharp_bench.datasets.junocam2hst._paper import ZONES
+from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import BenchError, DataError
 
+RADII = (71492.0, 71492.0, 66854.0)  # km, 1 bar (pck00010)
 EQUATORIAL_KM, _, POLAR_KM = RADII
 SEGMENT_KM = 16000.0
 
@@ -30,6 +30,7 @@ _E2 = 1 - (POLAR_KM / EQUATORIAL_KM) ** 2
 _E = sqrt(_E2)
 _POLE_Q = 1 + (1 - _E2) / _E * atanh(_E)
 _AUTHALIC_KM = EQUATORIAL_KM * sqrt(_POLE_Q / 2)
+Latitude = Literal["planetocentric", "planetographic"]
 Degrees = TypeVar("Degrees", float, np.ndarray, Tensor)
 
 

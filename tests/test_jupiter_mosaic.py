@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from jupiter import planet
 from PIL import Image
 
-from pansharp_bench.datasets.junocam2hst.geometry import centres
-from pansharp_bench.datasets.junocam2hst.maps import GlobalMap
-from pansharp_bench.datasets.junocam2hst.mosaic import command, lay_out, mosaic, strips, write_geotiff
-from pansharp_bench.datasets.junocam2hst.segments import Cutter
 from pansharp_bench.datasets.junocam2hst.store import Writer
+from pansharp_bench.datasets.jupiter.ellipsoid import centres
+from pansharp_bench.datasets.jupiter.maps import GlobalMap
+from pansharp_bench.datasets.jupiter.mosaic import command, lay_out, mosaic, strips, write_geotiff
+from pansharp_bench.datasets.jupiter.segments import Cutter
 from pansharp_bench.errors import BenchError, DataError
 
 CLOSE = 1.5e-3  # two bilinear interpolations of waves of 20 degrees and more, on pixels of half a degree

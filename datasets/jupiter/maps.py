@@ -19,17 +19,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pansharp_bench.datasets.junocam2hst.geometry import to_planetocentric, to_planetographic
+from pansharp_bench.datasets.jupiter.ellipsoid import Latitude, to_planetocentric, to_planetographic
 from pansharp_bench.errors import BenchError, DataError
 
-Latitude = Literal["planetocentric", "planetographic"]
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 RGB_FILTERS = ("F631N", "F502N", "F395N")  # red, green, blue
 EXTRA_FILTERS = ("F275W", "FQ889N")  # ultraviolet, methane: of the second stage

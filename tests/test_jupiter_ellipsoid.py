@@ -5,8 +5,8 @@ import pytest
 import torch
 from rasterio.warp import transform
 
-from pansharp_bench.datasets.junocam2hst import geometry
-from pansharp_bench.datasets.junocam2hst.geometry import (
+from pansharp_bench.datasets.jupiter import ellipsoid
+from pansharp_bench.datasets.jupiter.ellipsoid import (
     ZONES,
     centres,
     healpix_rings,
@@ -54,14 +54,14 @@ def test_an_empty_zone_is_a_data_error():
 
 def test_latitudes_are_the_slope_and_the_angle_at_the_centre():
     # a point of the ellipse x = a cos t, z = c sin t: its angle at the centre, and its normal's
-    a, c = geometry.EQUATORIAL_KM, geometry.POLAR_KM
+    a, c = ellipsoid.EQUATORIAL_KM, ellipsoid.POLAR_KM
     t = np.radians([-80.0, -22, 0, 12, 45, 89])
     centric = np.degrees(np.arctan2(c * np.sin(t), a * np.cos(t)))
     graphic = np.degrees(np.arctan2(a * np.sin(t), c * np.cos(t)))
-    np.testing.assert_allclose(geometry.to_planetocentric(graphic), centric, atol=1e-10)
-    np.testing.assert_allclose(geometry.to_planetographic(centric), graphic, atol=1e-10)
-    assert torch.allclose(geometry.to_planetocentric(torch.from_numpy(graphic)), torch.from_numpy(centric))
-    assert abs(geometry.to_planetocentric(90.0) - 90) < 1e-9
+    np.testing.assert_allclose(ellipsoid.to_planetocentric(graphic), centric, atol=1e-10)
+    np.testing.assert_allclose(ellipsoid.to_planetographic(centric), graphic, atol=1e-10)
+    assert torch.allclose(ellipsoid.to_planetocentric(torch.from_numpy(graphic)), torch.from_numpy(centric))
+    assert abs(ellipsoid.to_planetocentric(90.0) - 90) < 1e-9
 
 
 @pytest.mark.parametrize("centre", [0.0, -22.02, 41.8, 66.4, -70.0])
@@ -92,10 +92,10 @@ def test_pixels_have_equal_areas():
     left, down = laea_inverse(x - step, y, at), laea_inverse(x, y - step, at)
     dlat = [torch.deg2rad(b[0] - a[0]) / (2 * step) for a, b in ((left, right), (down, up))]
     deast = [torch.deg2rad(b[1] - a[1]) / (2 * step) for a, b in ((left, right), (down, up))]
-    e2 = 1 - (geometry.POLAR_KM / geometry.EQUATORIAL_KM) ** 2
+    e2 = 1 - (ellipsoid.POLAR_KM / ellipsoid.EQUATORIAL_KM) ** 2
     sine, cosine = torch.sin(torch.deg2rad(lat)), torch.cos(torch.deg2rad(lat))
-    meridian = geometry.EQUATORIAL_KM * (1 - e2) / (1 - e2 * sine**2) ** 1.5
-    parallel = geometry.EQUATORIAL_KM * cosine / (1 - e2 * sine**2).sqrt()
+    meridian = ellipsoid.EQUATORIAL_KM * (1 - e2) / (1 - e2 * sine**2) ** 1.5
+    parallel = ellipsoid.EQUATORIAL_KM * cosine / (1 - e2 * sine**2).sqrt()
     areas = (deast[0] * dlat[1] - deast[1] * dlat[0]) * meridian * parallel
     torch.testing.assert_close(areas, torch.ones_like(areas), atol=1e-7, rtol=0)
 

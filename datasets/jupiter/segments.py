@@ -8,6 +8,7 @@ segment's pixels it is blurred first, along each row and column by as much as th
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import replace
 
 import numpy as np
@@ -15,13 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pansharp_bench.datasets.junocam2hst.geometry import (
+from pansharp_bench.datasets.jupiter.ellipsoid import (
     EQUATORIAL_KM,
     SEGMENT_KM,
     laea_inverse,
     to_planetocentric,
 )
-from pansharp_bench.datasets.junocam2hst.maps import GlobalMap
+from pansharp_bench.datasets.jupiter.maps import GlobalMap
+from pansharp_bench.errors import DataError
+from pansharp_bench.scene import Split, SplitName
 
 BLANK_LIMIT = 5
 _SPREAD = 0.35  # of a Gaussian, in new pixels: leaves 9 % at the sampling frequency, where aliasing is worst
@@ -38,10 +41,29 @@ def pixel_grid(pixels: int, size_km: float = SEGMENT_KM) -> tuple[Tensor, Tensor
     return x, y
 
 
+class SegmentSplit(Split):
+    """Segments of Jupiter: ``zones`` names what the column ``zone`` counts, ``stored_as`` is the type on the disk,
+    ``extra_bands`` names what :meth:`extra` gives, where it gives anything."""
+
+    name: SplitName
+    zones: tuple[str, ...]
+    stored_as: str
+    extra_bands: tuple[str, ...] = ()
+
+    @abstractmethod
+    def column(self, name: str) -> np.ndarray | None:
+        """(N,) one number a segment (zone, perijove, cycle, rotation, latitude, longitude); None where the data
+        set has none."""
+
+    def extra(self, index: int | slice) -> Tensor:
+        """(n, E, H, W) I/F of the further bands; raises DataError where there are none."""
+        raise DataError(f"split {self.name!r} has no further bands")
+
+
 class Cutter:
     """Cuts segments of ``pixels`` x ``pixels`` spanning ``size_km`` from a map, on the map's device.
 
-    >>> from pansharp_bench.datasets.junocam2hst.maps import GlobalMap
+    >>> from pansharp_bench.datasets.jupiter.maps import GlobalMap
     >>> cut = Cutter(GlobalMap(torch.full((3, 90, 180), 0.5)), pixels=32)
     >>> segments, kept = cut([0.0, -22.0], [359.0, 180.0])
     >>> segments.shape, kept.tolist()

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pansharp_bench.datasets.junocam.camera import Camera
-from pansharp_bench.datasets.junocam.raw import Label
+from pansharp_bench.datasets.jupiter.ellipsoid import RADII
+from pansharp_bench.datasets.jupiter.junocam.camera import Camera
+from pansharp_bench.datasets.jupiter.junocam.raw import Label
 from pansharp_bench.errors import BenchError, DataError
 
-RADII = (71492.0, 71492.0, 66854.0)  # km, 1 bar (pck00010)
 SPIN_RATE = 1.98 * 2 * np.pi / 60  # rad/s; Juno near perijove
 _C = 299792.458
 

@@ -15,11 +15,17 @@ from typing import Any
 import click
 import numpy as np
 
-from pansharp_bench.datasets.junocam import blend
-from pansharp_bench.datasets.junocam.camera import Camera
-from pansharp_bench.datasets.junocam.geometry import Poses, Spice, frame_times, poses, trajectory_shift
-from pansharp_bench.datasets.junocam.limb import Limb, LimbFit, find_limb, fit_jitter, fit_spin
-from pansharp_bench.datasets.junocam.project import (
+from pansharp_bench.datasets.jupiter.junocam import blend
+from pansharp_bench.datasets.jupiter.junocam.camera import Camera
+from pansharp_bench.datasets.jupiter.junocam.geometry import (
+    Poses,
+    Spice,
+    frame_times,
+    poses,
+    trajectory_shift,
+)
+from pansharp_bench.datasets.jupiter.junocam.limb import Limb, LimbFit, find_limb, fit_jitter, fit_spin
+from pansharp_bench.datasets.jupiter.junocam.project import (
     Grid,
     Photometry,
     Projector,
@@ -27,7 +33,7 @@ from pansharp_bench.datasets.junocam.project import (
     project,
     registration,
 )  # fmt: skip
-from pansharp_bench.datasets.junocam.raw import (
+from pansharp_bench.datasets.jupiter.junocam.raw import (
     Label,
     calibrate,
     find_label,
@@ -314,7 +320,7 @@ def _write(
 ) -> None:
     import torch
 
-    from pansharp_bench.datasets.junocam2hst.mosaic import write_geotiff
+    from pansharp_bench.datasets.jupiter.mosaic import write_geotiff
 
     size = (grid.height, grid.width)
     scale = _scale(maps, balance)

@@ -18,16 +18,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
-from pansharp_bench.datasets.junocam2hst.geometry import (
+from pansharp_bench.datasets.jupiter.ellipsoid import (
     EQUATORIAL_KM,
     POLAR_KM,
     SEGMENT_KM,
+    Latitude,
     laea_forward,
     laea_inverse,
 )
-from pansharp_bench.datasets.junocam2hst.maps import GlobalMap, Latitude
-from pansharp_bench.datasets.junocam2hst.segments import blur_columns, blur_needed, pixel_grid
+from pansharp_bench.datasets.jupiter.maps import GlobalMap
+from pansharp_bench.datasets.jupiter.segments import SegmentSplit, blur_columns, blur_needed, pixel_grid
 from pansharp_bench.errors import BenchError, DataError
 
 KM_PER_DEGREE = math.radians(1) * EQUATORIAL_KM

@@ -12,9 +12,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from pansharp_bench.datasets.junocam.camera import Camera
-from pansharp_bench.datasets.junocam.geometry import RADII, SPIN_RATE, Attitude, Ephemeris, Spin, States
-from pansharp_bench.datasets.junocam.raw import FIRST, LAST, LINES
+from pansharp_bench.datasets.jupiter.ellipsoid import RADII
+from pansharp_bench.datasets.jupiter.junocam.camera import Camera
+from pansharp_bench.datasets.jupiter.junocam.geometry import SPIN_RATE, Attitude, Ephemeris, Spin, States
+from pansharp_bench.datasets.jupiter.junocam.raw import FIRST, LAST, LINES
 from pansharp_bench.errors import DataError
 
 _REACH = 5.0  # pixels inside and outside of an edge at which its two sides are read
