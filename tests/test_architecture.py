@@ -28,6 +28,7 @@ ENGINE = {
     "experiment",
     "tables",
     "figures",
+    "raster",
     "cli",
 }
 
@@ -46,6 +47,7 @@ MAY = {
     "record": {"errors", "files"},
     "environment": set(),
     "figures": {"files", "scene"},
+    "raster": {"errors", "files"},
     "plan": {"errors", "files", "registry", "scene", "method", "training", "protocol", "record"},
     "experiment": {
         "errors",
@@ -65,7 +67,7 @@ MAY = {
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},
-    "datasets": {"errors", "files", "registry", "scene", "imaging"},
+    "datasets": {"errors", "files", "registry", "scene", "imaging", "raster"},
 }
 
 

@@ -42,6 +42,7 @@ from pansharp_bench.datasets.jupiter.junocam.raw import (
     read_image,
 )  # fmt: skip
 from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.raster import check_name
 
 _ORDER = ("red", "green", "blue", "methane")
 
@@ -200,8 +201,7 @@ def command(
     \b
     bench data project JNCE_*-raw.png --kernels kernels/ --flat flat.tiff --flatten --out pj44.tif
     """
-    if out.suffix.lower() not in (".tif", ".tiff"):
-        raise BenchError(f"--out {out}: let it end in .tif (a PNG preview is written beside it)")
+    check_name(out)
     if labels and len(labels) != len(images):
         raise BenchError(f"{len(labels)} --label for {len(images)} images: give one each, in order, or none")
     found = list(labels) or [find_label(_present(path)) for path in images]
@@ -320,7 +320,7 @@ def _write(
 ) -> None:
     import torch
 
-    from pansharp_bench.datasets.jupiter.mosaic import write_geotiff
+    from pansharp_bench.datasets.jupiter.mosaic import write_map
 
     size = (grid.height, grid.width)
     scale = _scale(maps, balance)
@@ -344,7 +344,7 @@ def _write(
         ),
         "limb_median_px": json.dumps({f.label.product: round(f.fit.median, 3) for f in frames}),
     }
-    for path in write_geotiff(out, pieces(), grid.height, tuple(bands), grid.latitude, grid.west_left, tags):
+    for path in write_map(out, pieces(), grid.height, tuple(bands), grid.latitude, grid.west_left, tags):
         click.echo(f"wrote {path}")
 
 
