@@ -27,6 +27,7 @@ ENGINE = {
     "plan",
     "experiment",
     "tables",
+    "results",
     "figures",
     "cli",
 }
@@ -62,6 +63,7 @@ MAY = {
         "figures",
     },
     "tables": {"errors", "record", "registry", "protocol"},
+    "results": {"errors", "record"},
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},
