@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pansharp_bench.errors import OptionError
 from pansharp_bench.imaging import decimate, mtf_filter, mtf_filter_pan, resize_bicubic
-from pansharp_bench.methods._components import combine, fusion, regression
+from pansharp_bench.methods._classical import combine, fusion, regression
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 

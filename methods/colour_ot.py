@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._rows import UnpairedRow, quantiles, sample, transport
+from pansharp_bench.methods._closed_form import UnpairedRow, quantiles, sample, transport
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Trainer, UnpairedData
@@ -68,7 +68,7 @@ class ColourOT(UnpairedRow):
         self.register_buffer("shift", torch.zeros(n, c, _POINTS))
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
-        source, target = (sample(x, _SAMPLES) for x in (data.all_pan(), data.all_ms()))
+        source, target = (sample(x, _SAMPLES) for x in (data.all_source(), data.all_target()))
         matrix = monge(source.double().cov(), target.double().cov())
         offset = target.double().mean(1) - matrix @ source.double().mean(1)
         self.matrix.copy_(matrix)

@@ -17,7 +17,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._supervised import Batch, PairedConfig, PairedMethod
+from pansharp_bench.methods._paired import Batch, PairedConfig, PairedMethod, Perceptron
 from pansharp_bench.registry import register_method
 
 WINDOW = 8
@@ -178,15 +178,6 @@ def shift_mask(h: int, w: int, shift: int, device: torch.device) -> Tensor:
         return -100.0 * (regions[:, :, None] != regions[:, None, :]).to(device)
 
 
-class Perceptron(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 class SwinBlock(nn.Module):
     def __init__(self, width: int, heads: int, shift: int) -> None:
         super().__init__()
@@ -285,7 +276,7 @@ class Fusion(nn.Module):
         return self.conv(interleave(self.attn_hw(x), self.attn_cc(x)))
 
 
-class Gate(nn.Module):
+class GatedConv(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv, self.gate = conv(width, width), conv(width, width)
@@ -314,7 +305,7 @@ class DCPNet(nn.Module):
         )
         self.fusion_net = nn.ModuleDict(
             {f"fub{i}": Fusion(wide) for i in LEVELS}
-            | {"gate": Gate(wide), "convf1": nn.Conv2d(4 * wide, wide, 1)}
+            | {"gate": GatedConv(wide), "convf1": nn.Conv2d(4 * wide, wide, 1)}
             | {f"frb{i}": Residual(wide) for i in BLOCKS}
             | {"reconv": nn.Conv2d(wide, bands, 1)}
         )

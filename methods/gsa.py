@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from pansharp_bench.imaging import atrous
-from pansharp_bench.methods._components import combine, cov, divide, fusion, mean, regression, var, with_ones
+from pansharp_bench.methods._classical import combine, cov, divide, fusion, mean, regression, var, with_ones
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from pansharp_bench.methods._paired import LIGHT, PairedMethod
 from pansharp_bench.methods._patches import TAPS, add_patches, patches_of, pieces, sum_type
-from pansharp_bench.methods._supervised import LIGHT, PairedMethod
 from pansharp_bench.registry import register_method
 
 

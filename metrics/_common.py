@@ -73,8 +73,10 @@ def box_sum(x: Tensor, size: int) -> Tensor:
 
 
 def weighted_sum(x: Tensor, taps: Sequence[float]) -> Tensor:
-    """Separable correlation with ``taps`` along both axes, valid windows only. (A float64 convolution is
-    several times as slow on the CPU.)"""
+    """Separable correlation with ``taps`` along both axes, valid windows only.
+
+    A float64 convolution is several times as slow on the CPU.
+    """
     for dim in (-2, -1):
         count = x.shape[dim] - len(taps) + 1
         total = x.narrow(dim, 0, count) * taps[0]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pansharp_bench.files import atomically
 from pansharp_bench.scene import Scene, Sensor
 
 LOW, HIGH = 1.0, 99.0  # percentiles of the display stretch
@@ -187,8 +188,8 @@ def _label_points(axis: Any, points: Sequence[tuple[str, str, float, float]]) ->
 
 
 def _save(plt: Any, figure: Any, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    with atomically(path) as part:
+        figure.savefig(part, dpi=100)
     plt.close(figure)
     return path
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError
-from pansharp_bench.files import sha256_of
+from pansharp_bench.files import RunFolder, sha256_of
 from pansharp_bench.method import TrainedMethod, resolve_config
 from pansharp_bench.protocol import Protocol
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
@@ -51,10 +51,16 @@ class Plan:
 
     @property
     def sha256(self) -> str:
+        """Of the identity: equal runs have equal ones."""
         return records.spec_hash(self.identity)
 
     def path(self, results: Path) -> Path:
+        """Where its record lies."""
         return records.record_path(results, self.identity, self.sha256)
+
+    def folder(self, runs: Path) -> RunFolder:
+        """Where its checkpoint, log, weights and pictures lie."""
+        return RunFolder(self.path(runs).with_suffix(""))
 
     @property
     def train_files(self) -> dict[str, str]:
@@ -148,8 +154,8 @@ def _describe_dataset(
     """The dataset's identity: its content. ``fingerprint`` hashes the files of every split in use;
     ``test_fingerprint`` those that scores depend on, which is what a table may not mix."""
 
-    def fingerprint(chosen: list[FileIdentity]) -> str:
-        return hashlib.sha256("\n".join(f"{f.split} {f.sha256}" for f in chosen).encode()).hexdigest()
+    def fingerprint(files: Iterable[FileIdentity]) -> str:
+        return hashlib.sha256("\n".join(f"{f.split} {f.sha256}" for f in files).encode()).hexdigest()
 
     scored = {s for p in protocols for s in (p.split, p.target)}
     tests = [f for f in files if f.split in scored]
@@ -160,7 +166,7 @@ def _describe_dataset(
         "channels": dataset.sensor.channels,
         "peak": dataset.sensor.peak,
         "files": [{**asdict(f), "path": f.path.name} for f in files],
-        "fingerprint": fingerprint(list(files)),
+        "fingerprint": fingerprint(files),
         "test_fingerprint": {f.split: f.sha256 for f in tests},
         "provenance": dataset.provenance(),
     }

@@ -45,6 +45,7 @@ class Card:
 
     @property
     def label(self) -> str:
+        """What tables and pictures call it."""
         return self.title or self.name
 
 
@@ -125,12 +126,15 @@ class TrackCard(Card):
 
 @dataclass(frozen=True)
 class Entry(Generic[C]):
+    """A registered thing beside its card."""
+
     card: C
     obj: Any
     origin: str  # module it came from
 
     @property
     def name(self) -> str:
+        """As on its card."""
         return self.card.name
 
 
@@ -156,6 +160,7 @@ class Registry(Generic[C]):
         return decorate
 
     def add(self, obj: Any, **card: Any) -> None:
+        """Register a thing without a decorator; refuses as :meth:`register` does."""
         origin = getattr(obj, "__module__", None) or type(obj).__module__
         made = self.card_type(**card)
         if taken := self._entries.get(made.name):
@@ -183,6 +188,7 @@ class Registry(Generic[C]):
         return [e for e in found if all(_has(getattr(e.card, k), v) for k, v in where.items())]
 
     def names(self, pattern: str = "*", **where: Any) -> list[str]:
+        """Names of :meth:`entries`."""
         return [e.name for e in self.entries(pattern, **where)]
 
     def __iter__(self) -> Iterator[Entry[C]]:

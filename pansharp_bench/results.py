@@ -48,9 +48,7 @@ def load_results(root: str | os.PathLike[str] = "results", options: Sequence[str
     A broken record is left out with a warning that names the file. Raises BenchError where there are no records, or
     none whose method has one of ``options``.
 
-    In a clone of the repository:
-
-    >>> frame = load_results("results")
+    >>> frame = load_results(Path(__file__).parents[1] / "results")  # in a clone: "results"
     >>> mini = frame[(frame.dataset == "qb-mini") & (frame.protocol == "reduced")]
     >>> mini.pivot_table(index="method", columns="metric", values="value").loc["gsa", ["ERGAS", "Q2n"]].round(3)
     metric

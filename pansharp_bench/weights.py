@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.files import atomically
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -47,14 +48,21 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     return {k.removeprefix("module."): v for k, v in state.items()}
 
 
-def save_weights(state: Mapping[str, Tensor], path: Path, spec: str) -> None:
-    """Write a state dict as ``.safetensors``; ``spec``, JSON, is what :func:`described` reads back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def save_weights(state: Mapping[str, Tensor], path: Path, spec: str) -> str:
+    """Write a state dict as ``.safetensors``; ``spec``, JSON, is what :func:`described` reads back.
+
+    Returns:
+        The file's SHA-256.
+
+    Raises:
+        BenchError: the file cannot be written.
+    """
     own = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     # one entry only: the order of several is not fixed, and equal weights must be equal files
-    save_file(own, temporary, {"spec": spec})
-    os.replace(temporary, path)
+    content = save(own, {"spec": spec})
+    with atomically(path) as part:
+        part.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def described(path: str | Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pansharp_bench as pb
 from pansharp_bench.errors import OptionError
 from pansharp_bench.imaging import interp23
 from pansharp_bench.method import FunctionMethod
-from pansharp_bench.methods._components import nonnegative_regression, regression
+from pansharp_bench.methods._classical import nonnegative_regression, regression
 from pansharp_bench.methods.bdsd import bdsd_by_blocks
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Sensor, as_sensor

@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from pansharp_bench.datasets.junocam import blend
-from pansharp_bench.datasets.junocam import project as pj
-from pansharp_bench.datasets.junocam.camera import Camera
-from pansharp_bench.datasets.junocam.geometry import RADII, Poses, Spin, States, poses, subpoint
-from pansharp_bench.datasets.junocam.limb import find_limb, fit_jitter, fit_spin, limb_distance, limb_sun
+from pansharp_bench.datasets.jupiter.ellipsoid import RADII
+from pansharp_bench.datasets.jupiter.junocam import blend
+from pansharp_bench.datasets.jupiter.junocam import project as pj
+from pansharp_bench.datasets.jupiter.junocam.camera import Camera
+from pansharp_bench.datasets.jupiter.junocam.geometry import Poses, Spin, States, poses, subpoint
+from pansharp_bench.datasets.jupiter.junocam.limb import (
+    find_limb,
+    fit_jitter,
+    fit_spin,
+    limb_distance,
+    limb_sun,
+)
 from pansharp_bench.errors import BenchError, DataError
 
 BANDS = ("blue", "green", "red")
@@ -319,7 +326,7 @@ def test_median_of_a_few():
 
 def test_missing_kernels_are_named(tmp_path):
     pytest.importorskip("spiceypy")
-    from pansharp_bench.datasets.junocam.geometry import Spice
+    from pansharp_bench.datasets.jupiter.junocam.geometry import Spice
 
     with pytest.raises(DataError, match="does not exist"):
         Spice(tmp_path / "none")

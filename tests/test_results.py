@@ -1,6 +1,5 @@
 """``pb.load_results``: every score of every record, and nothing else."""
 
-import doctest
 import json
 import math
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 from records import make
 
 import pansharp_bench as pb
-from pansharp_bench import record, results
+from pansharp_bench import record
 from pansharp_bench.errors import BenchError
 from pansharp_bench.record import summarise
 
@@ -118,9 +117,3 @@ def test_summaries_and_rows_agree(tmp_path):
 def test_pandas_is_imported_when_a_frame_is_asked_for():
     code = "import sys, pansharp_bench.results; print('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
-
-
-def test_the_example_holds(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    done = doctest.testmod(results)
-    assert done.attempted and not done.failed

@@ -24,10 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES, ZONES
-from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
-from pansharp_bench.datasets.junocam2hst.geometry import to_planetographic
-from pansharp_bench.datasets.junocam2hst.maps import EXTRA_FILTERS
+from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES
+from pansharp_bench.datasets.jupiter.ellipsoid import to_planetographic
+from pansharp_bench.datasets.jupiter.maps import EXTRA_FILTERS
+from pansharp_bench.datasets.jupiter.segments import SegmentSplit
+from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import DataError
 from pansharp_bench.files import cache_dir, sha256_of
 from pansharp_bench.scene import Scene, Sensor, SplitName

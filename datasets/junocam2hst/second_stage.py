@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
 from pansharp_bench.datasets.junocam2hst.dataset import NAME as PARENT
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
-from pansharp_bench.datasets.junocam2hst.maps import EXTRA_FILTERS
-from pansharp_bench.datasets.junocam2hst.mosaic import extent
+from pansharp_bench.datasets.jupiter.maps import EXTRA_FILTERS
+from pansharp_bench.datasets.jupiter.mosaic import extent
+from pansharp_bench.datasets.jupiter.segments import SegmentSplit
 from pansharp_bench.errors import DataError
 from pansharp_bench.scene import Dataset, FileIdentity, Scene, SplitName, as_sensor
 

@@ -25,7 +25,7 @@ def rng_of(sensor: str, seed: int, split: str, *more: int) -> np.random.Generato
 
 
 def scene(optics: Optics, seed: int, split: str, index: int, kind: str) -> dict[str, np.ndarray]:
-    """pan (1,H,W) and ms (C,H/4,W/4), uint16; at full resolution also the true MS, gt (C,H,W) float32."""
+    """pan (1,H,W) and ms (C,H/4,W/4), uint16; at full resolution also the true MS, gt (C,H,W)."""
     rng = rng_of(optics.sensor, seed, split, index)
     if split == "full":
         got = acquire(optics, rng, 512, kind, centre=2.0, truth=True)

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from pansharp_bench.methods._paired import Perceptron
+
 PAN, MS = 0, 1
 TAPS = 9
 
@@ -192,20 +194,11 @@ class ResBlock(nn.Module):
         return t + self.skip_connection(x)
 
 
-class Perceptron(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
-
-
 class AttentionBlock(nn.Module):
     def __init__(self, width: int, attention: nn.Module, modulation: nn.Module) -> None:
         super().__init__()
         self.attn = attention
-        self.mlp = Perceptron(width, 4 * width)
+        self.mlp = Perceptron(width, 4 * width, gelu="tanh")
         self.adaLN_modulation = modulation
 
     def forward(self, x: Tensor, at: Condition, told: Tensor) -> Tensor:

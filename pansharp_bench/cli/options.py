@@ -41,6 +41,7 @@ def plugin_option(command: Callable) -> Callable:
 
 
 def results_option(command: Callable) -> Callable:
+    """``--results DIR``."""
     return click.option(
         "--results",
         type=click.Path(file_okay=False, path_type=Path),
@@ -155,6 +156,7 @@ def _read_pairs(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ..
 
 
 def say(text: str) -> None:
+    """To standard error, so that what a command prints can be piped."""
     click.echo(text, err=True)
 
 

@@ -157,7 +157,7 @@ def ablate(
     bench ablate sp-i2i --dataset qb --levels 1,2,4,6 --no-gating    as in the paper's Tables 1 and 3
     bench ablate sp-i2i --dataset qb --nfe 1,2,3,4,5 --weights FILE    one training, five ways to use it
     """
-    variants = _variants(ctx.args)
+    variants = variants_of(ctx.args)
     specs = [
         shared.spec(method, dataset, {**options, **variant}, seed, weights)
         for variant, seed in product(variants, seeds)
@@ -167,7 +167,7 @@ def ablate(
     _print(found, f"Ablation of {method}", out, f"ablation-{method}", methods=[method], varied=varied)
 
 
-def _variants(words: list[str]) -> list[dict[str, str]]:
+def variants_of(words: list[str]) -> list[dict[str, str]]:
     """``--levels 1,2 --no-gating`` → [{levels: 1}, {levels: 2}, {gating: false}]; nothing → the preset alone."""
     variants: list[dict[str, str]] = []
     rest = list(words)
