@@ -46,7 +46,7 @@ MAY = {
     "record": {"errors", "files"},
     "environment": set(),
     "figures": {"files", "scene"},
-    "plan": {"errors", "files", "registry", "scene", "method", "training", "protocol", "record"},
+    "plan": {"errors", "files", "registry", "scene", "method", "training", "protocol", "record", "weights"},
     "experiment": {
         "errors",
         "files",
