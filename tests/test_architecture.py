@@ -49,7 +49,7 @@ MAY = {
     "environment": set(),
     "figures": {"files", "scene"},
     "raster": {"errors", "files"},
-    "plan": {"errors", "files", "registry", "scene", "method", "training", "protocol", "record"},
+    "plan": {"errors", "files", "registry", "scene", "method", "training", "protocol", "record", "weights"},
     "experiment": {
         "errors",
         "files",
