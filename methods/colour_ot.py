@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
@@ -86,11 +87,11 @@ class ColourOT(UnpairedRow):
         return {"matrix": matrix.tolist(), "offset": offset.tolist()}
 
     def fuse(self, scene: Scene) -> Tensor:
-        n, c, h, w = scene.pan.shape
-        colours = self._linear(scene.pan.transpose(0, 1).flatten(1))
+        n, _, h, _ = scene.pan.shape
+        colours = self._linear(rearrange(scene.pan, "n c h w -> c (n h w)"))
         for turn in range(self.config.rotations):
             colours = self._turned(colours, turn)
-        return colours.view(c, n, h, w).transpose(0, 1).clamp(0, self.sensor.peak)
+        return rearrange(colours, "c (n h w) -> n c h w", n=n, h=h).clamp(0, self.sensor.peak)
 
     def _linear(self, colours: Tensor) -> Tensor:
         return torch.addmm(self.offset, self.matrix, colours)

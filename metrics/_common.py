@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 BLOCK = 32
@@ -87,6 +88,4 @@ def weighted_sum(x: Tensor, taps: Sequence[float]) -> Tensor:
 
 def blocks(x: Tensor) -> Tensor:
     """Non-overlapping 32 x 32 blocks: (N, C, H, W) -> (N, H/32, W/32, C, 1024)."""
-    n, c, h, w = x.shape
-    tiles = x.reshape(n, c, h // BLOCK, BLOCK, w // BLOCK, BLOCK).permute(0, 2, 4, 1, 3, 5)
-    return tiles.reshape(n, h // BLOCK, w // BLOCK, c, BLOCK * BLOCK)
+    return rearrange(x, "n c (y i) (x j) -> n y x c (i j)", i=BLOCK, j=BLOCK)

@@ -142,12 +142,12 @@ def _run(
     return Outcome(made, path, folder, _draw(plan, folder, kept), checkpoint)
 
 
-def _draw(plan: Plan, folder: RunFolder, kept: dict[SplitName, list[Tensor]]) -> list[Path]:
+def _draw(plan: Plan, folder: RunFolder, outputs: dict[SplitName, list[Tensor]]) -> list[Path]:
     """Pictures of the run: training curves where a log lies, and the first scenes of every split."""
     title = f"{plan.entry.card.label} · {plan.dataset.name}"
     curves = training_curves(folder.log, folder.pictures / "training.png", title)
     drawn = [curves] if curves else []
-    for split, images in kept.items():
+    for split, images in outputs.items():
         for index, fused in enumerate(images):
             protocol = next(p for p in plan.protocols if p.split == split)
             where = f"{title} · {protocol.title.lower()}, scene {index}"

@@ -221,6 +221,30 @@ def made_once(folder: Path, make: Callable[[Path], None], what: str) -> Path:
     return folder
 
 
+def looks_like(path: Path) -> str:
+    """What a file is that is not what its name says, judged by how it begins. Raises OSError."""
+    with open(path, "rb") as file:
+        head = file.read(512)
+    text = head.lstrip().lower()
+    if not head:
+        return "an empty file"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page (the download page was saved instead of the file)"
+    if text.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer (the file itself was not fetched: `git lfs pull`)"
+    if text.startswith(b"matlab 5.0"):
+        return "a MATLAB .mat file"
+    if head.startswith(b"PK"):
+        return "a zip archive (unpack it)"
+    if head.startswith((b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")):
+        return "a compressed archive (unpack it)"
+    if head.startswith(b"\x89HDF"):
+        return "an HDF5 file, perhaps a damaged one"
+    if not any(head):
+        return "zeros (an interrupted download)"
+    return f"a file that begins with {head[:12]!r}"
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from pansharp_bench.protocol import Protocol
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import Dataset, FileIdentity, SplitName, load_dataset
 from pansharp_bench.training.loop import choose_device, choose_precision
+from pansharp_bench.weights import located
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What to run. ``preset=None`` takes ``standard`` on CUDA and ``quick`` on CPU."""
+    """What to run. ``preset=None`` takes ``standard`` on CUDA and ``quick`` on CPU; ``weights`` is a file, or
+    ``FILE:NAME`` where a file holds several state dicts."""
 
     method: str
     dataset: str
@@ -100,10 +102,15 @@ def plan(spec: RunSpec) -> Plan:
         "changed": _changed(entry, preset, config),
         "seed": spec.seed if learns and not spec.weights else 0,  # elsewhere nothing is drawn
         "data": described["fingerprint"],
-        "weights": {"file_sha256": sha256_of(spec.weights)} if spec.weights else {},
+        "weights": _identify(spec.weights) if spec.weights else {},
         "precision": choose_precision(device, spec.precision) if learns else "32-true",
     }
     return Plan(spec, entry, dataset, config, device, protocols, described, identity)
+
+
+def _identify(weights: Path) -> dict[str, str]:
+    file, name = located(weights)
+    return {"file_sha256": sha256_of(file)} | ({"state_dict": name} if name else {})
 
 
 def _is_simulated(dataset: Dataset) -> bool:
@@ -154,8 +161,8 @@ def _describe_dataset(
     """The dataset's identity: its content. ``fingerprint`` hashes the files of every split in use;
     ``test_fingerprint`` those that scores depend on, which is what a table may not mix."""
 
-    def fingerprint(chosen: list[FileIdentity]) -> str:
-        return hashlib.sha256("\n".join(f"{f.split} {f.sha256}" for f in chosen).encode()).hexdigest()
+    def fingerprint(files: Iterable[FileIdentity]) -> str:
+        return hashlib.sha256("\n".join(f"{f.split} {f.sha256}" for f in files).encode()).hexdigest()
 
     scored = {s for p in protocols for s in (p.split, p.target)}
     tests = [f for f in files if f.split in scored]
@@ -166,7 +173,7 @@ def _describe_dataset(
         "channels": dataset.sensor.channels,
         "peak": dataset.sensor.peak,
         "files": [{**asdict(f), "path": f.path.name} for f in files],
-        "fingerprint": fingerprint(list(files)),
+        "fingerprint": fingerprint(files),
         "test_fingerprint": {f.split: f.sha256 for f in tests},
         "provenance": dataset.provenance(),
     }

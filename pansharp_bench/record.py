@@ -25,6 +25,8 @@ _NEEDED = {
     "method": ("name", "title", "sees", "training"),
     "dataset": ("name", "sensor", "channels", "files", "test_fingerprint", "provenance"),
 }
+_SCORED = ("images", "scores", "missing", "mean", "std")
+_NUMBERS = {int, float}
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -140,7 +142,13 @@ def read(path: Path) -> Record:
         for part, keys in _NEEDED.items():
             if missing := [k for k in keys if k not in getattr(record, part)]:
                 raise KeyError(f"{part} lacks {', '.join(missing)}")
-    except (TypeError, KeyError) as error:
+        for name, scored in record.protocols.items():
+            if missing := [k for k in _SCORED if k not in scored]:
+                raise KeyError(f"protocol {name} lacks {', '.join(missing)}")
+            for column, scores in scored["scores"].items():
+                if not _NUMBERS.issuperset(map(type, scores)):
+                    raise TypeError(f"{column} of protocol {name} is not a list of numbers")
+    except (AttributeError, TypeError, KeyError) as error:
         raise BenchError(f"{path} is not a whole record: {error}") from error
     return record
 
@@ -187,6 +195,8 @@ def _plain(value: Any) -> Any:
 
 
 def _unplain(value: Any) -> Any:
+    if isinstance(value, list) and _NUMBERS.issuperset(map(type, value)):
+        return value  # most of a record is lists of scores
     if isinstance(value, str):
         return _WORDS.get(value, value)
     if isinstance(value, dict):

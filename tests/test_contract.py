@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from partitions import partitions
 from stray import strays
 
 from pansharp_bench.errors import BenchError
@@ -113,9 +114,12 @@ def test_a_batch_is_its_images(name, sensor):
     scene, method = scenes(as_sensor(sensor)), ready(name, sensor)
     if method.card.sees == "pan+bag":
         pytest.skip("each image's pixels are put in an order of their own")
-    both = fuse(method, scene)
-    alone = torch.cat([fuse(method, scene[i]) for i in range(2)])
-    assert (both - alone).abs().max() <= 2e-5 * scene.sensor.peak
+    with partitions() as labels:
+        both = fuse(method, scene)
+    for i in range(2):
+        with partitions([of_both[i : i + 1] for of_both in labels]):
+            alone = fuse(method, scene[i])
+        assert (both[i] - alone[0]).abs().max() <= 2e-5 * scene.sensor.peak
 
 
 @cases
@@ -177,10 +181,12 @@ def test_cards_say_what_the_method_is(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_cuda_gives_what_the_cpu_gives(name):
     scene, method = scenes(as_sensor("qb")), ready(name, "qb")
-    on_cpu = fuse(method, scene)
+    with partitions() as labels:
+        on_cpu = fuse(method, scene)
     if isinstance(method, TrainedMethod):
         method.to("cuda")
-    on_cuda = fuse(method, scene.to("cuda")).cpu()
+    with partitions(labels):
+        on_cuda = fuse(method, scene.to("cuda")).cpu()
     if isinstance(method, TrainedMethod):
         method.to("cpu")
     assert (on_cpu - on_cuda).abs().max() <= 2e-3 * scene.sensor.peak

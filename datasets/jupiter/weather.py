@@ -254,7 +254,6 @@ def weather(rng: np.random.Generator, grid: MercatorGrid, spot: float | None = N
     lat = grid.latitude
     climate = np.stack([np.interp(lat, _CLIMATE[:, 0], c) for c in _CLIMATE.T[1:]])
     profile = torch.from_numpy(climate)[:, :, None]
-    flow = profile[3]
     vortices = _vortices(rng, grid, spot)
 
     row = torch.arange(h, dtype=torch.float64)[:, None].expand(h, w).clone()
@@ -263,33 +262,13 @@ def weather(rng: np.random.Generator, grid: MercatorGrid, spot: float | None = N
         _swirl(row, column, grid, v)
     _snap(row)
     _snap(column)
-
-    # back in time: the jets shear, and the eddies stir, the small ones within the large
-    jets = np.interp(lat, _JETS[:, 0], _JETS[:, 1]) / np.cos(np.radians(lat))
-    jets = torch.from_numpy(jets)[None, :, None].expand(1, h, 1)
-    calm = torch.exp(0.6 * noise.power_law(-5.0, 14.0, 3.0))
-    for longest, shortest, stretch, reach, steps, shear in EDDIES:
-        stream = noise.band(longest, shortest, stretch) * (flow * calm)
-        v_row = torch.roll(stream, 1, 1) - torch.roll(stream, -1, 1)
-        v_column = torch.zeros_like(stream)
-        v_column[1:-1] = stream[2:] - stream[:-2]
-        speed = torch.stack([v_row, v_column])
-        speed *= reach / grid.step / steps / speed.square().mean().sqrt()
-        speed[1] += shear / grid.step / steps * jets[0] / 100
-        speed = wrap(speed)
-        for r, c in zip(row.view(-1).split(_AT_ONCE), column.view(-1).split(_AT_ONCE), strict=True):
-            for _ in range(steps):
-                d_row, d_column = sample(speed, r, c)
-                _snap(r.sub_(d_row))
-                _snap(c.sub_(d_column))
-        row.clamp_(0, h - 1)
+    _stir(noise, grid, profile[3], row, column)
 
     # what the parcel is made of: its band's air, and noise
-    fields = torch.stack([
-        noise.power_law(*TRACERS[0]), noise.power_law(*TRACERS[1]), noise.power_law(*TRACERS[2]),
-        noise.power_law(-4.5, 16.0, 2.5),
-    ])  # fmt: skip
-    bright, tint, ridge, patch = _sample_squeezed(fields, row, column)
+    tracers = (*TRACERS, (-4.5, 16.0, 2.5))
+    bright, tint, ridge, patch = _sample_squeezed(
+        torch.stack([noise.power_law(*t) for t in tracers]), row, column
+    )
     origin = sample(wrap(profile.expand(-1, -1, 4)), row, torch.zeros_like(row))
     cloud, colour, clear, _, detail, share = origin
     # where the flow has squeezed a thread below a pixel, it is drawn a pixel wide and fainter
@@ -309,6 +288,29 @@ def weather(rng: np.random.Generator, grid: MercatorGrid, spot: float | None = N
     for v in vortices:
         _fill(air, row, grid, v, bright, tint)
     return air.clamp_(min=0)
+
+
+def _stir(noise: _Noise, grid: Grid, flow: Tensor, row: Tensor, column: Tensor) -> None:
+    """Follow the origins back in time: the jets shear, and the eddies stir, the small ones within the large."""
+    h = grid.shape[0]
+    jets = np.interp(grid.latitude, _JETS[:, 0], _JETS[:, 1]) / np.cos(np.radians(grid.latitude))
+    shear_by_row = torch.from_numpy(jets)[:, None] / 100
+    calm = torch.exp(0.6 * noise.power_law(-5.0, 14.0, 3.0))
+    for longest, shortest, stretch, reach, steps, shear in EDDIES:
+        stream = noise.band(longest, shortest, stretch) * (flow * calm)
+        v_row = torch.roll(stream, 1, 1) - torch.roll(stream, -1, 1)
+        v_column = torch.zeros_like(stream)
+        v_column[1:-1] = stream[2:] - stream[:-2]
+        speed = torch.stack([v_row, v_column])
+        speed *= reach / grid.step / steps / speed.square().mean().sqrt()
+        speed[1] += shear / grid.step / steps * shear_by_row
+        speed = wrap(speed)
+        for r, c in zip(row.view(-1).split(_AT_ONCE), column.view(-1).split(_AT_ONCE), strict=True):
+            for _ in range(steps):
+                d_row, d_column = sample(speed, r, c)
+                _snap(r.sub_(d_row))
+                _snap(c.sub_(d_column))
+        row.clamp_(0, h - 1)
 
 
 def _snap(origin: Tensor) -> None:

@@ -28,7 +28,11 @@ from pansharp_bench.errors import BenchError
     type=click.IntRange(1),
     help="Stochastic methods: the mean of so many runs per image (short for --set samples=K).",
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights file to use instead of training.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Weights file to use instead of training; FILE:NAME where it holds several state dicts.",
+)
 @click.option(
     "--beside",
     multiple=True,

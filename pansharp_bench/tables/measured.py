@@ -41,7 +41,8 @@ def measured_rows(
             for column in columns
             if any(r.scores(column.protocol, column.name) for r in members)
         }
-        peeked = first.training.get("data", {}).get("target") == "gt"  # learnt from sharp references
+        # a translator that learnt from sharp MS; to a network that sees MS it is its own scale
+        peeked = card["sees"] == "pan" and first.training.get("data", {}).get("target") == "gt"
         sees: Sees = "reference" if peeked else card["sees"]
         row = Row(
             edition.track.groups[sees],
