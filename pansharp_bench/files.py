@@ -200,8 +200,11 @@ def made_once(folder: Path, make: Callable[[Path], None], what: str) -> Path:
     base = folder.parent
     if folder.is_dir():
         return folder
+    lock = base / f"{folder.name}.lock"
     try:
-        with locked(base / f"{folder.name}.lock") as held:
+        base.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+        with locked(lock) as held:
             if not folder.is_dir():  # another process may have made it while we waited
                 for left in base.glob(f"{folder.name}.part-*") if held else ():
                     shutil.rmtree(left, ignore_errors=True)

@@ -290,7 +290,7 @@ def weather(rng: np.random.Generator, grid: MercatorGrid, spot: float | None = N
     return air.clamp_(min=0)
 
 
-def _stir(noise: _Noise, grid: Grid, flow: Tensor, row: Tensor, column: Tensor) -> None:
+def _stir(noise: _Noise, grid: MercatorGrid, flow: Tensor, row: Tensor, column: Tensor) -> None:
     """Follow the origins back in time: the jets shear, and the eddies stir, the small ones within the large."""
     h = grid.shape[0]
     jets = np.interp(grid.latitude, _JETS[:, 0], _JETS[:, 1]) / np.cos(np.radians(grid.latitude))
