@@ -87,8 +87,9 @@ def plan(spec: RunSpec) -> Plan:
         raise BenchError(
             f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
         )
-    if spec.weights and not learns:
-        raise BenchError(f"method {card.name!r} has no weights; leave out --weights")
+    given = {"weights": spec.weights, "preset": spec.preset, "precision": spec.precision != "auto"}
+    if not learns and (useless := [f"--{name}" for name, value in given.items() if value]):
+        raise BenchError(f"method {card.name!r} is not trained; leave out {' and '.join(useless)}")
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
     protocols = _protocols(track, dataset, card)
     needed = _needed_splits(learns and spec.weights is None, protocols, dataset)
