@@ -1,1 +1,1 @@
-"""Datasets: readers, sensors and simulators, registered by decorator; beside them ``jupiter``, on which some stand."""
+"""Datasets: readers, sensors and simulators, registered by decorator; beside them ``jupiter``, where some stand."""

@@ -158,7 +158,7 @@ def set_option(help: str | None = None) -> Callable:
 
 
 def _read_pairs(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
-    parsed = {}
+    parsed: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
