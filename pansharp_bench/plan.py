@@ -16,7 +16,7 @@ from pansharp_bench.files import RunFolder, sha256_of
 from pansharp_bench.method import TrainedMethod, resolve_config
 from pansharp_bench.protocol import Protocol
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
-from pansharp_bench.scene import Dataset, FileIdentity, SplitName, load_dataset
+from pansharp_bench.scene import Dataset, FileIdentity, SplitName, data_root, load_dataset, served_by
 from pansharp_bench.training.loop import choose_device, choose_precision
 from pansharp_bench.weights import located
 
@@ -71,8 +71,12 @@ class Plan:
         return {f.split: f.sha256 for f in self.dataset.files(*splits)} if "train" in splits else {}
 
 
-def plan(spec: RunSpec) -> Plan:
-    """Settle a run. Raises BenchError (or a subclass) for every mistake a user can mend."""
+def outline(spec: RunSpec) -> dict[str, Any]:
+    """The identity of a run but for its data, settled without a look at any data file; ``dataset`` is the name they
+    should have: that of the spec's label, of known originals, or of the stand-in where no root is configured.
+
+    Raises BenchError (or a subclass) for every mistake in method, options, device and weights.
+    """
     entry = METHODS.get(spec.method)
     card, track = entry.card, DATASETS.get(spec.dataset).card.tracks[0]
     if track not in card.tracks:
@@ -90,23 +94,68 @@ def plan(spec: RunSpec) -> Plan:
     given = {"weights": spec.weights, "preset": spec.preset, "precision": spec.precision != "auto"}
     if not learns and (useless := [f"--{name}" for name, value in given.items() if value]):
         raise BenchError(f"method {card.name!r} is not trained; leave out {' and '.join(useless)}")
-    dataset = load_dataset(spec.dataset, spec.data, spec.label)
-    protocols = _protocols(track, dataset, card)
-    needed = _needed_splits(learns and spec.weights is None, protocols, dataset)
-    described = _describe_dataset(dataset, dataset.files(*needed), protocols)
-    identity = {
+    return {
         "track": track,
-        "dataset": dataset.name,
+        "dataset": _called(spec),
         "method": card.name,
         "preset": preset if learns else "untrained",
         "options": asdict(config) if config else {},
         "changed": _changed(entry, preset, config),
         "seed": spec.seed if learns and not spec.weights else 0,  # elsewhere nothing is drawn
-        "data": described["fingerprint"],
         "weights": _identify(spec.weights) if spec.weights else {},
         "precision": choose_precision(device, spec.precision) if learns else "32-true",
     }
+
+
+def plan(spec: RunSpec) -> Plan:
+    """Settle a run, its data too, which are opened and (where they are simulated) made.
+
+    Raises BenchError (or a subclass) for every mistake a user can mend.
+    """
+    settled, entry = outline(spec), METHODS.get(spec.method)
+    device = choose_device(spec.device)
+    config = resolve_config(entry, settled["preset"], spec.options)
+    dataset = load_dataset(spec.dataset, spec.data, spec.label)
+    protocols = _protocols(settled["track"], dataset, entry.card)
+    needed = _needed_splits(config is not None and spec.weights is None, protocols, dataset)
+    described = _describe_dataset(dataset, dataset.files(*needed), protocols)
+    identity = {**settled, "dataset": dataset.name, "data": described["fingerprint"]}
     return Plan(spec, entry, dataset, config, device, protocols, described, identity)
+
+
+def recorded(spec: RunSpec, results: Path) -> Path | None:
+    """The newest record of a run whose data files are not at hand, found by all the rest of its identity.
+
+    None where there is none, and where a data root is configured: whose files they are is for :func:`plan` to see.
+    A simulated dataset, which need not have been made, must be of the same simulator.
+    """
+    if data_root(spec.data):
+        return None
+    wanted = outline(spec)
+    provenance = _simulator(spec)
+    found = []
+    for path in (results / wanted["track"] / wanted["dataset"] / wanted["method"]).glob("*.json"):
+        record = records.read(path)
+        told = {k: v for k, v in record.spec.items() if k != "data"}
+        if records.canonical(told) == records.canonical(wanted) and (
+            provenance is None or records.canonical(record.dataset["provenance"]) == provenance
+        ):
+            found.append((record.created, path))
+    return max(found)[1] if found else None
+
+
+def _called(spec: RunSpec) -> str:
+    if spec.label:
+        return f"{spec.dataset}-{spec.label}"
+    return served_by(spec.dataset, data_root(spec.data)).name
+
+
+def _simulator(spec: RunSpec) -> str | None:
+    """What a simulated dataset of today says of its origin, as canonical JSON; None for any other."""
+    entry = served_by(spec.dataset, data_root(spec.data))
+    if spec.label or not entry.card.simulated:
+        return None
+    return records.canonical(entry.obj(root=None, label=None).provenance())
 
 
 def _identify(weights: Path) -> dict[str, str]:

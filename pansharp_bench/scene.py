@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.registry import DATASETS, SENSORS, MethodCard
+from pansharp_bench.registry import DATASETS, SENSORS, DatasetCard, Entry, MethodCard
 
 DATA_VARIABLE = "PANSHARP_DATA"
 SplitName = Literal["train", "valid", "reduced", "full", "target", "test"]
@@ -218,6 +218,18 @@ class Dataset(ABC):
         return iter(())
 
 
+def data_root(root: str | Path | None) -> Path | None:
+    """The folder of data files: the one that is given, or that of ``PANSHARP_DATA``."""
+    chosen = root or os.environ.get(DATA_VARIABLE)
+    return Path(chosen) if chosen else None
+
+
+def served_by(name: str, root: Path | None) -> Entry[DatasetCard]:
+    """The dataset that answers for a name: without a root its simulated stand-in, where it has one."""
+    entry = DATASETS.get(name)
+    return DATASETS.get(entry.card.stand_in) if root is None and entry.card.stand_in else entry
+
+
 def load_dataset(
     name: str, root: str | Path | None = None, label: str | None = None, seed: int | None = None
 ) -> Dataset:
@@ -236,12 +248,11 @@ def load_dataset(
         UnknownName: no such dataset.
         DataError: a root is given and the files are not there, or not usable.
     """
-    entry = DATASETS.get(name)
-    root = root or os.environ.get(DATA_VARIABLE) or None
-    if root is None and entry.card.stand_in:
+    root = data_root(root)
+    entry = served_by(name, root)
+    if entry.name != name:
         if label:
             raise BenchError(f"--label {label} names real files: give their folder with --data DIR")
-        entry = DATASETS.get(entry.card.stand_in)
         warnings.warn(
             f"no data root is configured, so the SIMULATED sensor {entry.name!r} stands in for {name!r}; "
             f"everything written says {entry.name}. For real imagery give --data DIR or set {DATA_VARIABLE} "
@@ -251,7 +262,7 @@ def load_dataset(
     if label and entry.card.simulated:
         raise BenchError(f"--label {label} names real files; {entry.name} is simulated and keeps its name")
     extra = {} if seed is None else {"seed": seed}
-    dataset = entry.obj(root=None if root is None else Path(root), label=label, **extra)
+    dataset = entry.obj(root=root, label=label, **extra)
     if dataset.name != entry.name and not dataset.name.startswith(f"{entry.name}-"):
         raise BenchError(
             f"dataset {entry.name!r} calls itself {dataset.name!r}; it must be {entry.name}[-LABEL]"
