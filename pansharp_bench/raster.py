@@ -15,7 +15,7 @@ from pansharp_bench.errors import BenchError
 from pansharp_bench.files import atomically
 
 if TYPE_CHECKING:
-    from affine import Affine
+    from rasterio import Affine
 
 SUFFIXES = (".tif", ".tiff")
 
