@@ -60,7 +60,9 @@ def read_spectrum(path: str | Path, column: int | None = None) -> Spectrum:
     """
     path = Path(path)
     try:
-        lines = (line.partition("#")[0].replace(",", " ") for line in path.read_text().splitlines())
+        lines = (
+            line.partition("#")[0].replace(",", " ") for line in path.read_text(encoding="utf-8").splitlines()
+        )
         table = np.array([[float(v) for v in line.split()] for line in lines if line.strip()], ndmin=2)
     except OSError as error:
         raise DataError(f"spectrum {path}: {error.strerror or error}") from None

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import METHODS, Entry, MethodCard
 from pansharp_bench.scene import Scene, Sensor, as_sensor
-from pansharp_bench.weights import load_exactly, read_weights
+from pansharp_bench.weights import load_exactly, misfits, read_weights
 
 Pairing = Literal["disjoint", "independent"]
 Target = Literal["lms", "gt"]
@@ -114,8 +114,16 @@ class TrainedMethod(nn.Module):
 
     def load_weights(self, path: str | Path) -> None:
         """Take weights from a ``.safetensors`` or PyTorch file: those a run of ours saved, or the authors'
-        where :meth:`own_keys` knows their names. Raises BenchError naming the keys that do not fit."""
-        load_exactly(self, self.own_keys(read_weights(path)), f"weights {path}")
+        where :meth:`own_keys` knows their names. ``FILE:NAME`` chooses among several state dicts. Raises BenchError
+        naming the keys that do not fit, or what is inside where it is not clear which is meant."""
+
+        def wrong(state: dict[str, Tensor]) -> int:
+            try:
+                return sum(map(len, misfits(self, self.own_keys(state)).values()))
+            except BenchError:
+                return len(state)
+
+        load_exactly(self, self.own_keys(read_weights(path, wrong)), f"weights {path}")
 
     def own_keys(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """A state dict of the authors' code under this method's own keys; others are returned unchanged."""

@@ -18,11 +18,13 @@ from pansharp_bench.protocol import Protocol
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import Dataset, FileIdentity, SplitName, load_dataset
 from pansharp_bench.training.loop import choose_device, choose_precision
+from pansharp_bench.weights import located
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What to run. ``preset=None`` takes ``standard`` on CUDA and ``quick`` on CPU."""
+    """What to run. ``preset=None`` takes ``standard`` on CUDA and ``quick`` on CPU; ``weights`` is a file, or
+    ``FILE:NAME`` where a file holds several state dicts."""
 
     method: str
     dataset: str
@@ -85,8 +87,9 @@ def plan(spec: RunSpec) -> Plan:
         raise BenchError(
             f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
         )
-    if spec.weights and not learns:
-        raise BenchError(f"method {card.name!r} has no weights; leave out --weights")
+    given = {"weights": spec.weights, "preset": spec.preset, "precision": spec.precision != "auto"}
+    if not learns and (useless := [f"--{name}" for name, value in given.items() if value]):
+        raise BenchError(f"method {card.name!r} is not trained; leave out {' and '.join(useless)}")
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
     protocols = _protocols(track, dataset, card)
     needed = _needed_splits(learns and spec.weights is None, protocols, dataset)
@@ -100,10 +103,15 @@ def plan(spec: RunSpec) -> Plan:
         "changed": _changed(entry, preset, config),
         "seed": spec.seed if learns and not spec.weights else 0,  # elsewhere nothing is drawn
         "data": described["fingerprint"],
-        "weights": {"file_sha256": sha256_of(spec.weights)} if spec.weights else {},
+        "weights": _identify(spec.weights) if spec.weights else {},
         "precision": choose_precision(device, spec.precision) if learns else "32-true",
     }
     return Plan(spec, entry, dataset, config, device, protocols, described, identity)
+
+
+def _identify(weights: Path) -> dict[str, str]:
+    file, name = located(weights)
+    return {"file_sha256": sha256_of(file)} | ({"state_dict": name} if name else {})
 
 
 def _is_simulated(dataset: Dataset) -> bool:

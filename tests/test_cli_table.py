@@ -72,7 +72,7 @@ def test_ablating_inference_uses_given_weights(bench, tmp_path):
     assert result.output.count("weights from its own training") == 2
     plain = tmp_path / "plain.safetensors"
     save_file(load_file(weights), plain)  # says nothing of its training
-    assert "weights from elsewhere" in bench(*words[:-1], plain, "--lr", "0.3").output
+    assert "weights from plain.safetensors" in bench(*words[:-1], plain, "--lr", "0.3").output
     assert len(list(tmp_path.glob("runs/**/losses.jsonl"))) == 1
 
 

@@ -133,7 +133,7 @@ def fingerprint(split: ReleasedSplit) -> tuple[int, str]:
     ]
     kept = cache_dir() / "sha256" / hashlib.sha256(repr(stamps).encode()).hexdigest()
     try:
-        if len(known := kept.read_text()) == 64:
+        if len(known := kept.read_text(encoding="ascii")) == 64:
             return size, known
     except OSError:
         pass
@@ -143,7 +143,7 @@ def fingerprint(split: ReleasedSplit) -> tuple[int, str]:
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         part = kept.with_name(f"{kept.name}.{os.getpid()}")
-        part.write_text(digest.hexdigest())
+        part.write_text(digest.hexdigest(), encoding="ascii")
         part.replace(kept)
     except OSError:
         pass  # a cache that cannot be written is done without
@@ -184,7 +184,7 @@ def _centres(root: Path, domain: str, paths: list[Path]) -> dict[str, np.ndarray
     known: dict[str, tuple[float, float]] = {}
     for file in sorted(root.glob(f"{domain}*_metadata.csv")):
         try:
-            with open(file, newline="") as lines:
+            with open(file, encoding="utf-8", newline="") as lines:
                 for row in csv.DictReader(lines):
                     stem = re.split(r"[/\\]", row["filepath_npy"])[-1].removesuffix(".npy")
                     known[stem] = float(row["latitude"]), float(row["longitude"])

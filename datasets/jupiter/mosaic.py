@@ -40,7 +40,7 @@ _PREVIEW = 1800  # largest width of a preview
 Reader = Callable[[slice], Tensor]
 
 
-class Canvas:
+class MapSum:
     """Sum and count of some rows of a global map, to which segments are added.
 
     Args:
@@ -169,7 +169,7 @@ def mosaic(
     lat, lon = (np.asarray(x, dtype=np.float64) for x in (latitudes, longitudes))
     canvas, start = None, 0
     for batch in [segments] if isinstance(segments, Tensor) else segments:
-        canvas = canvas or Canvas(height, batch.shape[1], None, latitude, west_left, size_km, device)
+        canvas = canvas or MapSum(height, batch.shape[1], None, latitude, west_left, size_km, device)
         where = slice(start, start + len(batch))
         if len(lat[where]) != len(batch):
             raise DataError(f"{start + len(batch)} segments or more, but {len(lat)} centres")
@@ -229,12 +229,12 @@ def strips(
     is asked only for those that reach into the strip, in batches."""
     probe = read(slice(0, 1))
     bands, pixels = probe.shape[1], probe.shape[-1]
-    frame = Canvas(height, 0, None, latitude, west_left, size_km)
+    frame = MapSum(height, 0, None, latitude, west_left, size_km)
     reach = {v: frame.reaches(v, pixels)[:2] for v in np.unique(latitudes).tolist()}
     firsts, lasts = (np.array([reach[v][i] for v in latitudes.tolist()]) for i in (0, 1))
     for start in range(0, height, rows):
         stop = min(start + rows, height)
-        canvas = Canvas(height, bands, (start, stop), latitude, west_left, size_km)
+        canvas = MapSum(height, bands, (start, stop), latitude, west_left, size_km)
         (index,) = np.nonzero((firsts < stop) & (lasts > start))
         for run in _runs(index, batch):
             part = slice(run[0], run[-1] + 1)

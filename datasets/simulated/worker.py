@@ -36,7 +36,7 @@ def scene(optics: Optics, seed: int, split: str, index: int, kind: str) -> dict[
 
 
 def main(folder: Path, part: int) -> None:
-    plan = json.loads((folder / "plan.json").read_text())
+    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     optics = Optics(**plan["optics"])
     for split, index, kind in plan["scenes"][part :: plan["parts"]]:
         path = folder / f"{split}-{index}.npz"

@@ -16,7 +16,7 @@ import click
 import numpy as np
 
 from pansharp_bench.datasets.jupiter.junocam import blend
-from pansharp_bench.datasets.jupiter.junocam.camera import Camera
+from pansharp_bench.datasets.jupiter.junocam.camera import JunoCam
 from pansharp_bench.datasets.jupiter.junocam.geometry import (
     Poses,
     Spice,
@@ -26,7 +26,7 @@ from pansharp_bench.datasets.jupiter.junocam.geometry import (
 )
 from pansharp_bench.datasets.jupiter.junocam.limb import Limb, LimbFit, find_limb, fit_jitter, fit_spin
 from pansharp_bench.datasets.jupiter.junocam.project import (
-    Grid,
+    CylindricalGrid,
     Photometry,
     Projector,
     mid_time_points,
@@ -48,7 +48,7 @@ _ORDER = ("red", "green", "blue", "methane")
 
 
 @dataclass
-class Frame:
+class LocatedImage:
     """One image on its way to the map; :func:`locate` finds what is not given."""
 
     path: Path
@@ -80,10 +80,10 @@ def locate(
     paths: Sequence[Path],
     labels: Sequence[Path],
     spice: Spice,
-    camera: Camera,
+    camera: JunoCam,
     read: Calibration,
     shift: float | None = None,
-) -> list[Frame]:
+) -> list[LocatedImage]:
     """Read all images and find where the camera was and looked in each.
 
     With C kernels the limb gives the jitter of the start time; without, the spin, fitted to all images of a
@@ -100,7 +100,7 @@ def locate(
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         times = frame_times(label, spice.time(label.start_utc), camera)
-        frames.append(Frame(path, label_path, label, limb, times, moved))
+        frames.append(LocatedImage(path, label_path, label, limb, times, moved))
     without = []
     for frame in frames:
         if frame.spice.covers(frame.times):
@@ -132,7 +132,7 @@ def locate(
     return frames
 
 
-def check_registration(projector: Projector, frame: Frame) -> dict[str, float]:
+def check_registration(projector: Projector, frame: LocatedImage) -> dict[str, float]:
     """Median length, in raw pixels, of the local shifts of each band against green, in the mid-time plane."""
     seen = projector.look(mid_time_points(frame.middle, projector.camera, 1800, radii=projector.radii))
     green = projector.bands.index("green")
@@ -206,7 +206,7 @@ def command(
         raise BenchError(f"{len(labels)} --label for {len(images)} images: give one each, in order, or none")
     found = list(labels) or [find_label(_present(path)) for path in images]
     read = Calibration(flat, bad_pixels)
-    grid = Grid(pixels_per_degree, latitude)
+    grid = CylindricalGrid(pixels_per_degree, latitude)
     law = Photometry(photometry, minnaert_k, max_incidence, max_emission)
 
     with Spice(kernels) as spice:
@@ -263,7 +263,7 @@ def _unshaded(projector: Projector) -> Projector:
     return other
 
 
-def _found(frame: Frame) -> str:
+def _found(frame: LocatedImage) -> str:
     fit = frame.fit
     text = f"{frame.label.product}: limb {fit.median:.2f} px (median of {fit.used} points)"
     if fit.spin is not None:
@@ -278,7 +278,7 @@ def _found(frame: Frame) -> str:
     return text
 
 
-def _key(frame: Frame, grid: Grid, law: Photometry, read: Calibration) -> str:
+def _key(frame: LocatedImage, grid: CylindricalGrid, law: Photometry, read: Calibration) -> str:
     """What a projected map depends on."""
     digest = hashlib.sha256(repr((grid, law, frame.label)).encode())
     for path in (frame.path, read.flat, read.bad):
@@ -289,7 +289,7 @@ def _key(frame: Frame, grid: Grid, law: Photometry, read: Calibration) -> str:
     return digest.hexdigest()[:16]
 
 
-def _project(projector: Projector, grid: Grid, path: Path, name: str) -> None:
+def _project(projector: Projector, grid: CylindricalGrid, path: Path, name: str) -> None:
     from tqdm import tqdm
 
     partial = path.with_suffix(".partial")
@@ -311,11 +311,11 @@ def _write(
     maps: Sequence[np.ndarray],
     order: Sequence[int],
     bands: Sequence[str],
-    grid: Grid,
+    grid: CylindricalGrid,
     sigma: float,
     balance: bool,
     flatten: bool,
-    frames: Sequence[Frame],
+    frames: Sequence[LocatedImage],
     law: Photometry,
 ) -> None:
     import torch
