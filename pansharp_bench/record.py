@@ -130,13 +130,12 @@ def read(path: Path) -> Record:
         schema = data["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(f"{path} is not a readable record: {error}") from error
-    if schema == 1:
-        data = _from_schema_1(data)
-    elif schema != SCHEMA:
+    if schema not in (1, SCHEMA):
         raise BenchError(
             f"{path} has schema {schema}; this version reads 1 to {SCHEMA}: update pansharp-bench"
         )
     try:
+        data = _from_schema_1(data) if schema == 1 else data
         known = {f.name for f in fields(Record)}
         record = Record(**{k: _unplain(v) for k, v in data.items() if k in known})
         for part, keys in _NEEDED.items():
@@ -148,7 +147,7 @@ def read(path: Path) -> Record:
             for column, scores in scored["scores"].items():
                 if not _NUMBERS.issuperset(map(type, scores)):
                     raise TypeError(f"{column} of protocol {name} is not a list of numbers")
-    except (AttributeError, TypeError, KeyError) as error:
+    except (AttributeError, TypeError, ValueError, KeyError) as error:
         raise BenchError(f"{path} is not a whole record: {error}") from error
     return record
 
