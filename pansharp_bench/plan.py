@@ -15,8 +15,9 @@ from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import RunFolder, sha256_of
 from pansharp_bench.method import TrainedMethod, resolve_config
 from pansharp_bench.protocol import Protocol
-from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
+from pansharp_bench.registry import DATASETS, METHODS, SENSORS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import Dataset, FileIdentity, SplitName, load_dataset
+from pansharp_bench.source import source_of
 from pansharp_bench.training.loop import choose_device, choose_precision
 from pansharp_bench.weights import located
 
@@ -55,6 +56,11 @@ class Plan:
     def sha256(self) -> str:
         """Of the identity: equal runs have equal ones."""
         return records.spec_hash(self.identity)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether code or a sensor from outside takes part."""
+        return not {"source", "sensor"}.isdisjoint(self.identity)
 
     def path(self, results: Path) -> Path:
         """Where its record lies."""
@@ -106,7 +112,26 @@ def plan(spec: RunSpec) -> Plan:
         "weights": _identify(spec.weights) if spec.weights else {},
         "precision": choose_precision(device, spec.precision) if learns else "32-true",
     }
+    identity |= _foreign(spec, entry, dataset, track, protocols)
     return Plan(spec, entry, dataset, config, device, protocols, described, identity)
+
+
+def _foreign(
+    spec: RunSpec, entry: Entry[MethodCard], dataset: Dataset, track: str, protocols: list[Protocol]
+) -> dict[str, Any]:
+    """What of a run is not the project's own, so that its commit does not tell it: the source of plug-ins, and a
+    sensor that none of the shipped ones is. Empty without such."""
+    parts = {
+        "track": source_of(TRACKS.get(track)),
+        "method": source_of(entry),
+        "dataset": source_of(DATASETS.get(spec.dataset), dataset),
+    }
+    metrics = {e.name: e for protocol in protocols for e in protocol.entries()}
+    parts |= {f"metric {name}": source_of(metric) for name, metric in sorted(metrics.items())}
+    source = {part: found for part, found in parts.items() if found}
+    sensor = dataset.sensor
+    own = sensor in (e.obj for e in SENSORS if not source_of(e))
+    return ({"source": source} if source else {}) | ({} if own else {"sensor": sensor.facts()})
 
 
 def _identify(weights: Path) -> dict[str, str]:
@@ -173,6 +198,7 @@ def _describe_dataset(
         "sensor": dataset.sensor.name,
         "channels": dataset.sensor.channels,
         "peak": dataset.sensor.peak,
+        "sensor_facts": dataset.sensor.facts(),
         "files": [{**asdict(f), "path": f.path.name} for f in files],
         "fingerprint": fingerprint(files),
         "test_fingerprint": {f.split: f.sha256 for f in tests},

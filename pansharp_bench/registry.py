@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from pansharp_bench.errors import BenchError, UnknownName, blaming
@@ -130,7 +131,7 @@ class Entry(Generic[C]):
 
     card: C
     obj: Any
-    origin: str  # module it came from
+    origin: str  # module that registered it
 
     @property
     def name(self) -> str:
@@ -161,7 +162,7 @@ class Registry(Generic[C]):
 
     def add(self, obj: Any, **card: Any) -> None:
         """Register a thing without a decorator; refuses as :meth:`register` does."""
-        origin = getattr(obj, "__module__", None) or type(obj).__module__
+        origin = _caller()
         made = self.card_type(**card)
         if taken := self._entries.get(made.name):
             raise ValueError(
@@ -221,6 +222,14 @@ class Registry(Generic[C]):
         if broken:
             text += f" (plug-ins that failed to import: {', '.join(sorted(broken))}; see `bench list`)"
         return text
+
+
+def _caller() -> str:
+    """The module outside this one whose code is at work."""
+    frame: FrameType | None = sys._getframe()
+    while frame and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    return frame.f_globals.get("__name__", "") if frame else ""
 
 
 def _has(value: Any, wanted: Any) -> bool:

@@ -21,9 +21,9 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -61,6 +61,10 @@ class Sensor:
     def __post_init__(self) -> None:
         if len(self.mtf) != len(self.bands):
             raise ValueError(f"sensor {self.name}: {len(self.bands)} bands but {len(self.mtf)} MTF gains")
+
+    def facts(self) -> dict[str, Any]:
+        """All of it that can enter a score: what a record must hold. The rest is for the eye."""
+        return {k: v for k, v in asdict(self).items() if k not in ("title", "rgb")}
 
     @property
     def channels(self) -> int:
