@@ -204,6 +204,8 @@ def resolve_config(
         return entry.obj.configure(preset, options)
     if options:
         raise BenchError(f"method {entry.name!r} has no options (given: {', '.join(options)})")
+    if preset not in TrainedMethod.presets:
+        raise BenchError(f"unknown preset {preset!r}; known are: {', '.join(TrainedMethod.presets)}")
     return None
 
 

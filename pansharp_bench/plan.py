@@ -93,7 +93,7 @@ def plan(spec: RunSpec) -> Plan:
         raise BenchError(
             f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
         )
-    given = {"weights": spec.weights, "preset": spec.preset, "precision": spec.precision != "auto"}
+    given = {"weights": spec.weights, "precision": spec.precision != "auto"}
     if not learns and (useless := [f"--{name}" for name, value in given.items() if value]):
         raise BenchError(f"method {card.name!r} is not trained; leave out {' and '.join(useless)}")
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
