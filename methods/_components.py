@@ -8,22 +8,23 @@ from collections.abc import Callable
 from functools import wraps
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pansharp_bench.imaging import decimate, interp23, mtf_filter
-from pansharp_bench.scene import Sensor, as_sensor
+from pansharp_bench.scene import Sensor, as_images, as_sensor
 
 EPS = 2.0**-52  # MATLAB's eps, which the toolbox adds to denominators
 
 
 def fusion(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A fusion rule ``(pan, ms, lms, sensor)`` as a method: it computes in float64, and gives the dtype of
-    ``ms``. ``lms`` (``ms`` expanded to the PAN grid) may be left out."""
+    """A fusion rule ``(pan, ms, lms, sensor)`` as a method: it computes in float64, and gives the float type that
+    holds ``ms``. ``lms`` (``ms`` expanded to the PAN grid) may be left out."""
 
     @wraps(rule)
     def method(pan: Tensor, ms: Tensor, lms: Tensor | None = None, *, sensor: str | Sensor) -> Tensor:
-        sensor = as_sensor(sensor)
-        lms = interp23(ms.double(), sensor.ratio) if lms is None else lms.double()
+        sensor, pan, ms = as_sensor(sensor), as_images(pan, "pan"), as_images(ms, "ms")
+        lms = interp23(ms.double(), sensor.ratio) if lms is None else as_images(lms, "lms").double()
         return rule(pan.double(), ms.double(), lms, sensor).to(ms.dtype)
 
     del method.__wrapped__  # its own signature is the one to be called by
@@ -100,6 +101,7 @@ def triangle(regressors: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """
     n = regressors.shape[1]
     rows = torch.cat([regressors, targets], 1).flatten(2).mT
+    rows = F.pad(rows, (0, 0, 0, max(0, n - rows.shape[1])))  # a tiny image has fewer pixels than unknowns
     r = torch.linalg.qr(rows, mode="r").R
     return r[:, :n, :n], r[:, :n, n:]
 
