@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.methods._components import centred
 from pansharp_bench.methods._rows import UnpairedRow, quantiles, sample, transport
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Scene, Sensor
@@ -68,7 +69,7 @@ class ColourOT(UnpairedRow):
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
         source, target = (sample(x, _SAMPLES) for x in (data.all_pan(), data.all_ms()))
-        matrix = monge(source.double().cov(), target.double().cov())
+        matrix = monge(*(centred(x.double(), (-1,)).cov() for x in (source, target)))
         offset = target.double().mean(1) - matrix @ source.double().mean(1)
         self.matrix.copy_(matrix)
         self.offset.copy_(offset[:, None])

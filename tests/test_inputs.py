@@ -391,3 +391,75 @@ class TestSizes:
         assert trained(name, scene).fuse(scene).shape == scene.gt.shape
         with pytest.raises((RuntimeError, BenchError)):  # or the card asks for more than is needed
             trained(name, a_scene(side=least - 4))
+
+
+FLAT = {
+    "pan": lambda pan, ms: (torch.full_like(pan, 333.3), ms),
+    "bands": lambda pan, ms: (pan, torch.full_like(ms, 345.6)),
+}
+
+
+class TestNothingToDivideBy:
+    """An image that does not vary has a deviation of rounding, and a quotient of that is noise of any size."""
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+    @pytest.mark.parametrize(
+        "name", [n for n in FUSING if n != "mtf-glp-hpm-h"]
+    )  # divides by PAN less its haze
+    @pytest.mark.parametrize("which", FLAT)
+    def test_a_flat_image(self, which, name, dtype):
+        pan, ms = FLAT[which](*(x.to(dtype) for x in whole_numbers(2000)))
+        fused = pb.fuse(name, pan, ms, sensor="qb")
+        assert fused.min() > -2000 and fused.max() < 4000
+
+    @pytest.mark.parametrize(
+        "name", ["mtf-glp-fs", "mtf-glp-hpm-r", "gs2-glp", "gsa", "pracs", "awlp", "mf-hg"]
+    )
+    def test_a_flat_pan_has_no_detail(self, name):
+        pan, ms = (x.double() for x in whole_numbers(2000))
+        for value in (333.3, 300, 0.1):
+            fused = pb.fuse(name, torch.full_like(pan, value), ms, sensor="qb")
+            torch.testing.assert_close(fused, interp23(ms), rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize("name", ["gs", "gsa", "mtf-glp-fs", "mtf-glp-hpm-r", "gs2-glp", "pracs", "awlp"])
+    def test_a_flat_band_stays_flat(self, name):
+        pan, ms = (x.double() for x in whole_numbers(2000))
+        ms[:, 1] = 345.6
+        fused = pb.fuse(name, pan, ms, sensor="qb")
+        assert (fused[:, 1] - 345.6).abs().max() < 1e-6
+        assert (fused[:, 0] - interp23(ms)[:, 0]).abs().max() > 1
+
+    @pytest.mark.parametrize("value", [0, 0.1, 333.3])
+    @pytest.mark.parametrize("name", ["pan-affine", "pan-ot", "pan-mean-spectrum", "grey-affine"])
+    @pytest.mark.parametrize("which", ["pan", "band", "bands"])
+    def test_flat_training_images(self, which, name, value):
+        scene = a_scene()
+        pan, lms = scene.pan.clone(), scene.lms.clone()
+        target = pan if which == "pan" else lms[:, 1:2] if which == "band" else lms
+        target.fill_(value)
+        ms = lms[..., 2::4, 2::4].contiguous()
+        method = trained(name, replace(scene, pan=pan, ms=ms, lms=lms))
+        for at in (scene.pan, pan):
+            if name == "pan-mean-spectrum" and at is not pan:
+                continue  # its gain is a quotient of means: another exposure is another image
+            fused = method.fuse(replace(scene, pan=at))
+            assert fused.isfinite().all() and fused.abs().max() < 10 * 2047
+        if which == "bands" and name != "pan-mean-spectrum":
+            torch.testing.assert_close(fused, torch.full_like(fused, value), rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.parametrize("value", [0.1, 1 / 3])
+    @pytest.mark.parametrize("name", ["channel-affine", "histogram-matching", "colour-ot"])
+    def test_flat_training_images_of_a_calibration(self, name, value):
+        rgb = ("red", "green", "blue")
+        sensor = Sensor("three", "Three", rgb, 1.0, (1.0,) * 3, 1.0, (0, 1, 2), ratio=1, source=rgb)
+        target = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        entry = METHODS.get(name)
+        data = type(
+            "Data", (), {"all_pan": lambda s: torch.full_like(target, value), "all_ms": lambda s: target}
+        )
+        method = build(entry, sensor, resolve_config(entry, "quick", {}))
+        method.fit(data(), None)
+        fused = method.fuse(Scene(sensor, pan=torch.full((1, 3, 32, 32), value)))
+        assert fused.isfinite().all()
+        if name != "colour-ot":
+            assert (fused.mean((0, 2, 3)) - target.mean((0, 2, 3))).abs().max() < 0.05
