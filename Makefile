@@ -8,7 +8,8 @@ run: $(VENV)/.installed
 	$(BIN)/bench run --method sp-i2i --dataset qb --beside pan-ot,grey-affine,mtf-glp-fs --force
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/coverage run -m pytest
+	@echo "coverage: $$($(BIN)/coverage report --format=total) % of lines, without those that run in other processes"
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy pansharp_bench

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pansharp_bench.imaging import LaplacianPyramid
-from pansharp_bench.methods._translation.bridge import BridgeConfig
-from pansharp_bench.methods._translation.learner import BridgeDraw
-from pansharp_bench.methods._translation.networks import ProjectionHeads
+from pansharp_bench.methods._unpaired.learner import BridgeDraw
+from pansharp_bench.methods._unpaired.networks import ProjectionHeads
+from pansharp_bench.methods._unpaired.options import BridgeOptions
 from pansharp_bench.methods.cut import CUTConfig, CUTDraw
 from pansharp_bench.methods.sp_i2i import SPConfig, grey_of
 
@@ -227,7 +227,7 @@ def literal_nce(query: Tensor, key: Tensor, temperature: float) -> Tensor:
 
 def nce(
     generator: nn.Module, heads: ProjectionHeads, source: Tensor, image: Tensor, positions: list[Tensor],
-    config: BridgeConfig | CUTConfig, z: Tensor | None = None, mirrored: bool = False,
+    config: BridgeOptions | CUTConfig, z: Tensor | None = None, mirrored: bool = False,
 ) -> Tensor:  # fmt: skip
     """Contrastive loss of one image batch against its source; the taps' positions are (p,)."""
     extra = () if z is None else (0, z)
@@ -267,7 +267,7 @@ def require_grad(value: bool, *networks: nn.Module) -> None:
 def bridge_step(
     networks: dict[str, nn.Module],
     optimizers: dict[str, torch.optim.Optimizer],
-    config: BridgeConfig,
+    config: BridgeOptions,
     draw: BridgeDraw,
     times: list[float],
 ) -> dict[str, Tensor]:
@@ -321,7 +321,7 @@ def bridge_step(
     losses["gan"] = square(discriminator(shown, i), 1)
     losses["G"] = c.lambda_gan * losses["gan"] + c.lambda_sb * losses["bridge"]
     names = ["G"]
-    if c.nce:
+    if c.lambda_nce:
         z1, z2 = draw.nce_z.split(n)
         first = nce(generator, networks["F"], groups[0], fake, [p[0] for p in draw.positions], c, z1)
         second = nce(generator, networks["F"], groups[1], ends[1], [p[1] for p in draw.positions], c, z2)
@@ -370,10 +370,10 @@ def cut_step(
 
 
 def plain_networks(
-    fast: dict[str, nn.Module], config: BridgeConfig | CUTConfig, channels: int
+    fast: dict[str, nn.Module], config: BridgeOptions | CUTConfig, channels: int
 ) -> dict[str, nn.Module]:
     """The published networks with the weights of the fast ones (what those lack keeps its initial value)."""
-    c, bridge = config, isinstance(config, BridgeConfig)
+    c, bridge = config, isinstance(config, BridgeOptions)
     film = bridge and c.time_mode == "film"
     plain = {
         "G": PlainGenerator(channels, c.ngf, c.blocks, bridge, film, c.skip == "detail", c.head == "pixel"),
@@ -389,7 +389,7 @@ def plain_networks(
 
 
 def plain_optimizers(
-    networks: dict[str, nn.Module], config: BridgeConfig | CUTConfig
+    networks: dict[str, nn.Module], config: BridgeOptions | CUTConfig
 ) -> dict[str, torch.optim.Adam]:
     c = config
     return {k: torch.optim.Adam(n.parameters(), c.lr, (c.beta1, c.beta2)) for k, n in networks.items()}

@@ -17,10 +17,11 @@ from pathlib import Path
 import click
 import torch
 
-from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, ZONES, Centres, centres
-from pansharp_bench.datasets.junocam2hst.maps import GlobalMap
-from pansharp_bench.datasets.junocam2hst.segments import Cutter
 from pansharp_bench.datasets.junocam2hst.store import Writer
+from pansharp_bench.datasets.jupiter.ellipsoid import SEGMENT_KM, Centres, centres
+from pansharp_bench.datasets.jupiter.maps import GlobalMap
+from pansharp_bench.datasets.jupiter.segments import Cutter
+from pansharp_bench.datasets.jupiter.zones import ZONES
 
 CHUNK = 64
 

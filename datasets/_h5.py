@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.errors import DataError
+from pansharp_bench.files import looks_like
 from pansharp_bench.registry import SENSORS
 from pansharp_bench.scene import Scene, Sensor, Split, SplitName
 
@@ -53,10 +54,10 @@ class H5Split(Split):
     def __init__(self, path: str | Path, name: SplitName, sensor: Sensor) -> None:
         self.path, self.name, self.sensor = Path(path), name, sensor
         self._handle: tuple[int, dict[str, h5py.Dataset]] | None = None
-        self._stamp = _stamp(self.path)
+        self._stamp = stamp_of(self.path)
         optional = ("gt",) if name == "full" else ()
-        with _open(self.path) as file:
-            found = {k: _check_dataset(self.path, file, k, k in optional) for k in KEYS}
+        with open_h5(self.path) as file:
+            found = {k: check_dataset(self.path, file, k, k in optional) for k in KEYS}
         self.arrays = {k: a for k, a in found.items() if a is not None}
         self.keys = tuple(self.arrays)
         _check_together(self.path, self.arrays, sensor)
@@ -81,7 +82,7 @@ class H5Split(Split):
             self._datasets()[key].read_direct(out, np.s_[first : last + 1 : step])
         except (OSError, RuntimeError) as error:
             where = f"samples {first} to {last}"
-            _fail(self.path, key, f"{where} cannot be read ({_short(error)})", "intact data", _AGAIN)
+            refuse(self.path, key, f"{where} cannot be read ({first_line(error)})", "intact data", _AGAIN)
         if rows.step < 0:
             out = out[::-1].copy()
         finite = np.isfinite(out)
@@ -89,7 +90,7 @@ class H5Split(Split):
             bad = np.flatnonzero(~finite.all(axis=(1, 2, 3)))
             value = out[bad[0]][~finite[bad[0]]][0]
             more = f" and {len(bad) - 1} more of those read" if len(bad) > 1 else ""
-            _fail(self.path, key, f"{value} in sample {rows[int(bad[0])]}{more}", "finite float32 values")
+            refuse(self.path, key, f"{value} in sample {rows[int(bad[0])]}{more}", "finite float32 values")
         return torch.from_numpy(out)
 
     def _rows(self, index: int | slice) -> range:
@@ -105,9 +106,9 @@ class H5Split(Split):
         pid = os.getpid()
         if self._handle is None or self._handle[0] != pid:  # a forked copy of an open file must not be used
             self._handle = None
-            if _stamp(self.path) != self._stamp:
+            if stamp_of(self.path) != self._stamp:
                 raise DataError(f"{self.path} changed since it was checked; start again")
-            file = _open(self.path)
+            file = open_h5(self.path)
             self._handle = pid, {k: file[k] for k in self.keys}
         return self._handle[1]
 
@@ -115,15 +116,15 @@ class H5Split(Split):
         return {**self.__dict__, "_handle": None}
 
 
-def _fail(path: Path, key: str, found: str, expected: str, mend: str = "") -> NoReturn:
+def refuse(path: Path, key: str, found: str, expected: str, mend: str = "") -> NoReturn:
     raise DataError(f"{path}, key {key!r}: found {found}; expected {expected}" + (mend and f" — {mend}"))
 
 
-def _short(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
+def stamp_of(path: Path) -> tuple[int, int, int]:
     try:
         s = path.stat()
     except OSError as error:
@@ -132,48 +133,26 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     return s.st_size, s.st_mtime_ns, s.st_ino
 
 
-def _open(path: Path) -> h5py.File:
+def open_h5(path: Path) -> h5py.File:
     """The file, open for reading; DataError says what it is instead."""
     if path.is_dir():
         raise DataError(f"{path}: found a folder; expected an HDF5 file")
     if not path.is_file():
         raise DataError(f"{path}: found something that is not a plain file; expected an HDF5 file")
     try:
-        with open(path, "rb") as file:
-            head = file.read(512)
         if h5py.is_hdf5(path):
             return h5py.File(path, "r", locking="best-effort")
+        found = looks_like(path)
     except OSError as error:
-        text = _short(error)
+        text = first_line(error)
         if "truncated" in text:
             text = f"a truncated file ({text.split('(')[-1].rstrip(')')})"
             raise DataError(f"{path}: found {text}; expected all of it — {_AGAIN}") from error
         raise DataError(f"{path}: found a file that cannot be opened ({text}); expected HDF5") from error
-    raise DataError(f"{path}: found {_looks_like(head)}; expected an HDF5 file — {_AGAIN}")
+    raise DataError(f"{path}: found {found}; expected an HDF5 file — {_AGAIN}")
 
 
-def _looks_like(head: bytes) -> str:
-    text = head.lstrip().lower()
-    if not head:
-        return "an empty file"
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page (the download page was saved instead of the file)"
-    if text.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer (the file itself was not fetched: `git lfs pull`)"
-    if text.startswith(b"matlab 5.0"):
-        return "a MATLAB .mat file"
-    if head.startswith(b"PK"):
-        return "a zip archive (unpack it)"
-    if head.startswith((b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")):
-        return "a compressed archive (unpack it)"
-    if head.startswith(b"\x89HDF"):
-        return "a damaged HDF5 file"
-    if not any(head):
-        return "zeros (an interrupted download)"
-    return f"a file that begins with {head[:12]!r}"
-
-
-def _check_dataset(path: Path, file: h5py.File, key: str, optional: bool) -> Array | None:
+def check_dataset(path: Path, file: h5py.File, key: str, optional: bool) -> Array | None:
     """A plain, whole, four-axis dataset of numbers; nothing is followed and no value is read."""
     try:
         link = file.get(key, getlink=True)
@@ -181,32 +160,32 @@ def _check_dataset(path: Path, file: h5py.File, key: str, optional: bool) -> Arr
             if optional:
                 return None
             names = ", ".join(sorted(list(file)[:12])) or "none"
-            _fail(path, key, f"no such key (there are: {names})", "keys gt, lms, ms, pan (full: no gt)")
+            refuse(path, key, f"no such key (there are: {names})", "keys gt, lms, ms, pan (full: no gt)")
         if isinstance(link, h5py.ExternalLink):
-            _fail(path, key, f"a link into another file ({link.filename})", "the data itself")
+            refuse(path, key, f"a link into another file ({link.filename})", "the data itself")
         if isinstance(link, h5py.SoftLink):
-            _fail(path, key, f"a soft link to {link.path}", "the data itself")
+            refuse(path, key, f"a soft link to {link.path}", "the data itself")
         # the low-level call, as asking a virtual dataset for its shape may already open other files
         made = h5py.h5o.open(file.id, key.encode())
         if not isinstance(made, h5py.h5d.DatasetID):
-            _fail(path, key, "a group", "a dataset")
+            refuse(path, key, "a group", "a dataset")
         plan = made.get_create_plist()
         if plan.get_layout() == h5py.h5d.VIRTUAL:
-            _fail(path, key, "a virtual dataset (a view of other files)", "the data itself")
+            refuse(path, key, "a virtual dataset (a view of other files)", "the data itself")
         if plan.get_external_count():
-            _fail(path, key, f"external storage ({os.fsdecode(plan.get_external(0)[0])})", "the data itself")
+            refuse(path, key, f"external storage ({os.fsdecode(plan.get_external(0)[0])})", "the data itself")
         dataset = h5py.Dataset(made)
         if dataset.dtype.kind not in "fiu":
-            _fail(path, key, f"values of type {_dtype_name(dataset)}", "numbers (float64, float32, uint16)")
+            refuse(path, key, f"values of type {_dtype_name(dataset)}", "numbers (float64, float32, uint16)")
         shape = dataset.shape
         if shape is None or len(shape) != 4 or 0 in shape:
             what = "no data" if shape is None else f"shape {shape}"
-            _fail(path, key, what, "four axes N,C,H,W, none of them empty")
+            refuse(path, key, what, "four axes N,C,H,W, none of them empty")
         _check_size(path, key, dataset)
     except DataError:
         raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        _fail(path, key, f"a damaged entry ({_short(error)})", "a readable dataset", _AGAIN)
+        refuse(path, key, f"a damaged entry ({first_line(error)})", "a readable dataset", _AGAIN)
     return Array(shape, str(dataset.dtype))
 
 
@@ -220,20 +199,20 @@ def _check_size(path: Path, key: str, dataset: h5py.Dataset) -> None:
     file_size = path.stat().st_size
     declared = f"shape {dataset.shape} ({_bytes(need)})"
     if need > max(_SMALL, _EXPANSION * file_size):
-        _fail(path, key, f"{declared} in a file of {_bytes(file_size)}", "a size the file can hold")
+        refuse(path, key, f"{declared} in a file of {_bytes(file_size)}", "a size the file can hold")
     stored = dataset.id.get_storage_size()
     if need > max(_SMALL, _EXPANSION * stored) or not stored:
-        _fail(path, key, f"{declared} with {_bytes(stored)} stored", "as much data as is declared")
+        refuse(path, key, f"{declared} with {_bytes(stored)} stored", "as much data as is declared")
     if dataset.chunks is None:
         if need > file_size:
-            _fail(path, key, f"{declared} in a file of {_bytes(file_size)}", "all of the data", _AGAIN)
+            refuse(path, key, f"{declared} in a file of {_bytes(file_size)}", "all of the data", _AGAIN)
         return
     chunk = prod(dataset.chunks) * dataset.dtype.itemsize
     if chunk > max(_SMALL, need):
-        _fail(path, key, f"chunks of {_bytes(chunk)}", f"at most the data's own {_bytes(need)}")
+        refuse(path, key, f"chunks of {_bytes(chunk)}", f"at most the data's own {_bytes(need)}")
     wanted = prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
     if (there := dataset.id.get_num_chunks()) < wanted:
-        _fail(path, key, f"{there} of {wanted} chunks (writing was interrupted)", "all of them", _AGAIN)
+        refuse(path, key, f"{there} of {wanted} chunks (writing was interrupted)", "all of them", _AGAIN)
 
 
 def _bytes(n: float) -> str:
@@ -250,18 +229,18 @@ def _check_together(path: Path, arrays: dict[str, Array], sensor: Sensor) -> Non
     for key, array in arrays.items():
         bands = 1 if key == "pan" else c
         if array.shape[1] != bands:
-            _fail(path, key, *_wrong_axes(array.shape, bands, key, sensor))
+            refuse(path, key, *_wrong_axes(array.shape, bands, key, sensor))
     n, _, height, width = arrays["pan"].shape
     if height % r or width % r:
-        _fail(path, "pan", f"size {height}x{width}", f"a multiple of the ratio {r}")
+        refuse(path, "pan", f"size {height}x{width}", f"a multiple of the ratio {r}")
     for key, array in arrays.items():
         here_n, _, here_h, here_w = array.shape
         if here_n != n:
-            _fail(path, key, f"{here_n} samples (shape {array.shape})", f"{n}, as in 'pan'")
+            refuse(path, key, f"{here_n} samples (shape {array.shape})", f"{n}, as in 'pan'")
         wanted = (height // r, width // r) if key == "ms" else (height, width)
         if (here_h, here_w) != wanted:
             what = f"{wanted[0]}x{wanted[1]} (pan is {height}x{width}, the ratio {r})"
-            _fail(path, key, f"size {here_h}x{here_w}", what)
+            refuse(path, key, f"size {here_h}x{here_w}", what)
 
 
 def _wrong_axes(shape: tuple[int, ...], bands: int, key: str, sensor: Sensor) -> tuple[str, str]:

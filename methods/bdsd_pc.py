@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.imaging import decimate, mtf_filter, mtf_filter_pan, resize_bicubic
-from pansharp_bench.methods._components import combine, fusion, nonnegative_regression
+from pansharp_bench.methods._classical import combine, fusion, nonnegative_regression
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pansharp_bench.methods._rows import AffineRow
+from pansharp_bench.methods._closed_form import AffineRow
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Scene
 

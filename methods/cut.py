@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._translation.base import ContrastiveConfig, TranslationMethod
-from pansharp_bench.methods._translation.learner import TranslationLearner, frozen, tap_pixels
-from pansharp_bench.methods._translation.losses import discriminator_loss, lsgan, mean_patch_nce
-from pansharp_bench.methods._translation.networks import Generator, PatchGAN, ProjectionHeads, draw_positions
-from pansharp_bench.methods._translation.presets import PRESETS
+from pansharp_bench.methods._unpaired.base import TranslationMethod
+from pansharp_bench.methods._unpaired.learner import TranslationLearner, frozen, tap_pixels
+from pansharp_bench.methods._unpaired.losses import discriminator_loss, lsgan, mean_patch_nce
+from pansharp_bench.methods._unpaired.networks import Generator, PatchGAN, ProjectionHeads, draw_positions
+from pansharp_bench.methods._unpaired.options import ContrastiveOptions
+from pansharp_bench.methods._unpaired.presets import PRESETS
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 from pansharp_bench.training import Learner, Trainer, UnpairedData
@@ -21,15 +22,16 @@ from pansharp_bench.training.loop import Backward
 
 
 @dataclass(frozen=True)
-class CUTConfig(ContrastiveConfig):
+class CUTConfig(ContrastiveOptions):
     """Options of CUT. ``flip_equivariance``: half of the time the generator gets the source mirrored."""
 
     flip_equivariance: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.nce:
-            raise BenchError("option nce=false: CUT is nothing without its contrastive loss")
+    def check(self) -> None:
+        if self.lambda_nce <= 0:
+            raise BenchError(
+                f"option lambda_nce={self.lambda_nce}: CUT is nothing without its contrastive loss"
+            )
         if self.flip_equivariance and self.nce_identity:
             raise BenchError("option flip_equivariance goes with nce_identity=false")
 

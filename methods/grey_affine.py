@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pansharp_bench.methods._rows import UnpairedRow, moments
-from pansharp_bench.methods._translation.networks import LowPass
+from pansharp_bench.methods._closed_form import UnpairedRow, moments
+from pansharp_bench.methods._unpaired.networks import LowPass
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Trainer, UnpairedData
@@ -16,7 +16,7 @@ from pansharp_bench.training import Trainer, UnpairedData
 
 @register_method(
     "grey-affine", title="Grey affine", kind="baseline", sees="pan", training="unpaired",
-    licence="MIT (our implementation)",
+    paper="none: a method of this suite (docs/sp-i2i.md)", year=2026, licence="MIT",
 )  # fmt: skip
 class GreyAffine(UnpairedRow):
     """Low-passed PAN is taken for the bands' mean and coloured by regression; PAN's detail is added.
@@ -40,7 +40,7 @@ class GreyAffine(UnpairedRow):
         self.low_pass = LowPass()
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
-        pan, ms = data.all_pan(), data.all_ms()
+        pan, ms = data.all_source(), data.all_target()
         low = torch.cat([self.low_pass(x) for x in pan.split(64)])
         (pan_mean, pan_std), (low_mean, low_std), (mean, std) = (moments(x) for x in (pan, low, ms))
         correlation = _correlation_with_grey(ms, mean, std)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from pansharp_bench.imaging import atrous
-from pansharp_bench.methods._components import (
+from pansharp_bench.methods._classical import (
     centred,
     combine,
     cov,

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from pansharp_bench.methods._components import EPS, fusion, matched
+from pansharp_bench.methods._classical import EPS, fusion, matched
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 

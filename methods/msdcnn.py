@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pansharp_bench.methods._supervised import LIGHT, PairedMethod
+from pansharp_bench.methods._paired import LIGHT, PairedMethod
 from pansharp_bench.registry import register_method
 
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from pansharp_bench.imaging import lowpass
-from pansharp_bench.methods._components import blurred_pan, fusion, matched
+from pansharp_bench.methods._classical import blurred_pan, fusion, matched
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from pansharp_bench.imaging import lowpass
-from pansharp_bench.methods._components import EPS, blurred_pan, combine, fusion, haze, regression, with_ones
+from pansharp_bench.methods._classical import EPS, blurred_pan, combine, fusion, haze, regression, with_ones
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pansharp_bench.methods._components import EPS, blurred_pan, cov, divide, fusion, mean, var
+from pansharp_bench.methods._classical import EPS, blurred_pan, cov, divide, fusion, mean, var
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._components import cov, divide, mean, var
+from pansharp_bench.methods._classical import cov, divide, mean, var
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import as_images
 

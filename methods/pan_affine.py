@@ -1,6 +1,6 @@
 """PAN with each band's mean and standard deviation."""
 
-from pansharp_bench.methods._rows import AffineRow
+from pansharp_bench.methods._closed_form import AffineRow
 from pansharp_bench.registry import register_method
 
 

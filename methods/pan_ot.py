@@ -1,6 +1,6 @@
 """PAN carried to each band's distribution by optimal transport."""
 
-from pansharp_bench.methods._rows import TransportRow
+from pansharp_bench.methods._closed_form import TransportRow
 from pansharp_bench.registry import register_method
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pansharp_bench.methods._supervised import LIGHT, PairedMethod, ResidualBlock
+from pansharp_bench.methods._paired import LIGHT, PairedMethod, SkipBlock
 from pansharp_bench.registry import register_method
 
 
@@ -21,7 +21,7 @@ class PanNet(nn.Module):
         self.body = nn.Sequential(
             nn.Conv2d(bands + 1, width, 3, padding=1),
             nn.ReLU(),
-            *(ResidualBlock(width) for _ in range(4)),
+            *(SkipBlock(width) for _ in range(4)),
             nn.Conv2d(width, bands, 3, padding=1),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -72,7 +72,8 @@ class PixelRegression(AffineRegression):
         self.scale.copy_(spread.clamp_min(1e-6 * self.sensor.peak))
         learner = _PixelLearner(self, data, trainer)
         every = max(1, self.config.steps // self.config.validations)
-        return asdict(trainer.run(learner, self.config.steps, validate_every=every)) | {"affine": affine}
+        trainer.run(learner, self.config.steps, validate_every=every)
+        return {"affine": affine}
 
     def values(self, x: Tensor) -> Tensor:
         return self.corrected(x, self.correction)

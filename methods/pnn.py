@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pansharp_bench.methods._supervised import LIGHT, Batch, PairedMethod
+from pansharp_bench.methods._paired import LIGHT, Batch, PairedMethod
 from pansharp_bench.registry import register_method
 
 MARGIN = 8  # what three unpadded convolutions of 9, 5 and 5 taps take off each side

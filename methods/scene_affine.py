@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from pansharp_bench.methods._components import divide, mean, std
-from pansharp_bench.methods._rows import ms_like
+from pansharp_bench.methods._classical import divide, mean, std
+from pansharp_bench.methods._closed_form import ms_like
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor, as_images, as_sensor
 

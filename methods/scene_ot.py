@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pansharp_bench.methods._rows import ms_like, transport
+from pansharp_bench.methods._closed_form import ms_like, transport
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor, as_images, as_sensor
 

@@ -22,11 +22,15 @@ from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError, OptionError
 from pansharp_bench.imaging import LaplacianPyramid, max_bands
-from pansharp_bench.methods._translation.base import one_of
-from pansharp_bench.methods._translation.bridge import BridgeConfig, BridgeMethod
-from pansharp_bench.methods._translation.learner import BridgeDraw, BridgeLearner
-from pansharp_bench.methods._translation.networks import SLOPE, TimeMode, TimePath
-from pansharp_bench.methods._translation.presets import BRIDGE_PRESETS
+from pansharp_bench.methods._unpaired.bridge import BridgeMethod
+from pansharp_bench.methods._unpaired.learner import BridgeDraw, BridgeLearner, Shown
+from pansharp_bench.methods._unpaired.networks import SLOPE, TimeMode, TimePath
+from pansharp_bench.methods._unpaired.options import (
+    ConsistencyOptions,
+    ContrastiveBridgeOptions,
+    GateOptions,
+)
+from pansharp_bench.methods._unpaired.presets import BRIDGE_PRESETS
 from pansharp_bench.registry import register_method
 from pansharp_bench.training import Learner, Trainer, UnpairedData
 
@@ -34,58 +38,13 @@ PHOTOGRAPHIC = (0.299, 0.587, 0.114)  # grey of red, green, blue
 
 
 @dataclass(frozen=True)
-class SPConfig(BridgeConfig):
-    """Options of SP-I2I beyond the bridge's.
-
-    Pyramid: ``levels`` entries in all, the low-pass residual among them (``levels_exclude_residual``: besides
-    it).
-
-    Gate: ``gating=False`` shows D the whole prediction. ``gate`` is ``free`` (levels independent) or
-    ``monotone`` (no finer level weighs more than a coarser one: truly low-pass). ``gate_residual`` learns the
-    residual's weight too, which leaves the colour scale unidentified; else it is 1. ``gate_penalty`` weighs
-    the mean weight of the bands; ``gate_lr`` is the gate's learning rate in units of ``lr``.
-    ``gate_detached``: the gate passes no gradient on through its input. ``filter_real``: D sees B through the
-    same weights.
-
-    Consistency: ``lambda_sp``; level j weighs ``sp_falloff``^j, normalised to sum 1;
-    ``sp_include_residual`` ties the residual too (always so where there is no band). ``sp_chroma`` weighs a
-    penalty on each band's detail that is not a multiple of the grey detail. ``grey``: band weights, empty for
-    0.299, 0.587, 0.114 with three bands and equal ones else.
-    """
+class SPConfig(GateOptions, ConsistencyOptions, ContrastiveBridgeOptions):
+    """The bridge, the gate and the tie to the source; UNSB's contrastive loss, which the tie replaces, has no
+    weight here."""
 
     time_mode: TimeMode = "film"
-    nce: bool = False
+    lambda_nce: float = 0.0
     decay: float = 0.0
-    levels: int = 4
-    levels_exclude_residual: bool = False
-    gating: bool = True
-    gate: str = "free"
-    gate_residual: bool = False
-    gate_penalty: float = 0.0
-    gate_lr: float = 1.0
-    gate_detached: bool = True
-    filter_real: bool = False
-    lambda_sp: float = 10.0
-    sp_falloff: float = 0.5
-    sp_include_residual: bool = False
-    sp_chroma: float = 0.0
-    grey: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("gate", self.gate, ("free", "monotone"))
-        if self.levels < 1:
-            raise BenchError(f"option levels={self.levels} must be at least 1")
-
-    @property
-    def bands(self) -> int:
-        """Band-pass levels of the pyramid."""
-        return self.levels if self.levels_exclude_residual else self.levels - 1
-
-    @property
-    def gated(self) -> bool:
-        """Whether there is a weight to learn."""
-        return self.gating and (self.bands > 0 or self.gate_residual)
 
 
 class Gate(nn.Module):
@@ -136,7 +95,7 @@ class Gate(nn.Module):
 
 
 def grey_of(x: Tensor, weights: tuple[float, ...] = ()) -> Tensor:
-    """(N, C, H, W) -> (N, 1, H, W): weighted bands (weights sum to 1), see ``SPConfig.grey``.
+    """(N, C, H, W) -> (N, 1, H, W): weighted bands (weights sum to 1), see ``ConsistencyOptions``.
 
     Raises BenchError where the number of weights is not that of bands.
     """
@@ -190,15 +149,17 @@ class SPLearner(BridgeLearner):
             self.networks["gate"] = gate.to(self.device)
             self.optimise(gate=c.gate_lr)
 
-    def show(self, fake: Tensor, draw: BridgeDraw) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def show(self, fake: Tensor, draw: BridgeDraw) -> Shown:
         c = self.config
         if not c.gated:
-            return fake, draw.target, {}
+            return super().show(fake, draw)
         weights = self.networks["gate"](fake.detach() if c.gate_detached else fake, draw.index)
-        real = self.pyramid.gate(draw.target, weights.detach()) if c.filter_real else draw.target
-        self.opened = weights[:, : c.bands].mean()
-        logged = {f"gate{j}": w for j, w in enumerate(weights.mean(0).detach())}
-        return self.pyramid.gate(fake, weights), real, logged
+        return Shown(
+            self.pyramid.gate(fake, weights),
+            self.pyramid.gate(draw.target, weights.detach()) if c.filter_real else draw.target,
+            c.gate_penalty * weights[:, : c.bands].sum(1).mean() / max(1, c.bands),
+            {f"gate{j}": w for j, w in enumerate(weights.mean(0).detach())},
+        )
 
     def further(self, fake: Tensor, source: Tensor, losses: dict[str, Tensor]) -> Tensor:
         c = self.config
@@ -207,8 +168,6 @@ class SPLearner(BridgeLearner):
         if c.sp_chroma:
             losses["chroma"] = chroma_loss(fake, c)
             total = total + c.sp_chroma * losses["chroma"]
-        if c.gated and c.gate_penalty:
-            total = total + c.gate_penalty * self.opened
         return total
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pansharp_bench.methods._components import fusion
+from pansharp_bench.methods._classical import fusion
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 

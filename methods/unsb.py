@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pansharp_bench.methods._translation.bridge import BridgeConfig, BridgeMethod
-from pansharp_bench.methods._translation.learner import BridgeLearner
-from pansharp_bench.methods._translation.presets import BRIDGE_PRESETS
+from pansharp_bench.methods._unpaired.bridge import BridgeMethod
+from pansharp_bench.methods._unpaired.learner import BridgeLearner
+from pansharp_bench.methods._unpaired.presets import BRIDGE_PRESETS
 from pansharp_bench.registry import register_method
 from pansharp_bench.training import Learner, Trainer, UnpairedData
 
@@ -24,7 +24,6 @@ from pansharp_bench.training import Learner, Trainer, UnpairedData
 class UNSB(BridgeMethod):
     """Schrödinger bridge trained adversarially, with a contrastive loss that ties content to the source."""
 
-    Config = BridgeConfig
     presets: ClassVar[dict[str, dict[str, Any]]] = BRIDGE_PRESETS
 
     def learner(self, data: UnpairedData, trainer: Trainer) -> Learner:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from pansharp_bench.errors import ImageError
@@ -97,8 +98,10 @@ def box_sum(x: Tensor, size: int) -> Tensor:
 
 
 def weighted_sum(x: Tensor, taps: Sequence[float]) -> Tensor:
-    """Separable correlation with ``taps`` along both axes, valid windows only. (A float64 convolution is
-    several times as slow on the CPU.)"""
+    """Separable correlation with ``taps`` along both axes, valid windows only.
+
+    A float64 convolution is several times as slow on the CPU.
+    """
     for dim in (-2, -1):
         count = x.shape[dim] - len(taps) + 1
         total = x.narrow(dim, 0, count) * taps[0]
@@ -110,6 +113,4 @@ def weighted_sum(x: Tensor, taps: Sequence[float]) -> Tensor:
 
 def blocks(x: Tensor) -> Tensor:
     """Non-overlapping 32 x 32 blocks: (N, C, H, W) -> (N, H/32, W/32, C, 1024)."""
-    n, c, h, w = x.shape
-    tiles = x.reshape(n, c, h // BLOCK, BLOCK, w // BLOCK, BLOCK).permute(0, 2, 4, 1, 3, 5)
-    return tiles.reshape(n, h // BLOCK, w // BLOCK, c, BLOCK * BLOCK)
+    return rearrange(x, "n c (y i) (x j) -> n y x c (i j)", i=BLOCK, j=BLOCK)

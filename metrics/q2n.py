@@ -101,15 +101,15 @@ def _integer_blocks(x: Tensor) -> Tensor:
 def _conjugate_product(n: int) -> Tensor:
     """Signs s of g ∘ conj(f): component k is the sum over i, j of s[i, j, k] g_i f_j. (n, n, n) float64."""
     with torch.inference_mode(False):  # a cached inference tensor could not be used under autograd later
-        return _product(n) * _conjugation(n)[:, None]
+        return cayley_dickson(n) * _conjugation(n)[:, None]
 
 
-def _product(n: int) -> Tensor:
+def cayley_dickson(n: int) -> Tensor:
     """Signs of the Cayley-Dickson product of n components, n a power of two, halves (a, b) ∘ (c, d)."""
     if n == 1:
         return torch.ones(1, 1, 1, dtype=torch.float64)
     h = n // 2
-    half, conj = _product(h), _conjugation(h)
+    half, conj = cayley_dickson(h), _conjugation(h)
     signs = torch.zeros(n, n, n, dtype=torch.float64)
     signs[:h, :h, :h] = half  # a ∘ c
     signs[h:, h:, :h] = -half.transpose(0, 1) * conj[:, None]  # - conj(d) ∘ b

@@ -39,7 +39,7 @@ class Comparison(NamedTuple):
 
 
 def read_spectrum(path: str | Path, column: int | None = None) -> Spectrum:
-    """A reference spectrum from a text file: wavelength in nm, then I/F, a line each; # starts a comment.
+    r"""A reference spectrum from a text file: wavelength in nm, then I/F, a line each; # starts a comment.
 
     Values are parted by blanks or commas, and sorted by wavelength. Karkoschka's table of the giant planets
     (1998) has eight columns; Jupiter's full-disc albedo is its column 3.
@@ -53,14 +53,16 @@ def read_spectrum(path: str | Path, column: int | None = None) -> Spectrum:
 
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-    ...     _ = file.write("# nm, I/F\\n500 0.4\\n400, 0.2\\n")
+    ...     _ = file.write("# nm, I/F\n500 0.4\n400, 0.2\n")
     ...     file.flush()
     ...     read_spectrum(file.name).wavelength
     tensor([400., 500.], dtype=torch.float64)
     """
     path = Path(path)
     try:
-        lines = (line.partition("#")[0].replace(",", " ") for line in path.read_text().splitlines())
+        lines = (
+            line.partition("#")[0].replace(",", " ") for line in path.read_text(encoding="utf-8").splitlines()
+        )
         table = np.array([[float(v) for v in line.split()] for line in lines if line.strip()], ndmin=2)
     except OSError as error:
         raise DataError(f"spectrum {path}: {error.strerror or error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import subprocess
 import sys
@@ -54,11 +55,14 @@ def device_name(device: torch.device) -> str:
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Peak bytes so far: resident memory of the process, and allocated memory of a CUDA device."""
-    import resource
+    """Peak bytes so far: resident memory of the process, where the system tells it, and allocated memory of a CUDA
+    device."""
+    peak = {}
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
 
-    scale = 1 if sys.platform == "darwin" else 1024
-    peak = {"process_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale}
+        scale = 1 if sys.platform == "darwin" else 1024
+        peak["process_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
     if device.type == "cuda":
         peak["device_bytes"] = torch.cuda.max_memory_allocated(device)
     return peak

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +17,7 @@ from pansharp_bench import record as records
 from pansharp_bench.environment import device_name, environment, peak_memory
 from pansharp_bench.errors import BenchError
 from pansharp_bench.figures import compare_scene, training_curves
-from pansharp_bench.files import sha256_of
+from pansharp_bench.files import RunFolder, check_writable
 from pansharp_bench.method import Method, TrainedMethod, build
 from pansharp_bench.plan import Plan, RunSpec, plan, second_split
 from pansharp_bench.protocol import Evaluation, evaluate
@@ -27,11 +25,8 @@ from pansharp_bench.record import Record
 from pansharp_bench.registry import TRACKS
 from pansharp_bench.scene import Dataset, SplitName
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
-from pansharp_bench.training.loop import LOG
-from pansharp_bench.training.samplers import Pairing, Target
 from pansharp_bench.weights import described, save_weights
 
-WEIGHTS = "weights.safetensors"
 Say = Callable[[str], None]
 
 
@@ -41,7 +36,7 @@ class Outcome:
 
     record: Record
     path: Path
-    folder: Path
+    folder: RunFolder
     pictures: list[Path]
     checkpoint: Path | None
 
@@ -68,16 +63,16 @@ def run(
     path = settled.path(results)
     if not force:
         records.refuse_existing(path)
-    folder = runs / path.relative_to(results).with_suffix("")
-    records.check_writable(path.parent)
-    with _only_run_in(folder):
+    folder = settled.folder(runs)
+    check_writable(path.parent)
+    with folder.held():
         return _run(settled, results, folder, force, resume, pictures, progress, say)
 
 
 def _run(
     plan: Plan,
     results: Path,
-    folder: Path,
+    folder: RunFolder,
     force: bool,
     resume: bool,
     pictures: int,
@@ -91,7 +86,9 @@ def _run(
     )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    trainer = Trainer(folder, str(device), identity["precision"], spec.seed, resume, progress, plan.sha256)
+    trainer = Trainer(
+        folder.path, str(device), identity["precision"], spec.seed, resume, progress, plan.sha256
+    )
     method = build(plan.entry, dataset.sensor, plan.config)
 
     training: dict[str, Any] = {}
@@ -100,19 +97,18 @@ def _run(
     if isinstance(method, TrainedMethod):
         if spec.weights:
             method.load_weights(spec.weights)
-            training = {"weights_from": spec.weights.name}
         else:
             training = _fit(method, dataset, trainer)
         method.to(device).eval()
-        checkpoint = folder / WEIGHTS
+        checkpoint = folder.weights
         trained_on = plan.train_files
         own = described(spec.weights).get("train_files", {}) if spec.weights else trained_on
         # given weights keep what they said of their training, or say nothing of it
         about = {**identity, "sensor": method.sensor.name, "train_files": own}
-        save_weights(method.state_dict(), checkpoint, records.canonical(about))
-        weights = {"sha256": sha256_of(checkpoint), **identity["weights"]}
+        sha256 = save_weights(method.state_dict(), checkpoint, records.canonical(about))
+        weights = {"sha256": sha256, **identity["weights"]}
         if spec.weights:
-            weights["trained_here"] = bool(own) and own == trained_on
+            weights |= {"file": spec.weights.name, "trained_here": bool(own) and own == trained_on}
         weights["parameters"] = sum(p.numel() for p in method.parameters())
 
     scores: dict[str, Any] = {}
@@ -146,16 +142,16 @@ def _run(
     return Outcome(made, path, folder, _draw(plan, folder, kept), checkpoint)
 
 
-def _draw(plan: Plan, folder: Path, kept: dict[SplitName, list[Tensor]]) -> list[Path]:
+def _draw(plan: Plan, folder: RunFolder, outputs: dict[SplitName, list[Tensor]]) -> list[Path]:
     """Pictures of the run: training curves where a log lies, and the first scenes of every split."""
-    title, pictures = f"{plan.entry.card.label} · {plan.dataset.name}", folder / "pictures"
-    curves = training_curves(folder / LOG, pictures / "training.png", title)
+    title = f"{plan.entry.card.label} · {plan.dataset.name}"
+    curves = training_curves(folder.log, folder.pictures / "training.png", title)
     drawn = [curves] if curves else []
-    for split, images in kept.items():
+    for split, images in outputs.items():
         for index, fused in enumerate(images):
             protocol = next(p for p in plan.protocols if p.split == split)
             where = f"{title} · {protocol.title.lower()}, scene {index}"
-            path = pictures / f"{split}-{index:02d}.png"
+            path = folder.pictures / f"{split}-{index:02d}.png"
             source = TRACKS.get(plan.identity["track"]).obj.source
             drawn.append(compare_scene(plan.dataset.split(split)[index], fused, path, where, source))
     return drawn
@@ -173,24 +169,12 @@ def ready(
     its finished run, which is made where there is none."""
     method = build(plan.entry, plan.dataset.sensor, plan.config)
     if isinstance(method, TrainedMethod):
-        trained = runs / plan.path(results).relative_to(results).with_suffix("") / WEIGHTS
+        trained = plan.folder(runs).weights
         if not plan.spec.weights and not trained.exists():
             run(plan, results, runs, force=True, progress=progress, say=say)
         method.load_weights(plan.spec.weights or trained)
         method.to(plan.device).eval()
     return method
-
-
-@contextmanager
-def _only_run_in(folder: Path) -> Iterator[None]:
-    """Hold the run's folder; raises BenchError where another process holds plan."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BenchError(f"this run is under way in another process (its folder: {folder})") from None
-        yield
 
 
 def _fit(method: TrainedMethod, dataset: Dataset, trainer: Trainer) -> dict[str, Any]:
@@ -200,17 +184,21 @@ def _fit(method: TrainedMethod, dataset: Dataset, trainer: Trainer) -> dict[str,
     if second.name == "target":
         data = UnpairedData.between(dataset.sensor, train, second, trainer.device, half)
     elif method.card.training == "unpaired":
-        pairing: Pairing = getattr(method.config, "pairing", "disjoint")
-        target: Target = getattr(method.config, "target", "lms")
+        wanted = method.training_data()
         data = UnpairedData.halves(
-            dataset.sensor, train, second, trainer.device, trainer.seed, pairing, target, half
+            dataset.sensor, train, second, trainer.device, trainer.seed, wanted.pairing, wanted.target, half
         )
     else:
         data = PairedData(dataset.sensor, train, second, trainer.device, half)
     method.to(trainer.device).train()
     started = time.perf_counter()
-    told = method.fit(data, trainer) or {}
-    return {"data": data.describe(), "seconds": time.perf_counter() - started, **told}
+    fitted = method.fit(data, trainer) or {}
+    return {
+        "data": data.describe(),
+        "seconds": time.perf_counter() - started,
+        "summary": asdict(trainer.summary) if trainer.summary else {},
+        "fitted": fitted,
+    }
 
 
 def _timing(result: Evaluation) -> dict[str, Any]:

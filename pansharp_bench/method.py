@@ -8,12 +8,13 @@ by naming them. A trained method is a class derived from :class:`TrainedMethod`.
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +22,31 @@ from torch import Tensor, nn
 from pansharp_bench.errors import BenchError, ImageError
 from pansharp_bench.registry import METHODS, Entry, MethodCard
 from pansharp_bench.scene import Scene, Sensor, as_images, as_sensor
-from pansharp_bench.weights import load_exactly, read_weights
+from pansharp_bench.weights import load_exactly, misfits, read_weights
+
+Pairing = Literal["disjoint", "independent"]
+Target = Literal["lms", "gt"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a method wants to be served in training, beyond what its card says.
+
+    Unpaired: ``pairing`` says how PAN and MS images are kept apart (``disjoint``: no scene gives both), ``target``
+    whether MS images are the expanded ones or the sharp references (``gt``: an upper bound, not a result).
+    """
+
+    pairing: Pairing = "disjoint"
+    target: Target = "lms"
 
 
 class Method(Protocol):
     """What the protocols drive."""
 
     @property
-    def card(self) -> MethodCard: ...
+    def card(self) -> MethodCard:
+        """What stands beside it in the registry."""
+        ...
 
     def fuse(self, scene: Scene) -> Tensor:
         """(N, C, H, W) DN on the scene's device."""
@@ -43,6 +61,7 @@ class FunctionMethod:
     function: Callable[..., Tensor]
 
     def fuse(self, scene: Scene) -> Tensor:
+        """Call the function with what it asks for by name. Raises ImageError for images below its least size."""
         if min(scene.pan.shape[-2:]) < (smallest := self.card.smallest):
             raise ImageError(
                 f"method {self.card.name!r} needs images of at least {smallest} x {smallest} PAN pixels; "
@@ -89,7 +108,12 @@ class TrainedMethod(nn.Module):
     @abstractmethod
     def fit(self, data: Any, trainer: Any) -> dict[str, Any] | None:
         """Learn from ``data`` (:class:`PairedData` or :class:`UnpairedData`, as the card's ``training``
-        says) with ``trainer`` (:class:`Trainer`). What is returned is recorded."""
+        says) with ``trainer`` (:class:`Trainer`), whose own summary is recorded. Gives what else was fitted, for
+        the record: JSON-able."""
+
+    def training_data(self) -> TrainingData:
+        """What :meth:`fit` wants to be served."""
+        return TrainingData()
 
     @abstractmethod
     def fuse(self, scene: Scene) -> Tensor:
@@ -97,8 +121,16 @@ class TrainedMethod(nn.Module):
 
     def load_weights(self, path: str | Path) -> None:
         """Take weights from a ``.safetensors`` or PyTorch file: those a run of ours saved, or the authors'
-        where :meth:`own_keys` knows their names. Raises BenchError naming the keys that do not fit."""
-        load_exactly(self, self.own_keys(read_weights(path)), f"weights {path}")
+        where :meth:`own_keys` knows their names. ``FILE:NAME`` chooses among several state dicts. Raises BenchError
+        naming the keys that do not fit, or what is inside where it is not clear which is meant."""
+
+        def wrong(state: dict[str, Tensor]) -> int:
+            try:
+                return sum(map(len, misfits(self, self.own_keys(state)).values()))
+            except BenchError:
+                return len(state)
+
+        load_exactly(self, self.own_keys(read_weights(path, wrong)), f"weights {path}")
 
     def own_keys(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """A state dict of the authors' code under this method's own keys; others are returned unchanged."""
@@ -108,17 +140,19 @@ class TrainedMethod(nn.Module):
     def configure(cls, preset: str, options: Mapping[str, Any] | None = None) -> Config:
         """The Config of a preset with options changed; strings are read as the option's type.
 
-        Raises BenchError on an unknown preset or option, or a value of another type.
+        Raises BenchError on an unknown preset or option, a value of another type, one that is no finite number, and
+        for an option whose type is a ``Literal`` one that is not among its values.
         """
         if preset not in cls.presets:
             raise BenchError(f"unknown preset {preset!r}; known are: {', '.join(cls.presets)}")
         config = replace(cls.Config(), **cls.presets[preset])
-        known = {f.name for f in fields(config)}
-        changes = {}
+        known, hints = {f.name for f in fields(config)}, get_type_hints(cls.Config)
+        changes: dict[str, Any] = {}
         for name, value in (options or {}).items():
             if name not in known:
                 raise BenchError(f"unknown option {name!r}; known are: {', '.join(sorted(known))}")
             changes[name] = _read(name, value, getattr(config, name), cls.Config)
+            _check(name, changes[name], hints[name])
         try:
             return replace(config, **changes)
         except (TypeError, ValueError) as error:
@@ -149,7 +183,18 @@ def _read(name: str, value: Any, current: Any, config: type) -> Any:
         raise BenchError(f"option {name}={value!r} is not of type {wanted}") from None
 
 
+def _check(name: str, value: Any, kind: Any) -> None:
+    """Raises BenchError for a value that an option of this type cannot have."""
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise BenchError(
+            f"option {name}={value!r} is unknown; known are: {', '.join(map(str, get_args(kind)))}"
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BenchError(f"option {name}={value} is not a finite number")
+
+
 def is_trained(entry: Entry[MethodCard]) -> bool:
+    """Whether it is a class that learns, rather than a function."""
     return isinstance(entry.obj, type) and issubclass(entry.obj, TrainedMethod)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,19 @@ import torch
 
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError
-from pansharp_bench.files import sha256_of
+from pansharp_bench.files import RunFolder, sha256_of
 from pansharp_bench.method import TrainedMethod, resolve_config
 from pansharp_bench.protocol import Protocol
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import Dataset, FileIdentity, SplitName, load_dataset
 from pansharp_bench.training.loop import choose_device, choose_precision
+from pansharp_bench.weights import located
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What to run. ``preset=None`` takes ``standard`` on CUDA and ``quick`` on CPU."""
+    """What to run. ``preset=None`` takes ``standard`` on CUDA and ``quick`` on CPU; ``weights`` is a file, or
+    ``FILE:NAME`` where a file holds several state dicts."""
 
     method: str
     dataset: str
@@ -51,10 +53,16 @@ class Plan:
 
     @property
     def sha256(self) -> str:
+        """Of the identity: equal runs have equal ones."""
         return records.spec_hash(self.identity)
 
     def path(self, results: Path) -> Path:
+        """Where its record lies."""
         return records.record_path(results, self.identity, self.sha256)
+
+    def folder(self, runs: Path) -> RunFolder:
+        """Where its checkpoint, log, weights and pictures lie."""
+        return RunFolder(self.path(runs).with_suffix(""))
 
     @property
     def train_files(self) -> dict[str, str]:
@@ -79,8 +87,9 @@ def plan(spec: RunSpec) -> Plan:
         raise BenchError(
             f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
         )
-    if spec.weights and not learns:
-        raise BenchError(f"method {card.name!r} has no weights; leave out --weights")
+    given = {"weights": spec.weights, "preset": spec.preset, "precision": spec.precision != "auto"}
+    if not learns and (useless := [f"--{name}" for name, value in given.items() if value]):
+        raise BenchError(f"method {card.name!r} is not trained; leave out {' and '.join(useless)}")
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
     protocols = _protocols(track, dataset, card)
     needed = _needed_splits(learns and spec.weights is None, protocols, dataset)
@@ -95,10 +104,15 @@ def plan(spec: RunSpec) -> Plan:
         "changed": _changed(entry, preset, config),
         "seed": spec.seed if learns and not spec.weights else 0,  # elsewhere nothing is drawn
         "data": described["fingerprint"],
-        "weights": {"file_sha256": sha256_of(spec.weights)} if spec.weights else {},
+        "weights": _identify(spec.weights) if spec.weights else {},
         "precision": choose_precision(device, spec.precision) if learns else "32-true",
     }
     return Plan(spec, entry, dataset, config, device, protocols, described, identity)
+
+
+def _identify(weights: Path) -> dict[str, str]:
+    file, name = located(weights)
+    return {"file_sha256": sha256_of(file)} | ({"state_dict": name} if name else {})
 
 
 def _is_simulated(dataset: Dataset) -> bool:
@@ -164,8 +178,8 @@ def _describe_dataset(
     """The dataset's identity: its content. ``fingerprint`` hashes the files of every split in use;
     ``test_fingerprint`` those that scores depend on, which is what a table may not mix."""
 
-    def fingerprint(chosen: list[FileIdentity]) -> str:
-        return hashlib.sha256("\n".join(f"{f.split} {f.sha256}" for f in chosen).encode()).hexdigest()
+    def fingerprint(files: Iterable[FileIdentity]) -> str:
+        return hashlib.sha256("\n".join(f"{f.split} {f.sha256}" for f in files).encode()).hexdigest()
 
     scored = {s for p in protocols for s in (p.split, p.target)}
     tests = [f for f in files if f.split in scored]
@@ -176,7 +190,7 @@ def _describe_dataset(
         "channels": dataset.sensor.channels,
         "peak": dataset.sensor.peak,
         "files": [{**asdict(f), "path": f.path.name} for f in files],
-        "fingerprint": fingerprint(list(files)),
+        "fingerprint": fingerprint(files),
         "test_fingerprint": {f.split: f.sha256 for f in tests},
         "provenance": dataset.provenance(),
     }

@@ -10,29 +10,32 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import statistics
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from pansharp_bench.errors import BenchError, RecordExists
+from pansharp_bench.files import write_text
 
-SCHEMA = 1
+SCHEMA = 2
 _NEEDED = {
     "spec": ("track", "dataset", "method", "preset", "options", "changed", "seed", "weights"),
     "method": ("name", "title", "sees", "training"),
     "dataset": ("name", "sensor", "channels", "files", "test_fingerprint", "provenance"),
 }
+_SCORED = ("images", "scores", "missing", "mean", "std")
+_NUMBERS = {int, float}
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 @dataclass(frozen=True)
 class Record:
     """One run. ``protocols`` maps a protocol's name to ``{"images", "scores": {column: [per image]},
-    "missing": {column: [indices of NaN]}, "mean", "std"}``."""
+    "missing": {column: [indices of NaN]}, "mean", "std"}``. ``training`` is empty, or ``{"data": what was served,
+    "seconds", "summary": what the loop did (empty where nothing was stepped), "fitted": what the method told}``.
+    """
 
     schema: int
     created: str
@@ -47,6 +50,7 @@ class Record:
     environment: dict[str, Any] = field(default_factory=dict)
 
     def path(self, root: Path) -> Path:
+        """Where it lies under a folder of records."""
         return record_path(root, self.spec, self.spec_sha256)
 
     def scores(self, protocol: str, column: str) -> list[float]:
@@ -94,45 +98,29 @@ def _std(values: list[float]) -> float:
 
 
 def write(record: Record, root: Path, force: bool = False) -> Path:
-    """Write a record: temporary file, fsync, rename, so a kill at any moment leaves whole files only.
+    """Write a record, whole or not at all: a kill at any moment leaves whole files only.
 
     Raises RecordExists unless ``force``.
     """
     path = record.path(root)
     if not force:
         refuse_existing(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     text = json.dumps(_plain(asdict(record)), indent=1, allow_nan=False) + "\n"
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if force:
-            os.replace(temporary, path)
-        else:
-            _link_new(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+        write_text(path, text, replace=force)
+    except FileExistsError:  # written since the look before
+        raise _taken(path) from None
     return path
-
-
-def _link_new(temporary: Path, path: Path) -> None:
-    """Give a file its name in one step that fails where the name is taken."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        refuse_existing(path)
-    except OSError:  # a file system without links
-        os.replace(temporary, path)
 
 
 def refuse_existing(path: Path) -> None:
     """Raises RecordExists where a record lies at this path."""
     if path.exists():
-        raise RecordExists(f"a record of this run exists: {path}; use --force to replace it")
+        raise _taken(path)
+
+
+def _taken(path: Path) -> RecordExists:
+    return RecordExists(f"a record of this run exists: {path}; use --force to replace it")
 
 
 def read(path: Path) -> Record:
@@ -142,17 +130,45 @@ def read(path: Path) -> Record:
         schema = data["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(f"{path} is not a readable record: {error}") from error
-    if schema != SCHEMA:
-        raise BenchError(f"{path} has schema {schema}; this version reads {SCHEMA}: update pansharp-bench")
+    if schema == 1:
+        data = _from_schema_1(data)
+    elif schema != SCHEMA:
+        raise BenchError(
+            f"{path} has schema {schema}; this version reads 1 to {SCHEMA}: update pansharp-bench"
+        )
     try:
         known = {f.name for f in fields(Record)}
         record = Record(**{k: _unplain(v) for k, v in data.items() if k in known})
         for part, keys in _NEEDED.items():
             if missing := [k for k in keys if k not in getattr(record, part)]:
                 raise KeyError(f"{part} lacks {', '.join(missing)}")
-    except (TypeError, KeyError) as error:
+        for name, scored in record.protocols.items():
+            if missing := [k for k in _SCORED if k not in scored]:
+                raise KeyError(f"protocol {name} lacks {', '.join(missing)}")
+            for column, scores in scored["scores"].items():
+                if not _NUMBERS.issuperset(map(type, scores)):
+                    raise TypeError(f"{column} of protocol {name} is not a list of numbers")
+    except (AttributeError, TypeError, KeyError) as error:
         raise BenchError(f"{path} is not a whole record: {error}") from error
     return record
+
+
+_SUMMARY = ("steps", "steps_per_second", "best_step", "best_score", "losses")
+
+
+def _from_schema_1(data: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 had the loop's summary of paired networks beside what they told, and a weights file's name in the
+    training that did not take place."""
+    told = dict(data.get("training") or {})
+    weights = dict(data.get("weights") or {})
+    if "weights_from" in told:
+        weights["file"] = told.pop("weights_from")
+    training = {}
+    if told:
+        summary = told.pop("summary", None) or {k: told.pop(k) for k in _SUMMARY if k in told}
+        seconds = told.pop("seconds", summary.get("seconds"))
+        training = {"data": told.pop("data", {}), "seconds": seconds, "summary": summary, "fitted": told}
+    return data | {"schema": SCHEMA, "training": training, "weights": weights}
 
 
 def read_all(root: Path) -> Iterator[tuple[Path, Record | BenchError]]:
@@ -164,18 +180,6 @@ def read_all(root: Path) -> Iterator[tuple[Path, Record | BenchError]]:
             yield path, read(path)
         except BenchError as error:
             yield path, error
-
-
-def check_writable(folder: Path) -> None:
-    """Raises BenchError where no file can be made in this folder: better before a training than after."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise BenchError(
-            f"cannot write to {folder}: {error.strerror or error}; choose another folder"
-        ) from error
 
 
 def _plain(value: Any) -> Any:
@@ -191,21 +195,10 @@ def _plain(value: Any) -> Any:
 
 
 def _unplain(value: Any) -> Any:
+    if isinstance(value, list) and _NUMBERS.issuperset(map(type, value)):
+        return value  # most of a record is lists of scores
     if isinstance(value, str):
         return _WORDS.get(value, value)
     if isinstance(value, dict):
         return {k: _unplain(v) for k, v in value.items()}
     return [_unplain(v) for v in value] if isinstance(value, list) else value
-
-
-def _sync_folder(folder: Path) -> None:
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # not every file system lets a folder be opened
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)

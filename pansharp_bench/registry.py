@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args
 
-from pansharp_bench.errors import BenchError, UnknownName
+from pansharp_bench.errors import BenchError, UnknownName, blaming
 
 Sees = Literal["pan", "pan+bag", "pan+ms", "reference"]
 Training = Literal["none", "unpaired", "paired"]
@@ -45,6 +45,7 @@ class Card:
 
     @property
     def label(self) -> str:
+        """What tables and pictures call it."""
         return self.title or self.name
 
 
@@ -129,12 +130,15 @@ class TrackCard(Card):
 
 @dataclass(frozen=True)
 class Entry(Generic[C]):
+    """A registered thing beside its card."""
+
     card: C
     obj: Any
     origin: str  # module it came from
 
     @property
     def name(self) -> str:
+        """As on its card."""
         return self.card.name
 
 
@@ -160,6 +164,7 @@ class Registry(Generic[C]):
         return decorate
 
     def add(self, obj: Any, **card: Any) -> None:
+        """Register a thing without a decorator; refuses as :meth:`register` does."""
         origin = getattr(obj, "__module__", None) or type(obj).__module__
         made = self.card_type(**card)
         if taken := self._entries.get(made.name):
@@ -187,6 +192,7 @@ class Registry(Generic[C]):
         return [e for e in found if all(_has(getattr(e.card, k), v) for k, v in where.items())]
 
     def names(self, pattern: str = "*", **where: Any) -> list[str]:
+        """Names of :meth:`entries`."""
         return [e.name for e in self.entries(pattern, **where)]
 
     def __iter__(self) -> Iterator[Entry[C]]:
@@ -214,6 +220,8 @@ class Registry(Generic[C]):
         text += (
             f"; did you mean {' or '.join(near)}?" if near else f"; known are: {', '.join(known) or 'none'}"
         )
+        if self.entry_points:
+            text += f"; --plugin FILE adds {self.kind}s of your own"
         if broken:
             text += f" (plug-ins that failed to import: {', '.join(sorted(broken))}; see `bench list`)"
         return text
@@ -246,30 +254,31 @@ def _import_tree(package: str) -> None:
 
 def load_plugin(path: str | Path) -> None:
     """Import a plug-in file given by the user; what it registers becomes available. It comes after everything
-    shipped, so that it cannot take a name. A failure is kept in ``broken``. Raises BenchError when the file
-    does not exist."""
+    shipped, so that it cannot take a name. Raises BenchError when the file does not exist or fails: it was asked
+    for by name, so nothing goes on without it, and nothing that it registered before it failed stays."""
     path = Path(path)
     if not path.is_file():
         raise BenchError(f"plug-in file {path} does not exist")
-    for table in (METHODS, METRICS, DATASETS, SENSORS, TRACKS):
+    for table in TABLES:
         table.discover()
     name = "pansharp_bench_plugin_" + "".join(c if c.isalnum() else "_" for c in str(path.resolve()))
     if name in sys.modules:
         return
 
-    def load() -> None:
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{path} is not a Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BenchError(f"plug-in file {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    before = [dict(table._entries) for table in TABLES]
+    sys.modules[name] = module
+    try:
+        with blaming(f"plug-in {path} failed", (Exception, SystemExit)):
             spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-
-    _guarded(str(path), load)
+    except BaseException:
+        del sys.modules[name]
+        for table, entries in zip(TABLES, before, strict=True):
+            table._entries = entries
+        raise
 
 
 _PACKAGE = "pansharp_bench"
@@ -278,6 +287,8 @@ METRICS = Registry("metric", MetricCard, (f"{_PACKAGE}.metrics",), f"{_PACKAGE}.
 DATASETS = Registry("dataset", DatasetCard, (f"{_PACKAGE}.datasets",), f"{_PACKAGE}.datasets")
 SENSORS = Registry("sensor", Card, (f"{_PACKAGE}.datasets",), "")
 TRACKS = Registry("track", TrackCard, (f"{_PACKAGE}.protocols",), "")
+
+TABLES: tuple[Registry[Any], ...] = (METHODS, METRICS, DATASETS, SENSORS, TRACKS)
 
 register_method = METHODS.register
 register_metric = METRICS.register

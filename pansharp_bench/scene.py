@@ -65,10 +65,12 @@ class Sensor:
 
     @property
     def channels(self) -> int:
+        """Number of MS bands."""
         return len(self.bands)
 
     @property
     def source_bands(self) -> int:
+        """Number of bands a scene starts from: 1 for PAN."""
         return len(self.source)
 
 
@@ -148,9 +150,11 @@ class Scene:
         return (self[i] for i in range(len(self)))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Scene:
+        """The same scenes on a device, or as another type of numbers."""
         return self._map(lambda x: x.to(device=device, dtype=dtype))
 
     def clone(self) -> Scene:
+        """Scenes of their own memory."""
         return self._map(torch.clone)
 
     def _map(self, fn: Callable[[Tensor], Tensor]) -> Scene:
@@ -158,9 +162,9 @@ class Scene:
         return Scene(self.sensor, fn(self.pan), *others)
 
     def seen_by(self, card: MethodCard, seed: int = 0) -> Scene:
-        """The scene as a method of this card may see it at inference. Honesty is enforced here, not promised:
+        """The scene as a method of this card may see it at inference; honesty is enforced here, not promised.
 
-        a PAN-only method gets no MS at all; one that declares unregistered MS gets the MS pixels of each
+        A PAN-only method gets no MS at all; one that declares unregistered MS gets the MS pixels of each
         image in a random order; the reference is given only to the oracle rows that declare it.
         """
         if card.sees == "pan":

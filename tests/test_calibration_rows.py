@@ -7,7 +7,7 @@ from torch import Tensor
 from pansharp_bench import metrics
 from pansharp_bench.errors import BenchError
 from pansharp_bench.method import build, is_trained, resolve_config
-from pansharp_bench.methods._rows import quantiles, sample
+from pansharp_bench.methods._closed_form import quantiles, sample
 from pansharp_bench.methods.colour_ot import monge
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Sensor
@@ -50,10 +50,10 @@ class Unpaired:
     def __init__(self, source: Tensor, target: Tensor) -> None:
         self.source, self.target = source, target
 
-    def all_pan(self) -> Tensor:
+    def all_source(self) -> Tensor:
         return self.source
 
-    def all_ms(self) -> Tensor:
+    def all_target(self) -> Tensor:
         return self.target
 
 

@@ -10,7 +10,7 @@ import pansharp_bench as pb
 from pansharp_bench.errors import OptionError
 from pansharp_bench.imaging import interp23
 from pansharp_bench.method import FunctionMethod
-from pansharp_bench.methods._components import nonnegative_regression, regression
+from pansharp_bench.methods._classical import nonnegative_regression, regression
 from pansharp_bench.methods.bdsd import bdsd_by_blocks
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Sensor, as_sensor
@@ -88,7 +88,7 @@ def test_other_numbers_of_bands(bands):
     pan = interp23(ms).mean(1, keepdim=True)
     sensor = Sensor("other", "Other", tuple("abcde")[:bands], 2047, (0.3,) * bands, 0.15, (0, 1, 2))
     for name in METHODS_HERE:
-        fused = pb.fuse(name, pan, ms, sensor=sensor)
+        fused = pb.get_method(name)(pan, ms, sensor=sensor)
         assert (fused - interp23(ms)).abs().mean() < 0.2 * ms.mean(), name
 
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from pansharp_bench.cli import main
-from pansharp_bench.cli.table import _variants
+from pansharp_bench.cli.table import variants_of
 from pansharp_bench.errors import BenchError
 
 TINY = str(Path(__file__).parent / "plugins" / "tiny.py")
@@ -22,13 +22,13 @@ def bench(tmp_path, monkeypatch):
 
 
 def test_variants_of_the_command_line():
-    assert _variants(["--levels", "1,2", "--no-gating", "--lr=0.1"]) == [
+    assert variants_of(["--levels", "1,2", "--no-gating", "--lr=0.1"]) == [
         {"levels": "1"}, {"levels": "2"}, {"gating": "false"}, {"lr": "0.1"},
     ]  # fmt: skip
-    assert _variants([]) == [{}]
+    assert variants_of([]) == [{}]
     for words in (["levels"], ["--levels"], ["--levels", "--no-gating"]):
         with pytest.raises(BenchError):
-            _variants(words)
+            variants_of(words)
 
 
 def test_ablate_runs_every_variant_once_and_reuses_it(bench, tmp_path):
@@ -72,7 +72,7 @@ def test_ablating_inference_uses_given_weights(bench, tmp_path):
     assert result.output.count("weights from its own training") == 2
     plain = tmp_path / "plain.safetensors"
     save_file(load_file(weights), plain)  # says nothing of its training
-    assert "weights from elsewhere" in bench(*words[:-1], plain, "--lr", "0.3").output
+    assert "weights from plain.safetensors" in bench(*words[:-1], plain, "--lr", "0.3").output
     assert len(list(tmp_path.glob("runs/**/losses.jsonl"))) == 1
 
 

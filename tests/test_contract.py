@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from partitions import partitions
+from stray import strays
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.method import FunctionMethod, TrainedMethod, build, is_trained, resolve_config
@@ -36,6 +38,7 @@ def scenes(sensor: Sensor, n: int = 2, height: int = 48, width: int = 64) -> Sce
     return Scene(sensor, pan=gt.mean(1, keepdim=True), ms=ms, lms=interp23(ms), gt=gt)
 
 
+_strays: dict[tuple[str, str], list[str]] = {}
 _made: dict[tuple[str, str], FunctionMethod | TrainedMethod] = {}
 
 
@@ -55,7 +58,9 @@ def ready(name: str, sensor_name: str) -> FunctionMethod | TrainedMethod:
         train, valid = InMemory(sensor, 8), InMemory(sensor, 4)
         load = UnpairedData.halves if method.card.training == "unpaired" else PairedData
         method.train()
-        method.fit(load(sensor, train, valid, trainer.device), trainer)
+        with strays(trainer) as found:
+            method.fit(load(sensor, train, valid, trainer.device), trainer)
+        _strays[name, sensor_name] = found
         method.eval()
     _made[name, sensor_name] = method
     return method
@@ -99,13 +104,22 @@ def test_output_has_the_shape_type_and_unit_of_its_input(name, sensor):
 
 
 @cases
+def test_a_step_reaches_its_networks_as_they_were_prepared(name, sensor):
+    ready(name, sensor)
+    assert not _strays.get((name, sensor))
+
+
+@cases
 def test_a_batch_is_its_images(name, sensor):
     scene, method = scenes(as_sensor(sensor)), ready(name, sensor)
     if method.card.sees == "pan+bag":
         pytest.skip("each image's pixels are put in an order of their own")
-    both = fuse(method, scene)
-    alone = torch.cat([fuse(method, scene[i]) for i in range(2)])
-    assert (both - alone).abs().max() <= 2e-5 * scene.sensor.peak
+    with partitions() as labels:
+        both = fuse(method, scene)
+    for i in range(2):
+        with partitions([of_both[i : i + 1] for of_both in labels]):
+            alone = fuse(method, scene[i])
+        assert (both[i] - alone[0]).abs().max() <= 2e-5 * scene.sensor.peak
 
 
 @cases
@@ -167,10 +181,12 @@ def test_cards_say_what_the_method_is(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_cuda_gives_what_the_cpu_gives(name):
     scene, method = scenes(as_sensor("qb")), ready(name, "qb")
-    on_cpu = fuse(method, scene)
+    with partitions() as labels:
+        on_cpu = fuse(method, scene)
     if isinstance(method, TrainedMethod):
         method.to("cuda")
-    on_cuda = fuse(method, scene.to("cuda")).cpu()
+    with partitions(labels):
+        on_cuda = fuse(method, scene.to("cuda")).cpu()
     if isinstance(method, TrainedMethod):
         method.to("cpu")
     assert (on_cpu - on_cuda).abs().max() <= 2e-3 * scene.sensor.peak

@@ -28,6 +28,12 @@ def close(ours, golden, device="cpu"):
     assert ours.shape == golden.shape and error < 1e-9, f"{error:.2e}"
 
 
+@pytest.mark.parametrize("block", [imaging.interp23, lambda x: imaging.mtf_filter(x, "qb")])
+def test_blocks_stand_in_a_compiled_graph_without_a_break(block):
+    x = torch.rand(1, 4, 16, 16, dtype=torch.float64)
+    assert torch.equal(torch.compile(block, backend="eager", fullgraph=True)(x), block(x))
+
+
 def test_mtf_kernels(case):
     name, z = case
     sensor = as_sensor(name)

@@ -455,7 +455,9 @@ class TestNothingToDivideBy:
         target = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         entry = METHODS.get(name)
         data = type(
-            "Data", (), {"all_pan": lambda s: torch.full_like(target, value), "all_ms": lambda s: target}
+            "Data",
+            (),
+            {"all_source": lambda s: torch.full_like(target, value), "all_target": lambda s: target},
         )
         method = build(entry, sensor, resolve_config(entry, "quick", {}))
         method.fit(data(), None)

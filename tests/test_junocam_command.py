@@ -9,15 +9,15 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from pansharp_bench.datasets.junocam.command import Calibration, command, locate
-from pansharp_bench.datasets.junocam.project import (
+from pansharp_bench.datasets.jupiter.junocam.command import Calibration, command, locate
+from pansharp_bench.datasets.jupiter.junocam.project import (
     Photometry,
     Projector,
     mid_time_points,
     registration,
     surface,
 )
-from pansharp_bench.datasets.junocam.raw import find_label
+from pansharp_bench.datasets.jupiter.junocam.raw import find_label
 from pansharp_bench.errors import BenchError
 
 ROOT = Path(os.environ.get("PANSHARP_JUPITER", Path(__file__).resolve().parents[2] / "shared/data/jupiter"))
@@ -31,7 +31,7 @@ FLAT, BAD = ROOT / "calib/flatFieldsSmooth12to16.tiff", ROOT / "calib/BAD_PIXEL_
 @pytest.fixture(scope="module")
 def located():
     pytest.importorskip("spiceypy")
-    from pansharp_bench.datasets.junocam.geometry import Spice
+    from pansharp_bench.datasets.jupiter.junocam.geometry import Spice
 
     with Spice(ROOT / "kernels") as spice:
         camera = spice.camera()
@@ -52,7 +52,7 @@ def test_the_limb_is_met(located):
 
 @real
 def test_the_trajectory_agrees_with_the_labels(located):
-    from pansharp_bench.datasets.junocam.geometry import subpoint
+    from pansharp_bench.datasets.jupiter.junocam.geometry import subpoint
 
     frames, _, spice = located
     for frame in frames:
@@ -121,7 +121,7 @@ def test_the_public_picture_shows_the_same_places(located):
 def test_attitude_and_jitter_from_a_c_kernel(located, tmp_path):
     """A C kernel written from the spin, late by 12 ms: the same poses come back, and the jitter is found."""
     spiceypy = pytest.importorskip("spiceypy")
-    from pansharp_bench.datasets.junocam.geometry import Spice
+    from pansharp_bench.datasets.jupiter.junocam.geometry import Spice
 
     frames, camera, _ = located
     frame = frames[1]
@@ -156,7 +156,7 @@ def run(*arguments):
 @real
 def test_a_map_is_written_and_a_bad_image_loses_nothing(tmp_path):
     rasterio = pytest.importorskip("rasterio")
-    from pansharp_bench.datasets.junocam2hst.maps import read_picture
+    from pansharp_bench.datasets.jupiter.maps import read_picture
 
     out = tmp_path / "map.tif"
     options = ("--kernels", ROOT / "kernels", "--pixels-per-degree", 2, "--out", out)
@@ -185,7 +185,7 @@ def test_a_map_is_written_and_a_bad_image_loses_nothing(tmp_path):
 
 @real
 def test_what_was_projected_is_used_again(tmp_path, monkeypatch):
-    from pansharp_bench.datasets.junocam import command as module
+    from pansharp_bench.datasets.jupiter.junocam import command as module
 
     def fails(*_):
         raise BenchError("disk full")

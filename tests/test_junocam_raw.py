@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pansharp_bench.datasets.junocam import raw
+from pansharp_bench.datasets.jupiter.junocam import raw
 from pansharp_bench.errors import DataError
 
 KEYS = {

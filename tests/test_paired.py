@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from goldens import GOLDEN
+from partitions import partitions
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import interp23
 from pansharp_bench.method import build, resolve_config
 from pansharp_bench.methods import _patches
-from pansharp_bench.methods._supervised import PairedLearner, PairedMethod, factor
+from pansharp_bench.methods._paired import PairedLearner, PairedMethod, factor
 from pansharp_bench.methods.canconv import CachingLearner, layer, renews
 from pansharp_bench.methods.canconv.kmeans import kmeans, plus_plus
 from pansharp_bench.methods.canconv.network import CANNet
@@ -119,14 +120,17 @@ def test_fuses_any_size_alone_as_in_a_batch_and_the_same_again(case, sensor):
     method = make(case, sensor)
     batch = scene(sensor)
     seen = batch.seen_by(method.card)
-    fused = method.fuse(seen)
+    with partitions() as labels:
+        fused = method.fuse(seen)
     assert fused.shape == batch.gt.shape
     assert fused.dtype == torch.float32
     assert fused.isfinite().all()
     assert not fused.requires_grad
     assert torch.equal(fused, method.fuse(seen))
-    alone = torch.cat([method.fuse(seen[i]) for i in range(len(seen))])
-    assert (alone - fused).abs().max() < 1e-4 * as_sensor(sensor).peak
+    for i in range(len(seen)):
+        with partitions([of_all[i : i + 1] for of_all in labels]):
+            alone = method.fuse(seen[i])
+        assert (alone[0] - fused[i]).abs().max() < 2e-5 * as_sensor(sensor).peak
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -158,9 +162,10 @@ def test_learns(case, tmp_path):
     data = paired(size=32 if case == "pnn" else 16)
     method = make(case, steps=12, batch=4, validations=4, lr=2e-3, schedule="constant", warmup=0)
     before = method.learner(data, trainer(), 1).validate()
-    told = method.fit(data, trainer(tmp_path))
+    run = trainer(tmp_path)
+    told = method.fit(data, run)
     after = method.learner(data, trainer(), 1).validate()
-    assert after == pytest.approx(told["best_score"], rel=1e-4)
+    assert after == pytest.approx(run.summary.best_score, rel=1e-4)
     assert after < 0.9 * before
     assert told["epochs"] == 6
 
@@ -192,14 +197,15 @@ def test_resumed_training_is_the_uninterrupted_one(case, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("case", CASES)
 def test_bf16_autocast_gives_nearly_the_same_gradients(case):
-    data, gradients = paired(size=32 if case == "pnn" else 16), []
+    # 32 pixels: 2x2 at the release's coarsest scale would be all that each of its norms sees, a channel a group
+    data, gradients = paired(size=32), []
     for precision in ("32-true", "bf16-mixed"):
         run = trainer(precision=precision)
         method = make(case, batch=4, **({"dropout": 0.0} if "pancrafter" in case else {}))
         learner = method.learner(data, run, 1)
         if case == "canconv":  # the same partitions, for theirs may differ
             labels = tuple(
-                torch.randint(4, (6, 256 >> 2 * i), generator=torch.Generator().manual_seed(i))
+                torch.randint(4, (6, 1024 >> 2 * i), generator=torch.Generator().manual_seed(i))
                 for i in range(3)
             )
             learner.known, learner.at = [t.to(torch.uint8) for t in labels], 20
@@ -209,7 +215,7 @@ def test_bf16_autocast_gives_nearly_the_same_gradients(case):
         gradients.append(torch.cat([p.grad.flatten() for p in method.net.parameters() if p.grad is not None]))
     exact, rounded = gradients
     assert rounded.isfinite().all()
-    assert F.cosine_similarity(exact, rounded, dim=0) > 0.97
+    assert F.cosine_similarity(exact, rounded, dim=0) > 0.99
 
 
 def test_every_sample_comes_once_per_epoch():
@@ -263,11 +269,10 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 def test_cuda_fuses_as_the_cpu_does(case):
     images = scene(h=64, w=64)
     method = make(case)
-    if case == "canconv":  # another order of summation may move a pixel to another cluster
-        labels = tuple(torch.randint(4, (2, 4096 >> 2 * i)) for i in range(3))
-        method.predict = lambda net, pan, ms, lms: net(pan, lms, tuple(t.to(pan.device) for t in labels))[0]
-    on_cpu = method.fuse(images)
-    on_cuda = method.cuda().fuse(images.to("cuda"))
+    with partitions() as labels:
+        on_cpu = method.fuse(images)
+    with partitions(labels):
+        on_cuda = method.cuda().fuse(images.to("cuda"))
     assert on_cuda.is_cuda
     assert (on_cuda.cpu() - on_cpu).abs().max() < 1e-3 * images.sensor.peak
 
@@ -280,8 +285,8 @@ def test_cuda_trains(case, tmp_path):
     method = make(case, steps=12, batch=4, validations=4, lr=2e-3, schedule="constant", warmup=0).cuda()
     run = Trainer(tmp_path, "cuda:0", seed=3, progress=False)
     before = method.learner(data, run, 1).validate()
-    told = method.fit(data, run)
-    assert told["best_score"] < before
+    method.fit(data, run)
+    assert run.summary.best_score < before
 
 
 # -- weights of others --
@@ -376,6 +381,33 @@ def test_seeding_draws_by_squared_distance():
 def test_an_image_is_clustered_alike_in_any_batch():
     points = blobs(b=5)
     assert torch.equal(kmeans(points, 6), torch.cat([kmeans(p[None], 6) for p in points]))
+
+
+def moved(a: Tensor, b: Tensor) -> Tensor:
+    """Share of the points of each image that have another label."""
+    return (a != b).double().mean(1)
+
+
+def test_few_points_move_few_labels():
+    """A perturbed handful of pixels must not draw other centres for all: with draws looked up in cumulated
+    distances half of the labels change."""
+    g = torch.Generator().manual_seed(0)
+    images = F.interpolate(torch.randn(32, 8, 8, 8, generator=g), scale_factor=4, mode="bicubic")
+    points = (images + 0.2 * torch.randn(images.shape, generator=g)).flatten(2).mT
+    other = points.clone()
+    other[:, :3] += 0.3 * torch.randn(32, 3, 8, generator=g)
+    assert moved(kmeans(points, 16)[:, 3:], kmeans(other, 16)[:, 3:]).mean() < 0.15
+
+
+def test_labels_found_alone_are_nearly_those_found_in_a_batch():
+    """Convolutions of another batch size move features by their last bits, and with them a pixel near a tie."""
+    net, images = make("canconv", clusters=32).net, scene(n=12, h=48, w=48, seed=3)
+    pan, lms = images.pan / 2047, images.lms / 2047
+    with torch.no_grad():
+        together = net(pan, lms)[1]
+        alone = zip(*(net(pan[i : i + 1], lms[i : i + 1])[1] for i in range(12)), strict=True)
+    for level, (a, b) in enumerate(zip(together, alone, strict=True)):
+        assert moved(a, torch.cat(b)).mean() <= 0.01, level
 
 
 def test_more_clusters_than_distinct_points():

@@ -8,41 +8,14 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from records import make
 
 from pansharp_bench import record
 from pansharp_bench.errors import BenchError, RecordExists
 from pansharp_bench.record import Record, summarise
-
-
-def make(seed: int = 0, **scores: list[float]) -> Record:
-    spec = {
-        "track": "pansharpening",
-        "dataset": "tiny",
-        "method": "exp",
-        "preset": "untrained",
-        "options": {},
-        "changed": [],
-        "seed": seed,
-        "weights": {},
-    }
-    return Record(
-        schema=record.SCHEMA,
-        created="2026-01-01T00:00:00+00:00",
-        spec=spec,
-        spec_sha256=record.spec_hash(spec),
-        method={"name": "exp", "title": "EXP", "sees": "pan+ms", "training": "none"},
-        dataset={
-            "name": "tiny",
-            "sensor": "qb",
-            "channels": 4,
-            "files": [],
-            "test_fingerprint": {},
-            "provenance": {},
-        },
-        protocols={"reduced": summarise(scores or {"SAM": [1.0]})},
-    )
 
 
 def test_round_trip_with_nan_and_infinity(tmp_path):
@@ -77,16 +50,11 @@ def test_an_existing_record_is_refused_and_kept(tmp_path):
 
 def test_two_writers_at_once_cannot_both_win(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "refuse_existing", lambda path: None)  # both looked before either wrote
-    record.write(make(SAM=[1.0]), tmp_path)
-    monkeypatch.undo()
-    with pytest.raises(RecordExists):
-        record._link_new(_file(tmp_path / "later"), make().path(tmp_path))
-    assert record.read(make().path(tmp_path)).scores("reduced", "SAM") == [1.0]
-
-
-def _file(path):
-    path.write_text("{}")
-    return path
+    path = record.write(make(SAM=[1.0]), tmp_path)
+    with pytest.raises(RecordExists, match="--force"):
+        record.write(make(SAM=[2.0]), tmp_path)
+    assert record.read(path).scores("reduced", "SAM") == [1.0]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_numbers_of_other_libraries_are_written(tmp_path):
@@ -97,10 +65,18 @@ def test_numbers_of_other_libraries_are_written(tmp_path):
     assert record.read(record.write(made, tmp_path)).training == {"a": 1.5, "b": [1, 2], "c": [0, 1]}
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(BenchError, match=r"cannot write to .*file/sub"):
-        record.check_writable(tmp_path / "file" / "sub")
+def test_records_of_the_first_schema_are_read_as_those_of_today():
+    """Those that are committed: whatever the kind of method, what its training tells has one shape."""
+    seen = set()
+    for _, found in record.read_all(Path(__file__).resolve().parents[1] / "results"):
+        assert isinstance(found, Record), found
+        assert found.schema == record.SCHEMA
+        if found.training:
+            assert set(found.training) == {"data", "seconds", "summary", "fitted"}
+            assert not found.training["summary"] or found.training["summary"]["steps"] > 0
+        stepped = bool(found.training.get("summary"))
+        seen.add((found.method["training"], stepped))
+    assert seen >= {("none", False), ("unpaired", False), ("unpaired", True), ("paired", True)}
 
 
 def test_the_path_tells_what_it_is(tmp_path):
@@ -129,7 +105,7 @@ import sys
 from pathlib import Path
 from pansharp_bench import record
 sys.path.insert(0, sys.argv[2])
-from test_record import make
+from records import make
 root = Path(sys.argv[1])
 big = [float(i) for i in range(20000)]
 record.write(make(SAM=big), root)
@@ -141,9 +117,9 @@ while True:
 
 @pytest.mark.parametrize("delay", [0.0, 0.013, 0.031, 0.057])
 def test_sigkill_while_writing_leaves_a_whole_record(tmp_path, delay):
-    here = os.path.dirname(__file__)
+    support = os.path.join(os.path.dirname(__file__), "support")
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path), here], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, str(tmp_path), support], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "ready\n"
     time.sleep(delay)
@@ -162,7 +138,7 @@ def test_a_full_disk_leaves_the_old_record(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(BenchError, match="No space left on device; make room"):
         record.write(make(SAM=[2.0]), tmp_path, force=True)
     monkeypatch.undo()
     assert record.read(path).scores("reduced", "SAM") == [1.0]

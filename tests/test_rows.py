@@ -11,7 +11,7 @@ from pansharp_bench import metrics
 from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import decimate, interp23
 from pansharp_bench.method import build, resolve_config
-from pansharp_bench.methods._rows import ms_like, transport
+from pansharp_bench.methods._closed_form import ms_like, transport
 from pansharp_bench.protocols.pansharpening import crop_border
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Split, as_sensor
@@ -100,7 +100,7 @@ def test_unpaired_rows_on_their_own_training_images(name, sensor, device):
         scene, pan=scene.pan + torch.rand(scene.pan.shape, generator=torch.Generator().manual_seed(5))
     )
     method, data = fitted(name, scene, device=device)
-    pan, ms = data.all_pan(), data.all_ms()
+    pan, ms = data.all_source(), data.all_target()
     fused = method.fuse(Scene(scene.sensor, pan=pan))
     assert fused.shape == (len(pan), scene.sensor.channels, *pan.shape[-2:])
     assert fused.dtype == torch.float32 and fused.device.type == device

@@ -85,16 +85,16 @@ def test_disjoint_halves_never_share_a_scene():
     pans = {int(v) for v in data.draw(500, 1, generator)[0][:, 0, 0, 0]}
     ms = {int(v) - 1000 for v in data.draw(1, 500, generator)[1][:, 0, 0, 0]}
     assert len(pans) == 10 and len(ms) == 11 and not pans & ms
-    assert {int(v) for v in data.all_pan()[:, 0, 0, 0]} == pans
-    assert not {int(v) for v in data.valid_pan[:, 0, 0, 0]} & {
-        int(v) - 1000 for v in data.valid_ms[:, 0, 0, 0]
+    assert {int(v) for v in data.all_source()[:, 0, 0, 0]} == pans
+    assert not {int(v) for v in data.valid_source[:, 0, 0, 0]} & {
+        int(v) - 1000 for v in data.valid_target[:, 0, 0, 0]
     }
     assert data.describe()["shared_samples"] == 0
 
 
 def test_nothing_an_unpaired_method_holds_reaches_the_ms_of_its_pan():
     data = UnpairedData.halves(as_sensor("qb"), Tagged(12), Tagged(4), CPU)
-    pans = {int(v) for v in data.all_pan()[:, 0, 0, 0]}
+    pans = {int(v) for v in data.all_source()[:, 0, 0, 0]}
     reachable = [v for v in vars(data).values() if isinstance(v, torch.Tensor)]
     reachable += [v.images.float() for v in vars(data).values() if isinstance(v, Resident)]
     assert len(reachable) >= 4
@@ -106,7 +106,7 @@ def test_nothing_an_unpaired_method_holds_reaches_the_ms_of_its_pan():
 
 def test_halves_depend_on_the_seed_only():
     data = [UnpairedData.halves(as_sensor("qb"), Tagged(30), Tagged(4), CPU, seed=s) for s in (0, 0, 1)]
-    halves = [d.all_pan()[:, 0, 0, 0].tolist() for d in data]
+    halves = [d.all_source()[:, 0, 0, 0].tolist() for d in data]
     assert halves[0] == halves[1] != halves[2]
 
 
@@ -147,4 +147,4 @@ def test_a_group_without_targets_is_refused():
 def test_splits_without_groups_are_drawn_independently():
     data = UnpairedData.between(as_sensor("qb"), Tagged(5), Tagged(200), CPU)
     _, b = data.draw(1, 4000, torch.Generator().manual_seed(0))
-    assert len(b.unique()) == 200 and len(data.valid_ms) == 64 and len(data.valid_pan) == 5
+    assert len(b.unique()) == 200 and len(data.valid_target) == 64 and len(data.valid_source) == 5

@@ -12,12 +12,12 @@ from jupiter import planet, save_png
 import pansharp_bench as pb
 from pansharp_bench import experiment
 from pansharp_bench.cli import main
-from pansharp_bench.datasets.junocam2hst import maps as maps_module
 from pansharp_bench.datasets.junocam2hst.build import build
-from pansharp_bench.datasets.junocam2hst.geometry import laea_inverse
 from pansharp_bench.datasets.junocam2hst.second_stage import HELD_OUT
-from pansharp_bench.datasets.junocam2hst.segments import pixel_grid
 from pansharp_bench.datasets.junocam2hst.store import Store
+from pansharp_bench.datasets.jupiter import maps as maps_module
+from pansharp_bench.datasets.jupiter.ellipsoid import laea_inverse
+from pansharp_bench.datasets.jupiter.segments import pixel_grid
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.method import build as build_method
 from pansharp_bench.plan import RunSpec

@@ -54,6 +54,12 @@ def correlation(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("sensor", SPANS)
+def test_default_files_are_the_same_as_everywhere(scenes, sensor):
+    scenes(sensor)
+    assert [f.verified for f in simulated(sensor).files()] == [True] * 4
+
+
+@pytest.mark.parametrize("sensor", SPANS)
 def test_statistics_lie_within_what_real_scenes_span(scenes, sensor):
     scene = scenes(sensor)
     pan = torch.nn.functional.avg_pool2d(scene.pan.double(), 4)[:, 0]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import LaplacianPyramid
-from pansharp_bench.methods._translation.networks import BridgeGenerator
+from pansharp_bench.methods._unpaired.networks import BridgeGenerator
 from pansharp_bench.methods.sp_i2i import (
     SPI2I,
     Gate,
@@ -36,18 +36,18 @@ class Source(SimpleNamespace):
     def __init__(self, side: int = 32) -> None:
         super().__init__(sensor=SENSOR, patch_size=(side, side))
         draws = torch.Generator().manual_seed(0)
-        self.valid_pan = torch.rand(3, 1, side, side, generator=draws) * 1023
-        self.valid_ms = torch.rand(3, 4, side, side, generator=draws) * 1023
+        self.valid_source = torch.rand(3, 1, side, side, generator=draws) * 1023
+        self.valid_target = torch.rand(3, 4, side, side, generator=draws) * 1023
 
     def draw(self, a: int, b: int, draws: torch.Generator, augment: str) -> tuple[Tensor, Tensor]:
         source = torch.rand(a, 1, *self.patch_size, generator=draws) * 1023
         return source, torch.rand(b, 4, *self.patch_size, generator=draws) * 1023
 
-    def all_pan(self) -> Tensor:
-        return self.valid_pan
+    def all_source(self) -> Tensor:
+        return self.valid_source
 
-    def all_ms(self) -> Tensor:
-        return self.valid_ms
+    def all_target(self) -> Tensor:
+        return self.valid_target
 
 
 def fitted(folder: Path | None = None, side: int = 32, **options: Any) -> tuple[SPI2I, SPLearner]:
@@ -167,20 +167,20 @@ def test_discriminator_sees_the_gated_prediction_and_unfiltered_targets() -> Non
     _, learner = fitted(levels=3)
     draw = learner.draw()
     fake = torch.rand(2, 4, 32, 32)
-    shown, real, logged = learner.show(fake, draw)
+    shown = learner.show(fake, draw)
     weights = learner.networks["gate"](fake, draw.index)
     levels = learner.pyramid.decompose(fake)
     expected = learner.pyramid.reconstruct(
         [w[:, None, None, None] * v for w, v in zip(weights.T, levels, strict=True)]
     )
-    torch.testing.assert_close(shown, expected)
-    assert torch.equal(real, draw.target)
-    torch.testing.assert_close(torch.stack(list(logged.values())), weights.mean(0))
+    torch.testing.assert_close(shown.fake, expected)
+    assert torch.equal(shown.real, draw.target)
+    torch.testing.assert_close(torch.stack(list(shown.logged.values())), weights.mean(0))
     _, learner = fitted(levels=3, filter_real=True)
-    shown, real, _ = learner.show(draw.target, draw)
-    torch.testing.assert_close(real, shown)
+    shown = learner.show(draw.target, draw)
+    torch.testing.assert_close(shown.real, shown.fake)
     _, learner = fitted(gating=False)
-    assert learner.show(fake, draw)[0] is fake and "gate" not in learner.networks
+    assert learner.show(fake, draw).fake is fake and "gate" not in learner.networks
 
 
 def test_gate_learns_from_the_adversarial_loss_alone() -> None:
@@ -199,9 +199,9 @@ def test_gate_learns_from_the_adversarial_loss_alone() -> None:
     "options",
     [
         {"gate": "free"}, {"gate_residual": True}, {"gate_detached": False}, {"gate_penalty": 0.01},
-        {"sp_chroma": 1.0}, {"sp_include_residual": True}, {"levels": 1}, {"gating": False}, {"nce": True},
+        {"sp_chroma": 1.0}, {"sp_include_residual": True}, {"levels": 1}, {"gating": False}, {"lambda_nce": 1.0},
         {"levels": 1, "gate_residual": True},
-        {"nce": True, "nce_identity": False}, {"bridge_noise": False}, {"time_mode": "chained"},
+        {"lambda_nce": 1.0, "nce_identity": False}, {"bridge_noise": False}, {"time_mode": "chained"},
         {"stretch": "peak"}, {"crop": 24}, {"timesteps": 3, "nfe": 3}, {"grey": (0.1, 0.2, 0.3, 0.4)},
         {"filter_real": True}, {"skip": "detail"}, {"head": "pixel"}, {"entropy": "off"}, {"stretch": "moments"},
         {"ema": 0.9},
@@ -209,7 +209,7 @@ def test_gate_learns_from_the_adversarial_loss_alone() -> None:
     ids=str,
 )  # fmt: skip
 def test_every_option_trains(options: dict[str, Any], tmp_path: Path) -> None:
-    method, _ = fitted(tmp_path, **({"blocks": 5} if options.get("nce") else {}), **options)
+    method, _ = fitted(tmp_path, **({"blocks": 5} if options.get("lambda_nce") else {}), **options)
     line = json.loads((tmp_path / "losses.jsonl").read_text().splitlines()[-1])
     assert ("gate0" in line) == method.config.gated
     assert method.fuse(Scene(SENSOR, pan=torch.rand(1, 1, 32, 32) * 1023)).isfinite().all()

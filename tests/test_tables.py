@@ -3,12 +3,16 @@
 import csv
 import io
 import math
+import subprocess
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from pansharp_bench import record as records
+from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError
 from pansharp_bench.record import Record, summarise
 from pansharp_bench.registry import METHODS
@@ -22,6 +26,8 @@ from pansharp_bench.tables import (
     to_markdown,
     write_tables,
 )
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def make(
@@ -294,3 +300,31 @@ def test_a_preset_that_means_other_options_now_is_called_an_earlier_one():
     (table,) = tables(found)
     measured = [r.variant for r in table.rows if r.source == "measured"]
     assert sorted(measured) == ["earlier gone", "earlier quick", "quick", "quick, steps=7"]
+
+
+def test_the_committed_tables_are_what_bench_leaderboard_writes(tmp_path):
+    """Of what is staged, whatever was run here since. Mend: `bench leaderboard`, then `git add results`."""
+    listed = subprocess.run(["git", "ls-files", "-z", "results"], cwd=ROOT, capture_output=True)
+    if listed.returncode or not listed.stdout:
+        pytest.skip("not a git checkout")
+    export = ["git", "checkout-index", "-z", "--stdin", f"--prefix={tmp_path}/"]
+    subprocess.run(export, cwd=ROOT, input=listed.stdout, check=True)
+    words = ["leaderboard", "--results", tmp_path / "results", "--out", tmp_path / "again"]
+    done = CliRunner().invoke(main, [str(w) for w in words])
+    assert done.exit_code == 0, done.output
+    committed, again = tmp_path / "results/leaderboards", tmp_path / "again"
+    assert sorted(p.name for p in committed.iterdir()) == sorted(p.name for p in again.iterdir())
+    for path in committed.iterdir():
+        made = again / path.name
+        if path.suffix == ".csv":  # full precision: last bits are the processor's
+            for old, new in zip(csv.reader(path.open()), csv.reader(made.open()), strict=True):
+                assert [_rounded(x) for x in new] == [_rounded(x) for x in old], path.name
+        else:
+            assert made.read_text() == path.read_text(), path.name
+
+
+def _rounded(text):
+    try:
+        return f"{float(text):.10g}"
+    except ValueError:
+        return text

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from stray import strays
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.files import RunFolder
 from pansharp_bench.training import Interrupted, Learner, Trainer
-from pansharp_bench.training.loop import CHECKPOINT, LOG, Backward
+from pansharp_bench.training.loop import Backward
 
 
 class Tiny(Learner):
@@ -72,7 +74,7 @@ def weights(learner: Learner) -> dict[str, Tensor]:
 
 
 def log(folder: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+    lines = [json.loads(line) for line in RunFolder(folder).log.read_text().splitlines()]
     return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
@@ -163,7 +165,7 @@ def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
 
 def test_a_torn_checkpoint_is_refused(tmp_path: Path) -> None:
     run(tmp_path, 10)
-    path = tmp_path / CHECKPOINT
+    path = RunFolder(tmp_path).checkpoint
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(BenchError, match="cannot be resumed"):
         run(tmp_path, 10, resume=True)
@@ -173,3 +175,19 @@ def test_a_new_run_forgets_the_old_log(tmp_path: Path) -> None:
     run(tmp_path, 14)
     run(tmp_path, 7)
     assert [line["step"] for line in log(tmp_path)] == [7]
+
+
+def test_a_step_past_the_prepared_networks_is_seen() -> None:
+    class Past(Tiny):
+        def step(self, backward: Backward) -> dict[str, Tensor]:
+            loss = kept(torch.ones(8, 3)).mean()  # the network itself, not self.networks
+            backward(loss)
+            return {"loss": loss.detach()}
+
+    run = trainer(None)
+    for kind, found in ((Tiny, []), (Past, ["Sequential"] * 2)):
+        learner = kind(run)
+        kept = learner.networks["a"]
+        with strays(run) as seen:
+            run.run(learner, 2)
+        assert seen == found

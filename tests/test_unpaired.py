@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._translation.base import selection_score
+from pansharp_bench.methods._unpaired.selection import selection_score
 from pansharp_bench.methods.cut import CUTLearner
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Sensor, Split
@@ -89,7 +89,7 @@ def draws_of(learner: Any, a: Tensor, b: Tensor, index: int) -> Any:
         ("sp-i2i", {}),
         ("sp-i2i", {"gate": "free", "levels": 3}),
         ("sp-i2i", {"gating": False}),
-        ("sp-i2i", {"nce": True}),
+        ("sp-i2i", {"lambda_nce": 1.0}),
         ("cut", AROUND),
         ("fastcut", AROUND),
         ("unsb", AROUND | {"entropy": "off"}),
@@ -184,8 +184,8 @@ def test_the_sampler_never_serves_pan_and_ms_of_one_scene(seed: int) -> None:
         ms |= origins(target)
     assert not pan & ms
     assert pan | ms == set(range(12))  # and every scene serves one side
-    assert origins(data.all_pan()) == pan and origins(data.all_ms()) == ms
-    assert not origins(data.valid_pan) & origins(data.valid_ms)
+    assert origins(data.all_source()) == pan and origins(data.all_target()) == ms
+    assert not origins(data.valid_source) & origins(data.valid_target)
     assert data.describe()["shared_samples"] == 0
 
 
@@ -230,8 +230,8 @@ def test_end_to_end(name: str, tmp_path: Path) -> None:
     data = unpaired_data()
     trainer = Trainer(tmp_path, "cpu", progress=False)
     method = build(name)
-    report = method.fit(data, trainer)
-    assert report["summary"]["steps"] == 4 and report["summary"]["best_score"] is not None
+    method.fit(data, trainer)
+    assert trainer.summary.steps == 4 and trainer.summary.best_score is not None
     scene = Textured(3, 50)[:]  # not a multiple of 4
     fused = method.fuse(scene)
     assert fused.shape == (3, 3, 50, 50) and fused.dtype == torch.float32
@@ -282,12 +282,12 @@ def test_normalisation_is_global_and_undone_exactly() -> None:
     data = unpaired_data()
     method = build("cut")
     method.normaliser.measure(data, "percentile")
-    ms = data.all_ms()
+    ms = data.all_target()
     torch.testing.assert_close(method.normaliser.restore(method.normaliser.ms(ms)), ms, atol=1e-3, rtol=0)
     inside = (method.normaliser.ms(ms).abs() <= 1).float().mean()
     assert 0.99 < inside < 1
     low, high = method.normaliser.pan_range[0]
-    expected = torch.quantile(data.all_pan().flatten(), torch.tensor([0.001, 0.999]))
+    expected = torch.quantile(data.all_source().flatten(), torch.tensor([0.001, 0.999]))
     torch.testing.assert_close(torch.stack((low, high)), expected, atol=1.0, rtol=0)
     peak = build("cut").normaliser
     assert peak.pan(torch.tensor([[[[0.0, SENSOR.peak]]]])).flatten().tolist() == [-1, 1, -1, 1, -1, 1]
@@ -303,7 +303,7 @@ def test_a_silent_core_gives_pan_affine(name: str) -> None:
     method.fit(data, trainer)
     for parameter in method.generator.pixel.parameters():
         nn.init.zeros_(parameter)
-    scene = Scene(SENSOR, pan=data.all_pan()[:, :, :30])
+    scene = Scene(SENSOR, pan=data.all_source()[:, :, :30])
     expected = affine.fuse(scene).clamp(0, SENSOR.peak)
     torch.testing.assert_close(method.fuse(scene), expected, atol=1e-5 * SENSOR.peak, rtol=0)
 
@@ -335,7 +335,7 @@ def test_a_pixel_head_sees_the_brightness_that_norms_hide() -> None:
 
 @pytest.mark.parametrize("name", ["unsb", "sp-i2i"])
 def test_without_entropy_there_is_no_energy_network_and_no_second_chain(name: str) -> None:
-    learner, _, _ = learner_of(name, entropy="off", nce=False)
+    learner, _, _ = learner_of(name, entropy="off", lambda_nce=0.0)
     served = []
     learner.images = lambda sources, targets: (
         served.append(sources) or torch.zeros(sources, 3, 32, 32),
@@ -442,8 +442,7 @@ def test_cuda_gives_what_the_cpu_gives(name: str) -> None:
     on_gpu = method.cuda().fuse(scene.to("cuda"))
     assert (on_gpu.cpu() - on_cpu).abs().max() < 1e-3 * SENSOR.peak
     method.cpu()
-    report = method.cuda().fit(
-        UnpairedData.halves(SENSOR, Textured(12, 32), Textured(6, 32), torch.device("cuda")),
-        Trainer(None, "cuda", progress=False),
-    )
-    assert report["summary"]["steps"] == 4
+    trainer = Trainer(None, "cuda", progress=False)
+    data = UnpairedData.halves(SENSOR, Textured(12, 32), Textured(6, 32), torch.device("cuda"))
+    method.cuda().fit(data, trainer)
+    assert trainer.summary.steps == 4

@@ -13,9 +13,9 @@ from goldens import GOLDEN
 from torch import Tensor, nn
 
 from pansharp_bench.imaging import LaplacianPyramid
-from pansharp_bench.methods._translation import losses
-from pansharp_bench.methods._translation.bridge import Bridge
-from pansharp_bench.methods._translation.networks import (
+from pansharp_bench.methods._unpaired import losses
+from pansharp_bench.methods._unpaired.bridge import Bridge
+from pansharp_bench.methods._unpaired.networks import (
     STEM,
     BridgeGenerator,
     Down,
@@ -26,6 +26,7 @@ from pansharp_bench.methods._translation.networks import (
     inert_parameters,
     timestep_embedding,
 )
+from pansharp_bench.methods._unpaired.schedule import linear_decay
 from pansharp_bench.methods.cut import CUT, CUTConfig, CUTDraw, CUTLearner
 from pansharp_bench.scene import Sensor
 from pansharp_bench.training import Trainer
@@ -141,7 +142,7 @@ def test_least_squares_objective() -> None:
 def test_learning_rate_schedule() -> None:
     for name, rates in load("lr_schedule").items():
         constant, decay = map(int, name.removeprefix("lr_").split("_"))
-        got = [2e-4 * losses.linear_decay(e, constant, decay) for e in range(1, constant + decay + 1)]
+        got = [2e-4 * linear_decay(e, constant, decay) for e in range(1, constant + decay + 1)]
         torch.testing.assert_close(torch.tensor(got, dtype=torch.float64), rates, rtol=1e-12, atol=0)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pansharp_bench.datasets.junocam2hst._paper import SEGMENTS, ZONES
-from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
-from pansharp_bench.datasets.junocam2hst.segments import BLANK_LIMIT
+from pansharp_bench.datasets.junocam2hst._paper import SEGMENTS
+from pansharp_bench.datasets.jupiter.segments import BLANK_LIMIT, SegmentSplit
+from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import DataError
 from pansharp_bench.scene import Dataset, Split
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES, ZONES
+from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES
+from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import BenchError, DataError
 
 PAPER = {"segment_pixels": 256, "nside_junocam": 32, "nside_hst": 16, "hst_resolution": None}
@@ -60,9 +61,9 @@ def build(
 
     import torch
 
-    from pansharp_bench.datasets.junocam2hst import maps
-    from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, centres
     from pansharp_bench.datasets.junocam2hst.store import Store, Writer
+    from pansharp_bench.datasets.jupiter import maps
+    from pansharp_bench.datasets.jupiter.ellipsoid import SEGMENT_KM, centres
 
     if both := sorted(set(train) & set(test)):
         raise BenchError(
@@ -135,7 +136,7 @@ def _cut(
     """Every piece that is not stored yet: map by map, so that one map is in memory, in ``workers`` threads."""
     from tqdm import tqdm
 
-    from pansharp_bench.datasets.junocam2hst.segments import Cutter
+    from pansharp_bench.datasets.jupiter.segments import Cutter
 
     with (
         tqdm(total=len(jobs) * _CHUNK, unit="centre", disable=not progress) as bar,

@@ -16,8 +16,8 @@ from pansharp_bench.scene import CALIBRATION_SPLITS, Dataset, FileIdentity, Spli
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
     from pansharp_bench.datasets.junocam2hst.store import Store
+    from pansharp_bench.datasets.jupiter.segments import SegmentSplit
 
 NAME = "junocam2hst"
 WHERE = (
@@ -50,8 +50,8 @@ class JunoCam2HST(Dataset):
 
     commands: ClassVar[dict[str, str]] = {
         "build": "pansharp_bench.datasets.junocam2hst.build:command",
-        "mosaic": "pansharp_bench.datasets.junocam2hst.mosaic:command",
-        "project": "pansharp_bench.datasets.junocam.command:command",
+        "mosaic": "pansharp_bench.datasets.jupiter.mosaic:command",
+        "project": "pansharp_bench.datasets.jupiter.junocam.command:command",
     }
 
     def __init__(self, root: Path | None = None, label: str | None = None, **options: object) -> None:
@@ -131,7 +131,7 @@ class JunoCam2HST(Dataset):
     def mosaic(
         self, split: Split, images: Iterable[Tensor], path: Path, bands: tuple[str, ...]
     ) -> list[Path]:
-        from pansharp_bench.datasets.junocam2hst.mosaic import lay_out
+        from pansharp_bench.datasets.jupiter.mosaic import lay_out
 
         return lay_out(cast("SegmentSplit", split), images, path, self.name, bands)
 

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
 from pansharp_bench.datasets.junocam2hst.dataset import NAME as PARENT
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
-from pansharp_bench.datasets.junocam2hst.maps import EXTRA_FILTERS
-from pansharp_bench.datasets.junocam2hst.mosaic import extent
+from pansharp_bench.datasets.jupiter.maps import EXTRA_FILTERS
+from pansharp_bench.datasets.jupiter.mosaic import extent
+from pansharp_bench.datasets.jupiter.segments import SegmentSplit
 from pansharp_bench.errors import DataError
 from pansharp_bench.scene import Dataset, FileIdentity, Scene, SplitName, as_sensor
 
@@ -68,7 +68,7 @@ class BandSplit(SegmentSplit):
         return None if values is None else values[self.index]
 
 
-class SecondStage(Dataset):
+class BandPairs(Dataset):
     """The second stage's pairs of a JunoCam2HST data set; ``name`` follows that one's (``junocam2hst-uvm-mini``).
 
     Raises DataError where Hubble's segments have no ultraviolet and methane, or their centres are not known.

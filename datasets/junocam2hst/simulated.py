@@ -1,8 +1,8 @@
 """``junocam2hst-sim``: a simulated Jupiter seen by a fine, uncalibrated JunoCam and a coarse, calibrated Hubble.
 
-Every perijove and every Hubble rotation has its own weather (:mod:`planet`), so nothing is paired; the climate is
-the same. Segments are those of the real track (zones, HEALPix centres, Lambert projection, 16,000 km). The test
-perijove also keeps its ``truth``: the I/F Hubble's bands would show at JunoCam's resolution.
+Every perijove and every Hubble rotation has its own weather (``jupiter/weather.py``), so nothing is paired; the
+climate is the same. Segments are those of the real track (zones, HEALPix centres, Lambert projection, 16,000 km).
+The test perijove also keeps its ``truth``: the I/F Hubble's bands would show at JunoCam's resolution.
 
 JunoCam: its own bands and their leaks, limb darkening, noise and square-root companding to 8 bits; then what is
 done to make a mosaic: imperfect limb correction, exposures and framelets that do not quite match, flattening by
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -26,20 +27,23 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from pansharp_bench.datasets.junocam.raw import decompanding_table
-from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES, ZONES
+from pansharp_bench.datasets._known import finding, verified
+from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
-from pansharp_bench.datasets.junocam2hst.geometry import SEGMENT_KM, centres, laea_inverse
-from pansharp_bench.datasets.junocam2hst.maps import EXTRA_FILTERS
-from pansharp_bench.datasets.junocam2hst.planet import Grid, Response, reflect, sample, weather, wrap
-from pansharp_bench.datasets.junocam2hst.segments import pixel_grid
 from pansharp_bench.datasets.junocam2hst.store import Store, Writer
+from pansharp_bench.datasets.jupiter.ellipsoid import SEGMENT_KM, centres, laea_inverse
+from pansharp_bench.datasets.jupiter.junocam.raw import decompanding_table
+from pansharp_bench.datasets.jupiter.maps import EXTRA_FILTERS
+from pansharp_bench.datasets.jupiter.segments import pixel_grid
+from pansharp_bench.datasets.jupiter.weather import MercatorGrid, Response, reflect, sample, weather, wrap
+from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import cache_dir, made_once
-from pansharp_bench.scene import CALIBRATION_SPLITS, SplitName, as_sensor
+from pansharp_bench.imaging.linear import separable
+from pansharp_bench.scene import CALIBRATION_SPLITS, FileIdentity, SplitName, as_sensor
 
-VERSION = 2  # counts every change that alters pixels
-NAME = "junocam2hst-sim"
+VERSION = 3  # counts every change that alters pixels
+NAME, SECOND_STAGE = "junocam2hst-sim", "junocam2hst-uvm-sim"  # the second with the further bands
 BLUR = 0.5  # pixels: spread of JunoCam's Gaussian point spread, a gain of 0.29 at the Nyquist frequency
 COARSER = 2.5  # Hubble's blur is this much wider, so it has that gain at a frequency this much lower
 NSIDE = {"train": 32, "test": 32, "target": 16}  # as in the real track
@@ -53,7 +57,7 @@ ULTRAVIOLET_METHANE = Response(white=(0.36, 0.20), colour=(0.75, 0.05), clear=(-
 
 
 @dataclass(frozen=True)
-class Size:
+class Amount:
     """How much to make: pixels of a segment, degrees of a map pixel, training perijoves, segments of each split."""
 
     pixels: int
@@ -68,9 +72,9 @@ class Size:
 
 
 SIZES = {
-    "default": Size(64, 0.14, 6, 960, 960, 240),
-    "tiny": Size(32, 0.6, 1, 48, 48, 24),
-    "full": Size(256, 0.04, 6, 4800, 2968, 600),
+    "default": Amount(64, 0.14, 6, 960, 960, 240),
+    "tiny": Amount(32, 0.6, 1, 48, 48, 24),
+    "full": Amount(256, 0.04, 6, 4800, 2968, 600),
 }
 
 
@@ -116,7 +120,7 @@ def ready(seed: int, size: str, extra: bool = False) -> Path:
     return folder / file
 
 
-def maps(size: Size) -> list[Map]:
+def maps(size: Amount) -> list[Map]:
     """All maps of a simulation, the largest first."""
     target = [Map("target", rotation, size.target // 2) for rotation in (0, 1)]
     train = [Map("train", pj, size.train // size.perijoves) for pj in PERIJOVES["train"][: size.perijoves]]
@@ -167,24 +171,24 @@ def make(path: Path, seed: int, size: str, extra: bool = False) -> None:
     writer.close()
 
 
-def segments(m: Map, size: Size, seed: int, extra: bool = False) -> Segments:
+def segments(m: Map, size: Amount, seed: int, extra: bool = False) -> Segments:
     """One map's weather, seen by its camera and cut; with ``extra`` Hubble's further bands, or the true ones."""
     rng = np.random.default_rng([seed, ("train", "target", "test").index(m.split), m.index])
     if m.split == "target":
-        grid = Grid(west=rng.uniform(0, 360), width=360.0, step=size.step)
+        grid = MercatorGrid(west=rng.uniform(0, 360), width=360.0, step=size.step)
         spot = (grid.west - rng.uniform(0, 360)) % 360
         air = weather(rng, grid, spot)
         truth = reflect(air, HUBBLE)
         picked = choose(rng, m, None, grid)
-        noisy = truth + HUBBLE_NOISE * torch.from_numpy(rng.standard_normal(truth.shape, dtype=np.float32))
+        noisy = truth + HUBBLE_NOISE * torch.from_numpy(rng.standard_normal(truth.shape))
         made = replace(picked, images=_cut(noisy, grid, picked, size, COARSER * BLUR))
         if extra:  # drawn last, so that all else is the same without
             further = reflect(air, ULTRAVIOLET_METHANE)
-            noise = torch.from_numpy(rng.standard_normal(further.shape, dtype=np.float32))
+            noise = torch.from_numpy(rng.standard_normal(further.shape))
             noisy = further * (1 + HUBBLE_NOISE * noise)
             made = replace(made, extra=_cut(noisy, grid, picked, size, COARSER * BLUR))
         return made
-    grid = Grid(west=rng.uniform(0, 360), width=120.0, step=size.step)
+    grid = MercatorGrid(west=rng.uniform(0, 360), width=120.0, step=size.step)
     pass_ = Pass.draw(rng, grid)
     spot = (grid.west - 60 + rng.uniform(-14, 14)) % 360
     air = weather(rng, grid, spot)
@@ -199,9 +203,10 @@ def segments(m: Map, size: Size, seed: int, extra: bool = False) -> Segments:
     return made
 
 
-class Simulated(JunoCam2HST):
+class SimulatedJunoCam2HST(JunoCam2HST):
     """``junocam2hst-sim``: ``size`` is ``default``, ``full`` (the real track's 256 pixels; long and large) or
-    ``tiny``; equal seeds give equal segments. With ``extra``, Hubble's and the truth have F275W and FQ889N too.
+    ``tiny``; equal seeds give equal files, byte for byte, on every processor. With ``extra``, Hubble's segments and
+    the truth have F275W and FQ889N too.
 
     The file is made on first use (about a minute on one core) and kept; ``PANSHARP_CACHE`` says where. Raises
     BenchError for an unknown size, a negative seed, or a cache that cannot be written.
@@ -228,6 +233,17 @@ class Simulated(JunoCam2HST):
     def available(self) -> tuple[SplitName, ...]:
         return CALIBRATION_SPLITS
 
+    def files(self, *splits: SplitName) -> tuple[FileIdentity, ...]:
+        name = SECOND_STAGE if self.extra else NAME
+        return tuple(
+            replace(f, verified=verified(name, self.size, self.seed, f.path.name, f.sha256))
+            for f in super().files(*splits)
+        )
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        yield finding(self.files("test")[0])
+        yield from super().check()
+
     def provenance(self) -> dict:
         return about(self.seed, self.size, self.extra)
 
@@ -252,7 +268,7 @@ class Pass:
     wide: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, grid: Grid) -> Pass:
+    def draw(cls, rng: np.random.Generator, grid: MercatorGrid) -> Pass:
         return cls(rng.uniform(-6, 6), rng.uniform(-8, 8), rng.uniform(21, 26), rng.uniform(42, 48))
 
     def track(self, latitude):
@@ -262,7 +278,7 @@ class Pass:
         return self.narrow + (self.wide - self.narrow) * np.sin(np.radians(np.abs(latitude) * 1.5)) ** 2
 
 
-def choose(rng: np.random.Generator, m: Map, seen: Pass | None, grid: Grid) -> Segments:
+def choose(rng: np.random.Generator, m: Map, seen: Pass | None, grid: MercatorGrid) -> Segments:
     """Centres of segments that are wholly seen, in each zone by its share, and two at least."""
     at = centres(NSIDE[m.split])
     inside = [np.nonzero(at.zone == zone)[0] for zone in range(len(ZONES))]
@@ -278,7 +294,7 @@ def choose(rng: np.random.Generator, m: Map, seen: Pass | None, grid: Grid) -> S
     return Segments(torch.empty(0), at.zone[chosen], at.latitude[chosen], at.longitude[chosen])
 
 
-def _covered(seen: Pass, grid: Grid, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
+def _covered(seen: Pass, grid: MercatorGrid, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
     """Whether the whole edge of each segment lies within the swath."""
     t = torch.linspace(-1, 1, 9, dtype=torch.float64) * (SEGMENT_KM / 2)
     side = torch.full_like(t, SEGMENT_KM / 2)
@@ -289,46 +305,45 @@ def _covered(seen: Pass, grid: Grid, latitude: np.ndarray, longitude: np.ndarray
     return (np.abs(offset - seen.track(lat.numpy())) < seen.half_width(lat.numpy())).all(1)
 
 
-def _cut(image: Tensor, grid: Grid, where: Segments, size: Size, blur: float) -> Tensor:
+def _cut(image: Tensor, grid: MercatorGrid, where: Segments, size: Amount, blur: float) -> Tensor:
     """(n, bands, P, P) segments of a map, blurred by a Gaussian of ``blur`` pixels."""
     wide = size.pixels + 2 * MARGIN
     x, y = pixel_grid(wide, wide * SEGMENT_KM / size.pixels)
-    kernel = torch.exp(-0.5 * (torch.arange(-MARGIN, MARGIN + 1) / blur) ** 2)
-    kernel = (kernel / kernel.sum())[None, None, None]
-    bands = image.shape[0]
-    out = torch.empty(len(where.zone), bands, size.pixels, size.pixels)
+    near = torch.arange(wide) - torch.arange(size.pixels)[:, None] - MARGIN
+    low_pass = torch.exp(-0.5 * (near.double() / blur) ** 2) * (near.abs() <= MARGIN)
+    low_pass /= low_pass.sum(1, keepdim=True)
+    out = torch.empty(len(where.zone), image.shape[0], size.pixels, size.pixels, dtype=torch.float64)
     image = wrap(image)
     # segments of one latitude have the same shape on the map, moved in longitude
     for latitude in np.unique(where.latitude):
         index = torch.from_numpy(np.nonzero(where.latitude == latitude)[0])
         lat, east = laea_inverse(x, y, torch.tensor(latitude))
-        row = torch.from_numpy(grid.pixel(lat.numpy(), 0.0)[0]).float()
+        row = torch.from_numpy(grid.pixel(lat.numpy(), 0.0)[0])
         start = torch.from_numpy((grid.west - where.longitude) % 360)[index, None, None]
-        column = ((start + east) / grid.step).float()
-        found = sample(image, row.expand_as(column), column, "bicubic").flatten(0, 1)[:, None]
-        found = F.conv2d(F.conv2d(found, kernel), kernel.transpose(2, 3))
-        out[index] = found.unflatten(0, (bands, -1))[:, :, 0].transpose(0, 1)
+        column = (start + east) / grid.step
+        found = sample(image, row.expand_as(column), column, "bicubic")
+        out[index] = separable(found, low_pass, low_pass).transpose(0, 1)
     return out
 
 
 # -- JunoCam -------------------------------------------------------------------------------------------------
 
 
-def junocam(rng: np.random.Generator, air: Tensor, grid: Grid, seen: Pass) -> Tensor:
+def junocam(rng: np.random.Generator, air: Tensor, grid: MercatorGrid, seen: Pass) -> Tensor:
     """(3, H, W) a perijove's mosaic, 0..1 in steps of 1/255, of air (3, H, W)."""
     w = grid.shape[1]
-    leaks = torch.tensor(LEAKS)
+    leaks = torch.tensor(LEAKS, dtype=torch.float64)
     light = torch.einsum("ij,jhw->ihw", leaks, reflect(air, JUNOCAM))
-    lat = torch.from_numpy(grid.latitude.astype(np.float32))[:, None]
-    east = ((torch.arange(w) + 0.5) * grid.step - 60)[None]
+    lat = torch.from_numpy(grid.latitude)[:, None]
+    east = ((torch.arange(w, dtype=torch.float64) + 0.5) * grid.step - 60)[None]
 
     # raw: low sun towards the poles and one side of the swath; noise; companding
     noon = rng.uniform(-40, 40)
     cosine = (torch.cos(torch.deg2rad(lat)) * torch.cos(torch.deg2rad((east - noon) * 0.75))).clamp(0.12)
-    codes = decompanding_table("SQROOT")
+    codes = decompanding_table("SQROOT").astype(np.float64)
     exposure = codes[-1] * 0.62
     dn = exposure * light * cosine**0.95
-    dn = dn + (0.03 * dn + 3.0).sqrt() * torch.from_numpy(rng.standard_normal(dn.shape, dtype=np.float32))
+    dn = dn + (0.03 * dn + 3.0).sqrt() * torch.from_numpy(rng.standard_normal(dn.shape))
     table = torch.from_numpy(codes)
     dn = table[torch.bucketize(dn, (table[1:] + table[:-1]) / 2)]
 
@@ -351,17 +366,15 @@ SATURATION, TONE = 1.4, 0.3
 
 def _spread(rng: np.random.Generator, values: tuple[float, ...], spread: float) -> Tensor:
     varied = np.array(values) * (1 + rng.normal(0, spread, len(values)))
-    return torch.tensor(varied, dtype=torch.float32)[:, None, None]
+    return torch.from_numpy(varied)[:, None, None]
 
 
 def _exposures(rng: np.random.Generator, lat: Tensor, east: Tensor) -> Tensor:
     """The gain of the exposure each place was taken from: some twelve of them from north to south, colours and
     brightness a little apart, joined within half a degree."""
     edges = 80 - np.cumsum(rng.uniform(9, 18, 16))
-    bend = torch.from_numpy(rng.uniform(-0.004, 0.004, 16).astype(np.float32))
-    gain = torch.from_numpy(
-        (1 + rng.normal(0, 0.008, (16, 3)) + rng.normal(0, 0.02, (16, 1))).astype(np.float32)
-    )
+    bend = torch.from_numpy(rng.uniform(-0.004, 0.004, 16))
+    gain = torch.from_numpy(1 + rng.normal(0, 0.008, (16, 3)) + rng.normal(0, 0.02, (16, 1)))
     out = gain[0][:, None, None].expand(3, *torch.broadcast_shapes(lat.shape, east.shape)).clone()
     for i in range(15):
         beyond = torch.sigmoid((float(edges[i]) + bend[i] * east**2 - lat) / 0.25)
@@ -374,7 +387,7 @@ def _framelets(rng: np.random.Generator, lat: Tensor, east: Tensor) -> Tensor:
     height, tilt = rng.uniform(2.2, 3.2), rng.uniform(-0.12, 0.12)
     across = (lat + tilt * east + 200) / height
     number = across.floor()
-    gain = torch.from_numpy(rng.normal(0, 0.006, (3, 256)).astype(np.float32))
+    gain = torch.from_numpy(rng.normal(0, 0.006, (3, 256)))
     edge = ((across - number - 0.5).abs() * 2) ** 8
     return 1 + gain[:, number.long()] - 0.02 * edge
 
@@ -385,7 +398,7 @@ def _low_pass(image: Tensor, sigma: float) -> Tensor:
     small = F.avg_pool2d(image[None, None], coarse)
     s = sigma / coarse
     reach = int(3 * s) + 1
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / s) ** 2)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=image.dtype) / s) ** 2)
     kernel = (kernel / kernel.sum())[None, None, None]
     wraps = (small.shape[-1] + reach - 1) // small.shape[-1]
     small = F.pad(small.repeat(1, 1, 1, 2 * wraps + 1), (0, 0, reach, reach), mode="replicate")

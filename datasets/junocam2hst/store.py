@@ -27,8 +27,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pansharp_bench.datasets._h5 import _check_dataset, _fail, _open, _short, _stamp
-from pansharp_bench.datasets.junocam2hst._split import SegmentSplit
+from pansharp_bench.datasets._h5 import check_dataset, first_line, open_h5, refuse, stamp_of
+from pansharp_bench.datasets.jupiter.segments import SegmentSplit
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.scene import CALIBRATION_SPLITS, Scene, Sensor, SplitName
 
@@ -195,7 +195,7 @@ class Writer:
         """Put the pieces together, move the file into place and remove them."""
         temporary = self.parts / "whole.tmp"
         try:
-            with h5py.File(temporary, "w") as out:
+            with h5py.File(temporary, "w", libver="earliest") as out:
                 for name, value in self.header.items():
                     out.attrs[name] = value
                 for split in CALIBRATION_SPLITS:
@@ -205,7 +205,7 @@ class Writer:
                 os.fsync(file.fileno())
             temporary.replace(self.path)
         except OSError as error:
-            raise BenchError(f"{self.path} cannot be written: {_short(error)}") from error
+            raise BenchError(f"{self.path} cannot be written: {first_line(error)}") from error
         shutil.rmtree(self.parts)
         return self.path
 
@@ -229,6 +229,7 @@ class Writer:
                 (total, *shape),
                 np.uint16 if shape else COLUMNS[name],
                 chunks=(1, *shape) if shape else None,
+                track_times=False,
             )
             if shape:
                 made.attrs["scale"] = 1 / LEVELS
@@ -247,7 +248,7 @@ class Writer:
             raise DataError(f"images have shape {tuple(x.shape)}; expected N,C,H,W with {len(bands)} bands")
         if not torch.isfinite(x.sum(dtype=torch.float64)):
             raise DataError("images hold values that are not finite; blank pixels must be filled first")
-        levels = x.float().clamp(0, 1).mul_(LEVELS).round_()
+        levels = x.double().clamp(0, 1).mul_(LEVELS).round_()
         return levels.to(torch.uint16).cpu().numpy()
 
     def _file(self, split: str, piece: str) -> Path:
@@ -276,8 +277,8 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._handle: tuple[int, h5py.File] | None = None
-        self._stamp = _stamp(self.path)
-        with _open(self.path) as file:
+        self._stamp = stamp_of(self.path)
+        with open_h5(self.path) as file:
             self._read_header(file)
             self._counts: dict[SplitName, int] = {}
             self._keys: dict[SplitName, tuple[str, ...]] = {}
@@ -288,7 +289,7 @@ class Store:
                 if link is None:
                     continue
                 if not isinstance(link, h5py.HardLink) or not isinstance(file[split], h5py.Group):
-                    _fail(self.path, split, "something that is not a group of this file", "a group")
+                    refuse(self.path, split, "something that is not a group of this file", "a group")
                 self._read_group(file, split)
         if not self._counts:
             raise DataError(f"{self.path}: found none of the groups {', '.join(CALIBRATION_SPLITS)}")
@@ -323,15 +324,15 @@ class Store:
         n = 0
         for key in ("images", "truth", "extra"):
             name = f"{split}/{key}"
-            found = _check_dataset(self.path, file, name, optional=key != "images")
+            found = check_dataset(self.path, file, name, optional=key != "images")
             if found is None:
                 continue
             bands = self.extra_bands if key == "extra" else self.bands
             if found.dtype != "uint16" or found.shape[1] != len(bands):
                 expected = f"uint16, N,C,H,W with {len(bands)} bands ({', '.join(bands)})"
-                _fail(self.path, name, f"{found.dtype} of shape {found.shape}", expected)
+                refuse(self.path, name, f"{found.dtype} of shape {found.shape}", expected)
             if keys and (found.shape[0], *found.shape[2:]) != (n, *self._shapes[split][2:]):
-                _fail(
+                refuse(
                     self.path,
                     name,
                     f"shape {found.shape}",
@@ -339,7 +340,7 @@ class Store:
                 )
             scale = file[name].attrs.get("scale")
             if not isinstance(scale, float | np.floating) or abs(float(scale) * LEVELS - 1) > 1e-9:
-                _fail(self.path, name, f"scale {scale}", f"1/{LEVELS}")
+                refuse(self.path, name, f"scale {scale}", f"1/{LEVELS}")
             if key == "images":
                 self._shapes[split], n = found.shape, found.shape[0]
             keys.append(key)
@@ -353,15 +354,15 @@ class Store:
             made = file[name] if isinstance(link, h5py.HardLink) else None
             if not isinstance(made, h5py.Dataset) or made.shape != (n,) or made.dtype.kind not in "iuf":
                 what = "no data" if made is None else f"shape {getattr(made, 'shape', None)}"
-                _fail(self.path, name, what, f"{n} numbers, one a segment")
+                refuse(self.path, name, what, f"{n} numbers, one a segment")
             if made.is_virtual or made.external:
-                _fail(self.path, name, "data kept in another file", "the data itself")
+                refuse(self.path, name, "data kept in another file", "the data itself")
             columns[key] = made[:]
         if columns["zone"].max() >= len(self.zones):
-            _fail(self.path, f"{split}/zone", f"zone {columns['zone'].max()}", f"{len(self.zones)} zones")
+            refuse(self.path, f"{split}/zone", f"zone {columns['zone'].max()}", f"{len(self.zones)} zones")
         for key in ("latitude", "longitude"):
             if not np.isfinite(columns[key]).all():
-                _fail(self.path, f"{split}/{key}", "values that are not finite", "degrees")
+                refuse(self.path, f"{split}/{key}", "values that are not finite", "degrees")
         self._counts[split], self._keys[split], self._columns[split] = n, tuple(keys), columns
 
     def count(self, split: SplitName) -> int:
@@ -407,7 +408,9 @@ class Store:
             stored = self._file()[f"{split}/{key}"][first : last + 1 : abs(rows.step)]
         except (OSError, RuntimeError) as error:
             where = f"samples {first} to {last}"
-            _fail(self.path, f"{split}/{key}", f"{where} cannot be read ({_short(error)})", "intact data")
+            refuse(
+                self.path, f"{split}/{key}", f"{where} cannot be read ({first_line(error)})", "intact data"
+            )
         if rows.step < 0:
             stored = stored[::-1]
         return torch.from_numpy(stored.astype(np.float32)).div_(LEVELS)
@@ -420,9 +423,9 @@ class Store:
     def _file(self) -> h5py.File:
         if self._handle is None or self._handle[0] != os.getpid():  # a forked copy must not be used
             self._handle = None
-            if _stamp(self.path) != self._stamp:
+            if stamp_of(self.path) != self._stamp:
                 raise DataError(f"{self.path} changed since it was checked; start again")
-            self._handle = os.getpid(), _open(self.path)
+            self._handle = os.getpid(), open_h5(self.path)
         return self._handle[1]
 
     def __getstate__(self) -> dict:
@@ -437,7 +440,7 @@ class StoreSplit(SegmentSplit):
 
     def __init__(self, store: Store, name: SplitName, sensor: Sensor) -> None:
         if store.bands != sensor.bands:
-            _fail(
+            refuse(
                 store.path,
                 "bands",
                 f"bands {', '.join(store.bands)}",

@@ -14,7 +14,7 @@ from pansharp_bench.registry import register_dataset
 if TYPE_CHECKING:
     from pansharp_bench.datasets.simulated.dataset import Simulated
 
-VERSION = 3  # counts every change that alters pixels
+VERSION = 4  # counts every change that alters pixels
 
 
 def _register(sensor: str, title: str, published: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from pansharp_bench.datasets.simulated.canvas import Canvas, noise
 from pansharp_bench.datasets.simulated.landscape import draw
@@ -51,18 +52,18 @@ def acquire(
     textures = noise(rng, pixels, (2.0, 0.9, 2.4, 1.3))
     image = canvas.render(light(camera, elevation, aerosol, _GROUND), textures)
 
-    bands, pan = image[:-1], image[-1:]
+    bands, pan = image[:-1], image[-1]
     sharp = _blur(pixels, _sigma(optics.mtf_pan, 1, camera.resample[1]), MARGIN + np.arange(size))
     at = MARGIN + RATIO * np.arange(size // RATIO) + centre
     off = rng.normal(0, camera.shift, 2)
     coarse = []
     for band, gain in zip(bands, optics.mtf, strict=True):
-        rows, columns = (_blur(pixels, _sigma(gain, RATIO, camera.resample[0]), at + d) for d in off)
-        coarse.append(rows @ band @ columns.T)
+        sigma = _sigma(gain, RATIO, camera.resample[0])
+        coarse.append(_sampled(band, *(_blur(pixels, sigma, at + d) for d in off)))
     return Acquisition(
-        _record(rng, sharp @ pan @ sharp.T, optics.peak, camera.read[1], camera.shot[1]),
+        _record(rng, _sampled(pan, sharp, sharp)[None], optics.peak, camera.read[1], camera.shot[1]),
         _record(rng, np.stack(coarse), optics.peak, camera.read[0], camera.shot[0]),
-        (sharp @ bands @ sharp.T).clip(0, optics.peak) if truth else None,
+        np.stack([_sampled(b, sharp, sharp) for b in bands]).clip(0, optics.peak) if truth else None,
     )
 
 
@@ -74,14 +75,19 @@ def _sigma(gain: float, pixel: int, resample: float) -> float:
     return float(np.hypot(optical, resample * pixel))
 
 
-def _blur(n: int, sigma: float, centres: np.ndarray) -> np.ndarray:
-    """(len(centres), n) Gaussian weights that sample n pixels at these places."""
-    w = np.exp(-((np.arange(n)[None] - np.asarray(centres)[:, None]) ** 2) / (2 * sigma**2))
-    return (w / w.sum(1, keepdims=True)).astype(np.float32)
+def _blur(n: int, sigma: float, centres: np.ndarray) -> csr_array:
+    """(len(centres), n) Gaussian weights, as far as 6 ``sigma``, that sample n pixels at these places."""
+    apart = np.arange(n) - centres[:, None]
+    w = np.where(np.abs(apart) <= 6 * sigma, np.exp(-(apart**2) / (2 * sigma**2)), 0)
+    return csr_array(w / w.sum(1, keepdims=True))
+
+
+def _sampled(image: np.ndarray, rows: csr_array, columns: csr_array) -> np.ndarray:
+    return (columns @ (rows @ image).T).T
 
 
 def _record(rng: np.random.Generator, image: np.ndarray, peak: float, read: float, shot: float) -> np.ndarray:
     """Noise and quantisation."""
     spread = np.sqrt(read**2 + shot * image.clip(0))
-    noisy = image + spread * rng.standard_normal(image.shape, dtype=np.float32)
+    noisy = image + spread * rng.standard_normal(image.shape)
     return np.rint(noisy).clip(0, peak).astype(np.uint16)

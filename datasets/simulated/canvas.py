@@ -3,6 +3,9 @@
 Every drawn thing is an *object*: a row of numbers (two end-member materials, how they mix, brightness,
 texture, height, tilt of a roof face). The raster holds object numbers only; spectra are integrated into
 bands per object, not per pixel, and a pixel's value is looked up, mixed and lit.
+
+Processors differ in last bits (vector units, fused products, orders of sums). Everything is float64, so that these
+are far too small to move a pixel across an edge: of a polygon, of a shadow, of the final rounding.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from scipy.ndimage import gaussian_filter
 from pansharp_bench.datasets.simulated.spectra import NAMES, TABLE, Light
 
 SUPER = 2  # fine cells per PAN pixel, each way
+ROWS = 64  # PAN rows rendered at a time, to bound memory
+SNAP = 2.0**20  # steps per cell in which corners are placed
 
 # columns of the object table
 (
@@ -45,32 +50,23 @@ SUPER = 2  # fine cells per PAN pixel, each way
 def noise(rng: np.random.Generator, n: int, exponents: Sequence[float]) -> np.ndarray:
     """Random fields (len(exponents), n, n) of unit variance, power falling as frequency^-exponent.
 
-    Two fields come from one complex transform: white noise in the frequency domain, split into the parts that
-    make a real and an imaginary field, each shaped its own way.
+    White noise in the frequency domain, shaped.
     """
-    m = scipy.fft.next_fast_len(n)
-    out = np.empty((len(exponents), n, n), np.float32)
-    for i in range(0, len(exponents), 2):
-        pair = exponents[i : i + 2]
-        white = rng.standard_normal((m, m, 2), dtype=np.float32).view(np.complex64)[..., 0]
-        if pair[0] != pair[-1]:
-            mirror = np.conj(np.roll(white[::-1, ::-1], 1, (0, 1)))
-            first, second = (white + mirror) / 2, (white - mirror) / 2
-            white = first * _amplitude(m, pair[0]) + second * _amplitude(m, pair[-1])
-        else:
-            white = white * _amplitude(m, pair[0])
-        fields = scipy.fft.ifft2(white, overwrite_x=True)
-        for j, part in zip(range(len(pair)), (fields.real, fields.imag), strict=False):
-            cut = part[:n, :n]
-            out[i + j] = cut / cut.std()
+    m = scipy.fft.next_fast_len(n, real=True)
+    out = np.empty((len(exponents), n, n))
+    for texture, exponent in zip(out, exponents, strict=True):
+        white = rng.standard_normal((m, m // 2 + 1, 2)).view(np.complex128)[..., 0]
+        white *= _amplitude(m, exponent)
+        made = scipy.fft.irfft2(white, (m, m), overwrite_x=True)[:n, :n]
+        np.divide(made, made.std(), out=texture)
     return out
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _amplitude(n: int, exponent: float) -> np.ndarray:
-    f = np.hypot(scipy.fft.fftfreq(n)[:, None], scipy.fft.fftfreq(n)[None]).astype(np.float32)
+    f = np.hypot(scipy.fft.fftfreq(n)[:, None], scipy.fft.rfftfreq(n))
     f[0, 0] = np.inf
-    return f ** np.float32(-exponent / 2)
+    return f ** (-exponent / 2)
 
 
 @dataclass(frozen=True)
@@ -189,7 +185,7 @@ class Canvas:
         self.view = lean * np.array(
             [np.cos(side), np.sin(side)]
         )  # metres a roof is displaced per metre of height
-        self.crown = np.zeros((self.n, self.n), np.float32)  # height of trees above their ground
+        self.crown = np.zeros((self.n, self.n))  # height of trees above their ground
         self.leaf = np.zeros((self.n, self.n), np.uint16)  # tree object, 0: none
         self.terrain: np.ndarray | None = None
 
@@ -264,16 +260,25 @@ class Canvas:
                     )
         return roof
 
+    def cells(self, points: np.ndarray) -> np.ndarray:
+        """Raster coordinates (..., 2), whole at a cell's centre, of points of the current frame.
+
+        They are snapped to a fine step: drawing cuts the fraction off, and a corner that lies on a whole number by
+        construction must not fall to either side with its last bit.
+        """
+        xy = self.frame(points.reshape(-1, 2)).reshape(points.shape) / self.cell - 0.5
+        return np.rint(xy * SNAP) / SNAP
+
     def fill(self, outline: np.ndarray, number: int) -> None:
         """Fill a polygon (k, 2) of the current frame."""
-        xy = self.frame(outline) / self.cell - 0.5
+        xy = self.cells(outline)
         self._pen.polygon(xy.ravel().tolist(), fill=number)
 
     def fills(self, outlines: np.ndarray, numbers: Sequence[int] | np.ndarray) -> None:
         """Fill many polygons of equal length: (n, k, 2)."""
         if len(outlines) == 0:
             return
-        xy = self.frame(np.asarray(outlines).reshape(-1, 2)).reshape(outlines.shape) / self.cell - 0.5
+        xy = self.cells(outlines)
         inside = (xy.max(1) > 0).all(1) & (xy.min(1) < self.n).all(1)
         pen = self._pen
         for points, number in zip(xy[inside].reshape(-1, outlines.shape[1] * 2).tolist(),
@@ -299,7 +304,7 @@ class Canvas:
 
     def mask(self, outlines: Iterable[np.ndarray], within: np.ndarray) -> Mask:
         """Boolean fine raster of polygons of the current frame, cut to the polygon ``within``."""
-        outer = self.frame(within) / self.cell - 0.5
+        outer = self.cells(within)
         low = np.maximum(np.floor(outer.min(0)), 0).astype(int)
         high = np.minimum(np.ceil(outer.max(0)) + 1, self.n).astype(int)
         if (high <= low).any():
@@ -307,7 +312,7 @@ class Canvas:
         image, frame = (Image.new("L", tuple(high - low), 0) for _ in range(2))
         pen = ImageDraw.Draw(image)
         for outline in outlines:
-            pen.polygon((self.frame(outline) / self.cell - 0.5 - low).ravel().tolist(), fill=1)
+            pen.polygon((self.cells(outline) - low).ravel().tolist(), fill=1)
         ImageDraw.Draw(frame).polygon((outer - low).ravel().tolist(), fill=1)
         return Mask(int(low[1]), int(low[0]), (np.asarray(image) & np.asarray(frame)).view(bool))
 
@@ -319,7 +324,7 @@ class Canvas:
         if len(at) == 0:
             return
         radius = np.broadcast_to(radius, len(at))
-        xy = self.frame(at) / self.cell
+        xy = self.cells(at) + 0.5
         kinds = np.asarray(species)[self.rng.integers(0, len(species), len(at))]
         turn = self.rng.integers(0, CROWNS, len(at))
         for (x, y), r, kind, which in zip(xy.tolist(), (radius / self.cell).tolist(), kinds.tolist(), turn.tolist(),
@@ -349,7 +354,7 @@ class Canvas:
         y = (np.arange(h)[:, None] + tile.dy[grid]).clip(0, h - 1)
         x = (np.arange(w)[None] + tile.dx[grid]).clip(0, w - 1)
         window = np.s_[area.top : area.top + h, area.left : area.left + w]
-        height = tile.height[grid] * np.float32(1.7 * radius)
+        height = tile.height[grid] * (1.7 * radius)
         here = area.inside[y, x] & (height > self.crown[window])
         kinds = np.asarray(species, np.uint16)[tile.kind[grid] % len(species)]
         np.copyto(self.crown[window], height, where=here)
@@ -365,56 +370,65 @@ class Canvas:
 
     def render(self, light: Light, textures: np.ndarray) -> np.ndarray:
         """DN of every band (C+1, pixels, pixels) on the PAN grid, without blur beyond the pixel's own area."""
-        table = np.asarray(self.rows, np.float64)
+        table = np.asarray(self.rows)
         ids = self.objects()
-        tree = self.leaf > 0
-        first, second = self._spectra(table, light)
-        numbers = table.astype(np.float32)
-
-        # who is lit
-        height = np.take(numbers[:, HEIGHT], ids) + self.crown
+        spectra = self._spectra(table, light)
+        height = np.take(table[:, HEIGHT], ids)
+        height += self.crown
         lit = self._lit(height)
-        shade = np.take(numbers[:, TILT], ids)
-        shade[tree] *= self._dome(tree)[tree]
+        del height
+        out = np.empty((spectra[0].shape[1], self.pixels, self.pixels))
+        for start in range(0, self.pixels, ROWS):
+            self._render_rows(slice(start, start + ROWS), table, ids, lit, spectra, light, textures, out)
+        return out
+
+    def _render_rows(
+        self, rows: slice, table: np.ndarray, ids: np.ndarray, lit: np.ndarray,
+        spectra: tuple[np.ndarray, np.ndarray], light: Light, textures: np.ndarray, out: np.ndarray,
+    ) -> None:  # fmt: skip
+        """Some rows of all bands."""
+        cells = slice(rows.start * SUPER, rows.stop * SUPER)
+        ids, lit = ids[cells], lit[cells]
+        out, textures = out[:, rows], textures[:, rows]
+
+        # shares of the direct beam and of the sky's light that fall on each cell
+        tree = self.leaf[cells] > 0
+        sky = np.where(tree, 0.62, 0.72) + 0.28 * lit
+        direct = np.take(table[:, TILT], ids)
+        direct[tree] *= self._dome(cells.start, tree)
+        direct *= lit
         if self.terrain is not None:
-            shade *= np.repeat(np.repeat(self.terrain, SUPER, 0), SUPER, 1)
-        direct = lit * shade
-        sky = np.where(tree, 0.62 + 0.28 * lit, 0.72 + 0.28 * lit).astype(np.float32)
+            direct *= self.terrain[rows].repeat(SUPER, 0).repeat(SUPER, 1)
 
         # textures on the PAN grid, from the object under each pixel's first cell
         top = np.ascontiguousarray(ids[::SUPER, ::SUPER])
 
         def column(k: int) -> np.ndarray:
-            return np.take(numbers[:, k], top)
+            return np.take(table[:, k], top)
 
         coarse, grit, mixing, mixing_fine = textures
-        yy, xx = np.mgrid[: self.pixels, : self.pixels].astype(np.float32)
-        wave = np.sin(column(KX) * xx + column(KY) * yy + column(PHASE) + 0.5 * mixing)
-        wave += 0.5 * mixing_fine * (column(STRIPE) + column(MIX_STRIPE) > 0)
-        bright = (1 + column(COARSE) * coarse + column(FINE) * grit + column(STRIPE) * wave).clip(0.25, 2.5)
+        y, x = rows.start + np.arange(len(top))[:, None], np.arange(self.pixels)
+        stripe, mix_stripe = column(STRIPE), column(MIX_STRIPE)
+        wave = np.sin(column(KX) * x + column(KY) * y + column(PHASE) + 0.5 * mixing)
+        wave += 0.5 * mixing_fine * (stripe + mix_stripe > 0)
+        bright = (1 + column(COARSE) * coarse + column(FINE) * grit + stripe * wave).clip(0.25, 2.5)
         share = (column(MIX) + column(MIX_COARSE) * mixing + column(MIX_FINE) * mixing_fine
-                 + column(MIX_STRIPE) * wave).clip(0, 1)  # fmt: skip
+                 + mix_stripe * wave).clip(0, 1)  # fmt: skip
 
-        bands = first.shape[1]
-        out = np.empty((bands, self.pixels, self.pixels), np.float32)
-        blocks = [a.reshape(self.pixels, SUPER, self.pixels, SUPER) for a in (ids, direct, sky)]
-        same = np.ones((self.pixels, self.pixels), bool)
-        for i in range(SUPER):
-            for j in range(SUPER):
-                same &= blocks[0][:, i, :, j] == top
-        mean_direct, mean_sky = (b.mean((1, 3)) for b in blocks[1:])
-        ry, rx = np.nonzero(~same)
-        subs = [[b[ry, i, rx, j] for b in blocks] for i in range(SUPER) for j in range(SUPER)]
-        edge_share, edge_bright = share[ry, rx], bright[ry, rx]
-        for k in range(bands):
-            a, step = first[:, k].astype(np.float32), (second[:, k] - first[:, k]).astype(np.float32)
-            sun, air = np.float32(light.direct[k]), np.float32(light.sky[k])
+        shape = len(top), SUPER, self.pixels, SUPER
+        parts = [[a.reshape(shape)[:, i, :, j] for a in (ids, direct, sky)]
+                 for i in range(SUPER) for j in range(SUPER)]  # fmt: skip
+        mixed = np.any([number != top for number, _, _ in parts], 0)
+        mean_direct, mean_sky = (sum(part) / len(parts) for part in list(zip(*parts, strict=True))[1:])
+        subs = [[a[mixed] for a in part] for part in parts]
+        edge_share, edge_bright = share[mixed], bright[mixed]
+        for k, (a, b) in enumerate(zip(*(s.T for s in spectra), strict=True)):
+            sun, air, step = light.direct[k], light.sky[k], b - a
             value = (np.take(a, top) + share * np.take(step, top)) * bright
             value *= mean_direct * sun + mean_sky * air
-            mixed = sum((a[i] + edge_share * step[i]) * (d * sun + s * air) for i, d, s in subs)
-            value[ry, rx] = mixed * edge_bright / SUPER**2
-            out[k] = value + np.float32(light.haze[k])
-        return out
+            of_cells = sum((a[i] + edge_share * step[i]) * (d * sun + s * air) for i, d, s in subs)
+            value[mixed] = of_cells * edge_bright / len(parts)
+            np.add(value, light.haze[k], out=out[k])
 
     def _spectra(self, table: np.ndarray, light: Light) -> tuple[np.ndarray, np.ndarray]:
         """Band reflectances (objects, bands) of both end members."""
@@ -428,39 +442,49 @@ class Canvas:
 
     def _lit(self, height: np.ndarray) -> np.ndarray:
         """1 where the sun is seen, 0 in shadow, by the shadow's upper surface found in doubling steps."""
-        drop = np.float32(np.tan(self.elevation) * self.cell)
+        drop = np.tan(self.elevation) * self.cell
         towards = np.array([np.sin(self.azimuth), np.cos(self.azimuth)])  # rows, columns, towards the sun
         top = float(height.max())
         if top <= 0:
             return np.ones_like(height)
-        surface = _moved(height, towards) - drop
+        surface, moved = np.empty_like(height), np.empty_like(height)
+        _move(height, towards, surface)
+        surface -= drop
         step = 1
         while step * drop < top:
-            surface = np.maximum(surface, _moved(surface, towards * step) - np.float32(step * drop))
+            _move(surface, towards * step, moved)
+            moved -= step * drop
+            np.maximum(surface, moved, out=surface)
             step *= 2
-        return (1 - (surface - height) / np.float32(0.35)).clip(0, 1)
+        surface -= height
+        surface /= -0.35
+        surface += 1
+        return surface.clip(0, 1, out=surface)
 
-    def _dome(self, tree: np.ndarray) -> np.ndarray:
-        """Lambert's shading of the crowns."""
-        gy, gx = np.gradient(self.crown, np.float32(self.cell))
-        soft = np.float32(0.4)
-        gy, gx = gy.clip(-2.5, 2.5) * soft, gx.clip(-2.5, 2.5) * soft
-        sx, sy = np.cos(self.azimuth), np.sin(self.azimuth)
-        slope = 1 - (gx * np.float32(sx) + gy * np.float32(sy)) / np.float32(np.tan(self.elevation))
+    def _dome(self, first: int, tree: np.ndarray) -> np.ndarray:
+        """Lambert's shading of the crowns, at the cells of trees in some rows from ``first`` on."""
+        y, x = np.nonzero(tree)
+        y += first
+        last = self.n - 1
+
+        def soft_slope(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+            return ((high - low) / (2 * self.cell)).clip(-2.5, 2.5) * 0.4
+
+        gy = soft_slope(self.crown[np.minimum(y + 1, last), x], self.crown[np.maximum(y - 1, 0), x])
+        gx = soft_slope(self.crown[y, np.minimum(x + 1, last)], self.crown[y, np.maximum(x - 1, 0)])
+        slope = 1 - (gx * np.cos(self.azimuth) + gy * np.sin(self.azimuth)) / np.tan(self.elevation)
         return (slope / np.sqrt(1 + gx * gx + gy * gy)).clip(0.15, 1.7)
 
 
-def _moved(image: np.ndarray, by: np.ndarray) -> np.ndarray:
+def _move(image: np.ndarray, by: np.ndarray, out: np.ndarray) -> None:
     """The value found ``by`` (rows, columns) away, zero beyond the border."""
     dy, dx = (round(float(v)) for v in by)
-    out = np.zeros_like(image)
+    out.fill(0)
     n, m = image.shape
-    if abs(dy) >= n or abs(dx) >= m:
-        return out
-    out[max(0, -dy) : n - max(0, dy), max(0, -dx) : m - max(0, dx)] = (
-        image[max(0, dy) : n - max(0, -dy), max(0, dx) : m - max(0, -dx)]
-    )  # fmt: skip
-    return out
+    if abs(dy) < n and abs(dx) < m:
+        out[max(0, -dy) : n - max(0, dy), max(0, -dx) : m - max(0, dx)] = (
+            image[max(0, dy) : n - max(0, -dy), max(0, dx) : m - max(0, -dx)]
+        )  # fmt: skip
 
 
 CROWNS = 12
@@ -478,7 +502,7 @@ def crown(size: int, which: int) -> np.ndarray:
     lumps = sum(
         weight * _lumps(rng, len(dome), size * share) for weight, share in ((0.16, 0.22), (0.10, 0.09))
     )
-    return (dome * (1 + lumps)).clip(0).astype(np.float32)
+    return (dome * (1 + lumps)).clip(0)
 
 
 def _lumps(rng: np.random.Generator, n: int, scale: float) -> np.ndarray:
@@ -511,14 +535,14 @@ def canopy(radius: int) -> Canopy:
     r = radius * np.exp(rng.normal(0, 0.22, k * k))
     tall = np.exp(rng.normal(0, 0.18, k * k))
     kind = rng.integers(0, 256, k * k)
-    height = np.zeros((n, n), np.float32)
+    height = np.zeros((n, n))
     dy, dx = np.zeros((n, n), np.int16), np.zeros((n, n), np.int16)
     kinds = np.zeros((n, n), np.uint8)
     for i in range(k * k):
         size = max(1, round(r[i]))
         span = np.arange(-size, size + 1)
         window = ((round(cy[i]) + span) % n)[:, None], ((round(cx[i]) + span) % n)[None]
-        h = crown(size, int(kind[i]) % CROWNS) * np.float32(tall[i])
+        h = crown(size, int(kind[i]) % CROWNS) * tall[i]
         higher = h > height[window]
         y, x = (np.broadcast_to(w, higher.shape)[higher] for w in window)
         height[y, x], kinds[y, x] = h[higher], kind[i]

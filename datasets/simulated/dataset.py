@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pansharp_bench.datasets._h5 import H5Split
 from pansharp_bench.datasets._inspect import describe, inspect
+from pansharp_bench.datasets._known import finding, verified
 from pansharp_bench.datasets.simulated.generate import SIZES, about, file_name, place, ready
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import sha256_of
@@ -16,9 +17,10 @@ from pansharp_bench.scene import SPLITS, Dataset, FileIdentity, Split, SplitName
 
 
 class Simulated(Dataset):
-    """A simulated sensor: ``size`` is ``default``, ``small`` or ``tiny``; equal seeds give equal scenes.
+    """A simulated sensor: ``size`` is ``default``, ``small`` or ``tiny``; equal seeds give equal
+    files, byte for byte, on every processor.
 
-    The files are made on first use (under a minute on two cores) and kept; ``PANSHARP_CACHE`` says where.
+    The files are made on first use (about a minute on two cores) and kept; ``PANSHARP_CACHE`` says where.
     Raises BenchError for an unknown size, a negative seed, or a cache that cannot be written.
     """
 
@@ -41,8 +43,13 @@ class Simulated(Dataset):
         return H5Split(self._path(name), name, self.sensor)
 
     def files(self, *splits: SplitName) -> tuple[FileIdentity, ...]:
-        paths = {s: self._path(s) for s in splits or SPLITS}
-        return tuple(FileIdentity(s, p, p.stat().st_size, sha256_of(p), None) for s, p in paths.items())
+        identities = []
+        for split in splits or SPLITS:
+            path = self._path(split)
+            digest = sha256_of(path)
+            known = verified(self.name, self.size, self.seed, path.name, digest)
+            identities.append(FileIdentity(split, path, path.stat().st_size, digest, known))
+        return tuple(identities)
 
     def provenance(self) -> dict:
         return about(self.sensor, self.seed, self.size)
@@ -57,7 +64,8 @@ class Simulated(Dataset):
             yield {**asdict(file), "path": str(file.path), **describe(self.split(file.split))}
 
     def check(self) -> Iterator[tuple[str, str]]:
-        yield from inspect(self, set())
+        yield from map(finding, self.files())
+        yield from inspect(self)
 
     def _path(self, split: SplitName) -> Path:
         if split not in SPLITS:

@@ -947,32 +947,32 @@ class Land:
         def keep(b: Block) -> bool:
             return inside is None or bool(inside(frame(densify(rect(*b), 30))).all())
 
-        def split(b: Block, level: int) -> None:
+        whole: list[tuple[Block, int]] = [((-half, -half, half, half), 0)]
+        while whole:  # split by a street, or kept as a block
+            b, level = whole.pop()
             u0, v0, u1, v1 = b
             w, h = u1 - u0, v1 - v0
             corners = densify(rect(*b), 40)
             if not c.seen(corners, 30) or (inside is not None and not inside(frame(corners)).any()):
-                return
+                continue
             limit = block * (1.15 if level % 2 else 0.9) * np.exp(rng.normal(0, 0.25))
             if max(w, h) < limit * 1.6 and min(w, h) < limit * 1.1:
                 todo.append(b)
-                return
+                continue
             depth = int(np.log2(max(w, h) / limit))
             rank = 3 - min(3, max(0, depth))
             f, road = rng.uniform(0.36, 0.64), widths[rank]
             if w > h:
                 m = u0 + f * w
                 line = np.stack([np.full(40, m), np.linspace(v0, v1, 40)], 1)
-                parts = [(u0, v0, m - road / 2, v1), (m + road / 2, v0, u1, v1)]
+                parts = (u0, v0, m - road / 2, v1), (m + road / 2, v0, u1, v1)
             else:
                 m = v0 + f * h
                 line = np.stack([np.linspace(u0, u1, 40), np.full(40, m)], 1)
-                parts = [(u0, v0, u1, m - road / 2), (u0, m + road / 2, u1, v1)]
+                parts = (u0, v0, u1, m - road / 2), (u0, m + road / 2, u1, v1)
             roads.append((line, road, rank))
-            for part in parts:
-                split(part, level + 1)
+            whole += [(part, level + 1) for part in reversed(parts)]
 
-        split((-half, -half, half, half), 0)
         for line, width, rank in sorted(roads, key=lambda r: -r[2]):
             if inside is not None:
                 ok = np.flatnonzero(inside(frame(line)))
@@ -1065,7 +1065,7 @@ class Land:
         height = noise(rng, c.pixels, (3.3, 4.0))
         gy, gx = np.gradient(height[0] + height[1] * 3)
         slope = gx * np.cos(c.azimuth) + gy * np.sin(c.azimuth)
-        c.terrain = (1 - amplitude * slope / slope.std()).clip(0.4, 1.6).astype(np.float32)
+        c.terrain = (1 - amplitude * slope / slope.std()).clip(0.4, 1.6)
 
 
 def inset(b: Block, m: float) -> Block:
@@ -1104,7 +1104,7 @@ def crossing(rng: np.random.Generator, size: float, wiggle: float) -> np.ndarray
 
 
 @dataclass(frozen=True)
-class Plan:
+class Area:
     """A kind of quarter: block length, uses of blocks, and how much its streets bend."""
 
     block: tuple[float, float]
@@ -1115,18 +1115,18 @@ class Plan:
 
 
 PLANS = {
-    "suburb": Plan((70, 110), {"suburb": 10, "park": 1.0, "wood": 0.6, "commercial": 0.8, "office": 0.4}, bend=5),
-    "dense": Plan((60, 100), {"dense": 10, "slabs": 1, "industry": 1.0, "park": 0.6, "bareland": 0.7,
+    "suburb": Area((70, 110), {"suburb": 10, "park": 1.0, "wood": 0.6, "commercial": 0.8, "office": 0.4}, bend=5),
+    "dense": Area((60, 100), {"dense": 10, "slabs": 1, "industry": 1.0, "park": 0.6, "bareland": 0.7,
                   "office": 0.8}),
-    "slabs": Plan((120, 190), {"slabs": 10, "dense": 2, "office": 1.5, "park": 1, "bareland": 0.8, "industry": 1}),
-    "industry": Plan((110, 190), {"industry": 10, "bareland": 1.2, "commercial": 1.0, "dense": 1.5, "scrub": 0.6}),
-    "centre": Plan((80, 130), {"office": 6, "commercial": 3, "dense": 3, "park": 1, "slabs": 1}),
-    "campus": Plan((90, 140), {"park": 3, "office": 4, "commercial": 1.5, "wood": 1, "slabs": 1, "bareland": 0.5}),
-    "farmland": Plan((130, 260), {"fields": 10, "wood": 1.0, "dense": 0.8, "bareland": 0.3, "industry": 0.4,
+    "slabs": Area((120, 190), {"slabs": 10, "dense": 2, "office": 1.5, "park": 1, "bareland": 0.8, "industry": 1}),
+    "industry": Area((110, 190), {"industry": 10, "bareland": 1.2, "commercial": 1.0, "dense": 1.5, "scrub": 0.6}),
+    "centre": Area((80, 130), {"office": 6, "commercial": 3, "dense": 3, "park": 1, "slabs": 1}),
+    "campus": Area((90, 140), {"park": 3, "office": 4, "commercial": 1.5, "wood": 1, "slabs": 1, "bareland": 0.5}),
+    "farmland": Area((130, 260), {"fields": 10, "wood": 1.0, "dense": 0.8, "bareland": 0.3, "industry": 0.4,
                                   "scrub": 0.5}, rural=True, bend=12),
-    "arid": Plan((120, 200), {"scrub": 3, "bareland": 2, "fields": 2, "dense": 2.5, "industry": 0.5}, rural=True,
+    "arid": Area((120, 200), {"scrub": 3, "bareland": 2, "fields": 2, "dense": 2.5, "industry": 0.5}, rural=True,
                  bend=15, relief=0.04),
-    "hills": Plan((120, 220), {"scrub": 6, "wood": 3, "fields": 3, "bareland": 0.5}, rural=True, bend=25,
+    "hills": Area((120, 220), {"scrub": 6, "wood": 3, "fields": 3, "bareland": 0.5}, rural=True, bend=25,
                   relief=0.13),
 }  # fmt: skip
 

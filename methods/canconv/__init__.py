@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pansharp_bench.methods._supervised import (
+from pansharp_bench.methods._paired import (
     Batch,
     PairedConfig,
     PairedLearner,
@@ -103,7 +103,7 @@ class CachingLearner(PairedLearner):
         if batch.epoch > 1 and self.known is not None:
             known = tuple(table[batch.samples].long() for table in self.known)
             refine = renews(batch.epoch)
-        fused, found = self.method.net(batch.pan, batch.lms, known, refine)
+        fused, found = self.networks["net"](batch.pan, batch.lms, known, refine)
         if known is None or refine:
             if self.known is None:
                 n = len(self.data)

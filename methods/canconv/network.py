@@ -13,7 +13,7 @@ from pansharp_bench.methods.canconv.layer import CANConv
 Labels = tuple[Tensor, Tensor, Tensor]
 
 
-class ResBlock(nn.Module):
+class CANBlock(nn.Module):
     """Two content-adaptive convolutions on one partition, with a skip."""
 
     def __init__(self, width: int, clusters: int, threshold: float) -> None:
@@ -26,7 +26,7 @@ class ResBlock(nn.Module):
         return x + self.conv2(self.act(self.conv1(x, labels)), labels)
 
 
-class Down(nn.Module):
+class CANDown(nn.Module):
     """Half the size, twice the channels."""
 
     def __init__(self, width: int) -> None:
@@ -42,7 +42,7 @@ class Down(nn.Module):
         return self.conv(x)
 
 
-class Up(nn.Module):
+class CANUp(nn.Module):
     """Twice the size, half the channels, joined with the encoder's map of that size."""
 
     def __init__(self, width: int) -> None:
@@ -67,15 +67,15 @@ class CANNet(nn.Module):
     def __init__(self, bands: int, width: int = 32, clusters: int = 32, threshold: float = 0.005) -> None:
         super().__init__()
         self.head_conv = nn.Conv2d(bands + 1, width, 3, padding=1)
-        self.rb1 = ResBlock(width, clusters, threshold)
-        self.down1 = Down(width)
-        self.rb2 = ResBlock(2 * width, clusters, threshold)
-        self.down2 = Down(2 * width)
-        self.rb3 = ResBlock(4 * width, clusters, threshold)
-        self.up1 = Up(4 * width)
-        self.rb4 = ResBlock(2 * width, clusters, threshold)
-        self.up2 = Up(2 * width)
-        self.rb5 = ResBlock(width, clusters, threshold)
+        self.rb1 = CANBlock(width, clusters, threshold)
+        self.down1 = CANDown(width)
+        self.rb2 = CANBlock(2 * width, clusters, threshold)
+        self.down2 = CANDown(2 * width)
+        self.rb3 = CANBlock(4 * width, clusters, threshold)
+        self.up1 = CANUp(4 * width)
+        self.rb4 = CANBlock(2 * width, clusters, threshold)
+        self.up2 = CANUp(2 * width)
+        self.rb5 = CANBlock(width, clusters, threshold)
         self.tail_conv = nn.Conv2d(width, bands, 3, padding=1)
 
     def forward(
@@ -84,7 +84,7 @@ class CANNet(nn.Module):
         """The fused image and the three partitions, (B, H·W), (B, H·W/4), (B, H·W/16), before small clusters
         are merged. ``known`` partitions are used as they are, or with ``refine`` as the start of k-means."""
 
-        def partition(block: ResBlock, x: Tensor, level: int) -> Tensor:
+        def partition(block: CANBlock, x: Tensor, level: int) -> Tensor:
             if known is None or refine:
                 return block.conv1.partition(x, None if known is None else known[level])
             return known[level]

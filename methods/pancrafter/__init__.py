@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pansharp_bench.methods._supervised import Batch, PairedConfig, PairedMethod
+from pansharp_bench.methods._paired import Batch, PairedConfig, PairedMethod
 from pansharp_bench.methods.pancrafter.network import (
     MS,
     PAN,
@@ -37,8 +37,6 @@ class PANCrafterConfig(PairedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.variant not in ("paper", "release"):
-            raise ValueError(f"variant={self.variant!r}; known are: paper, release")
         if self.width % 32 or self.width % self.heads:
             raise ValueError("width must be a multiple of 32 and of heads")
         if not 0 < self.crop <= 1:

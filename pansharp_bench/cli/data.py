@@ -39,11 +39,13 @@ class DataCommands(click.Group):
     """Commands for any dataset, and those that datasets bring along."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Own commands, then those that datasets bring."""
         return [*super().list_commands(ctx), *sorted({verb for _, verb in _brought()})]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Also ``bench data build NAME …``, where only one dataset has such a command."""
         name, command, rest = super().resolve_command(ctx, args)
         if name in self.commands or isinstance(command, click.Group):  # own: no dataset need be imported
             return name, command, rest
@@ -52,6 +54,7 @@ class DataCommands(click.Group):
         return name, command, rest[1:] if alone else rest
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """An own command, or the one that a dataset brings; several that have it make a group."""
         if own := super().get_command(ctx, name):
             return own
         offers = {dataset: where for (dataset, verb), where in _brought().items() if verb == name}

@@ -46,6 +46,7 @@ def psd(
 ) -> None:
     """Mean power spectra of source, target and every method's output; the numbers beside it as CSV."""
     from pansharp_bench import figures
+    from pansharp_bench.files import atomically
 
     curves: dict[str, tuple[list[float], list[float]]] = {}
     for record in _records(results, dataset):
@@ -66,8 +67,7 @@ def psd(
     roles = ("source", "target", "truth")
     curves = {k: curves[k] for k in (*(r for r in roles if r in curves), *sorted(curves.keys() - {*roles}))}
     table = out.with_suffix(".csv")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with open(table, "w", encoding="utf-8", newline="") as file:
+    with atomically(table) as part, open(part, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["frequency", *curves])
         writer.writerows(zip(next(iter(curves.values()))[0], *(p for _, p in curves.values()), strict=True))

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from pansharp_bench.plan import RunSpec
     from pansharp_bench.record import Record
 
-CHECKPOINT = "checkpoint.pt"
-
 
 def ensure(
     specs: Iterable[RunSpec], shared: RunOptions, resume: bool = False, skip: bool = False
@@ -33,7 +31,7 @@ def ensure(
                 say(f"reused {path}")
                 found.append(record.read(path))
                 continue
-            unfinished = shared.runs / path.relative_to(shared.results).with_suffix("") / CHECKPOINT
+            unfinished = planned.folder(shared.runs).checkpoint
             try:
                 outcome = experiment.run(
                     planned,

@@ -92,7 +92,7 @@ def table(
     wanted = known[number]
     rows = [_row(r) for r in wanted["methods"]]
     specs = [
-        shared.spec(method, wanted["dataset"], {**options, **own}, seed)
+        shared.row(method, wanted["dataset"], {**options, **own}, seed)
         for (method, own), seed in product(rows, seeds)
     ]
     if dry_run:
@@ -157,7 +157,9 @@ def ablate(
     bench ablate sp-i2i --dataset qb --levels 1,2,4,6 --no-gating    as in the paper's Tables 1 and 3
     bench ablate sp-i2i --dataset qb --nfe 1,2,3,4,5 --weights FILE    one training, five ways to use it
     """
-    variants = _variants(ctx.args)
+    variants = variants_of(ctx.args)
+    if twice := sorted(options.keys() & {name for variant in variants for name in variant}):
+        raise BenchError(f"{', '.join(twice)}: both set for all runs and varied; give one of them")
     specs = [
         shared.spec(method, dataset, {**options, **variant}, seed, weights)
         for variant, seed in product(variants, seeds)
@@ -167,7 +169,7 @@ def ablate(
     _print(found, f"Ablation of {method}", out, f"ablation-{method}", methods=[method], varied=varied)
 
 
-def _variants(words: list[str]) -> list[dict[str, str]]:
+def variants_of(words: list[str]) -> list[dict[str, str]]:
     """``--levels 1,2 --no-gating`` → [{levels: 1}, {levels: 2}, {gating: false}]; nothing → the preset alone."""
     variants: list[dict[str, str]] = []
     rest = list(words)

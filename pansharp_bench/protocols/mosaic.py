@@ -26,6 +26,7 @@ class SecondStage:
 
     @property
     def bands(self) -> tuple[str, ...]:
+        """Of what it adds."""
         return self.method.sensor.bands
 
     def extend(self, images: Tensor) -> Tensor:

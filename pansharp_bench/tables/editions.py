@@ -54,6 +54,7 @@ class Edition:
         return [c for c in columns if (c.protocol, c.name) in present]
 
     def notes(self, rows: list[Row]) -> list[str]:
+        """What must be said below the table: files, comparability, devices, sources, missing scores."""
         notes = []
         state = {True: "a known original", False: "not the known original", None: "no known checksum"}
         for protocol in self.protocols:

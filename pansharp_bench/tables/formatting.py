@@ -10,6 +10,7 @@ MISSING = "–"
 
 
 def format_value(value: float, digits: int) -> str:
+    """Fixed decimals; a missing value shows as such."""
     if math.isnan(value):
         return MISSING
     if math.isinf(value):
@@ -18,6 +19,7 @@ def format_value(value: float, digits: int) -> str:
 
 
 def cell_text(cell: Cell | None, column: Column) -> str:
+    """The mean, with its interval where there is one; empty without a cell."""
     if cell is None:
         return ""
     text = format_value(cell.mean, column.digits)
@@ -28,6 +30,7 @@ def cell_text(cell: Cell | None, column: Column) -> str:
 
 
 def heading(column: Column) -> str:
+    """The column's label and which way is better."""
     return f"{column.label} {'↑' if column.better == 'high' else '↓'}"
 
 

@@ -41,7 +41,8 @@ def measured_rows(
             for column in columns
             if any(r.scores(column.protocol, column.name) for r in members)
         }
-        peeked = first.training.get("data", {}).get("target") == "gt"  # learnt from sharp references
+        # a translator that learnt from sharp MS; to a network that sees MS it is its own scale
+        peeked = card["sees"] == "pan" and first.training.get("data", {}).get("target") == "gt"
         sees: Sees = "reference" if peeked else card["sees"]
         row = Row(
             edition.track.groups[sees],
@@ -71,13 +72,14 @@ def measured_rows(
 def _variant(record: Record, seeds: int, varied: Sequence[str]) -> str:
     """Preset, the options that differ from it (and the varied ones), foreign weights, number of seeds."""
     spec, parts = record.spec, []
-    if spec["preset"] != "untrained":
+    foreign = spec["weights"] and not record.weights.get("trained_here")
+    if spec["preset"] != "untrained" and not foreign:
         named = [*varied, *(k for k in spec["changed"] if k not in varied)]
         preset = f"earlier {spec['preset']}" if _redefined(record) else spec["preset"]
         parts = [preset, *(f"{k}={spec['options'][k]}" for k in named if k in spec["options"])]
     if spec["weights"]:
-        where = "its own training" if record.weights.get("trained_here") else "elsewhere"
-        parts.append(f"weights from {where} ({spec['weights']['file_sha256'][:8]})")
+        file = record.weights.get("file", "elsewhere") if foreign else "its own training"
+        parts.append(f"weights from {file} ({spec['weights']['file_sha256'][:8]})")
     if seeds > 1:
         parts.append(f"{seeds} seeds")
     return ", ".join(parts)

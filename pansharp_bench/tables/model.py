@@ -33,6 +33,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
+    """A method under one set of options, or a published row."""
+
     group: str
     label: str
     sees: str

@@ -22,7 +22,7 @@ def published_values() -> tuple[dict[str, str], ...]:
 
 
 def published_rows(
-    edition: Edition, columns: list[Column], everything: bool, methods: Sequence[str] | None, source: str
+    edition: Edition, columns: list[Column], unregistered: bool, methods: Sequence[str] | None, source: str
 ) -> list[Row]:
     """Rows of published.csv on this sensor's public set.
 
@@ -42,7 +42,7 @@ def published_rows(
         column = wanted.get((line["protocol"], names.get(line["metric"], line["metric"])))
         if line["dataset"] != edition.published or column is None or "do not use" in origin:
             continue
-        if not origin.startswith(source) or not (card or everything):
+        if not origin.startswith(source) or not (card or unregistered):
             continue
         if methods is not None and (card is None or card.name not in methods):
             continue

@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.files import RunFolder, atomically, write_text, written
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Backward = Callable[[Tensor], None]
-CHECKPOINT = "checkpoint.pt"
-LOG = "losses.jsonl"
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 
 
@@ -84,16 +85,6 @@ class TrainingSummary:
     losses: dict[str, float]
 
 
-def save_atomically(state: Any, path: Path) -> None:
-    """torch.save that never leaves a torn file: temporary file, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 def choose_device(name: str = "auto") -> torch.device:
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as a device; raises BenchError where it is not there."""
     if name == "auto":
@@ -142,21 +133,39 @@ class Trainer:
         identity: str = "",
     ) -> None:
         chosen = choose_device(device)
-        kind, index = chosen.type, chosen.index or 0
+        self.device = torch.device("cuda", chosen.index or 0) if chosen.type == "cuda" else chosen
         self.precision = choose_precision(chosen, precision)
-        self.fabric = Fabric(
-            accelerator=kind,
-            devices=[index] if kind == "cuda" else 1,
-            precision=self.precision,  # type: ignore[arg-type]
-        )
-        self.device = self.fabric.device
-        self.folder, self.seed, self.resume, self.progress = folder, seed, resume, progress
+        self.folder = RunFolder(folder) if folder else None
+        self.seed, self.resume, self.progress = seed, resume, progress
         self.identity = identity
+        self.summary: TrainingSummary | None = None
+        """What the last :meth:`run` did."""
         torch.manual_seed(seed)
         self.generator = torch.Generator(device=self.device).manual_seed(seed)
         """Draws on the device (samples, noise)."""
         self.host_generator = torch.Generator().manual_seed(seed)
         """Draws on the CPU, for choices the step must know without waiting for the device."""
+
+    @cached_property
+    def fabric(self) -> Fabric:
+        """What carries out steps on the device, in the precision; loaded only where steps are taken."""
+        from lightning_fabric import Fabric
+        from lightning_fabric.plugins import MixedPrecision
+
+        class Autocast(MixedPrecision):
+            """Autocast that leaves a network's inputs as they are: rounded to bf16, images would band, and with
+            them every path that hands them on. Each operation takes what precision it needs."""
+
+            def convert_input(self, data: Any) -> Any:
+                return data
+
+        kind, mixed = self.device.type, self.precision in ("bf16-mixed", "16-mixed")
+        return Fabric(
+            accelerator=kind,
+            devices=[self.device.index] if kind == "cuda" else 1,
+            precision=None if mixed else self.precision,  # type: ignore[arg-type]
+            plugins=Autocast(self.precision, kind) if mixed else None,  # type: ignore[arg-type]
+        )
 
     def run(
         self,
@@ -178,8 +187,7 @@ class Trainer:
         }
         at = self._load(learner) if self.resume else _Progress()
         if self.folder:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _truncate_log(self.folder / LOG, at.step)
+            _truncate_log(self.folder.log, at.step)
         clock = time.perf_counter() - at.seconds
         bar = tqdm(
             total=steps,
@@ -216,9 +224,10 @@ class Trainer:
             _load_networks(learner, at.best)
         self._save(learner, at)
         score = at.best_score if at.best else None
-        return TrainingSummary(
+        self.summary = TrainingSummary(
             steps, at.seconds, steps / max(at.seconds, 1e-9), at.best_step or steps, score, at.losses
         )
+        return self.summary
 
     def _log(self, at: _Progress) -> None:
         at.losses = {k: float(v) / at.counted for k, v in at.sums.items()}
@@ -249,7 +258,7 @@ class Trainer:
 
     def _write(self, line: dict[str, Any]) -> None:
         if self.folder:
-            with open(self.folder / LOG, "a") as file:
+            with written(self.folder.log), open(self.folder.log, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
     def _rng_state(self) -> dict[str, Tensor]:
@@ -281,12 +290,14 @@ class Trainer:
             "learner": learner.state(),
             "rng": self._rng_state(),
         }
-        save_atomically(state, self.folder / CHECKPOINT)
+        with atomically(self.folder.checkpoint) as part, open(part, "wb") as file:
+            torch.save(state, file)
 
     def _load(self, learner: Learner) -> _Progress:
-        path = self.folder and self.folder / CHECKPOINT
-        if path is None or not path.exists():
+        if self.folder is None or not self.folder.checkpoint.exists():
+            path = self.folder and self.folder.checkpoint
             raise BenchError(f"nothing to resume: {path} does not exist; run without --resume")
+        path = self.folder.checkpoint
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             if state["belongs_to"] != self.identity:
@@ -357,10 +368,10 @@ def _truncate_log(path: Path, step: int) -> None:
     """Keep the lines up to this step: an interrupted run may have logged more than its checkpoint knows."""
     kept = []
     if step and path.exists():
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line)
             except (ValueError, KeyError):  # a line torn by a kill
                 continue
-    path.write_text("".join(line + "\n" for line in kept))
+    write_text(path, "".join(line + "\n" for line in kept))

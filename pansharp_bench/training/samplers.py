@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.method import Pairing, Target
 from pansharp_bench.scene import Scene, Sensor, Split
 
 Augment = Literal["none", "flips", "dihedral"]
-Pairing = Literal["disjoint", "independent"]
-Target = Literal["lms", "gt"]
 _SLICE = 512  # samples read at a time
 _SELECTION = 64  # images of each domain that selection looks at, where no split is kept for it
 
@@ -37,6 +36,7 @@ class Resident:
         return self.images.shape[0]
 
     def take(self, index: Tensor) -> Tensor:
+        """Images of these indices, (n, C, H, W) float32 DN."""
         # uint16 has no indexing kernel on every device; int16 has the same bits
         if self.images.dtype == torch.uint16:
             return (self.images.view(torch.int16)[index].to(torch.int32) & 0xFFFF).float()
@@ -103,7 +103,7 @@ class PairedData:
         return len(self.train)
 
     def batch(self, n: int, generator: torch.Generator, augment: Augment = "none") -> Scene:
-        """n samples drawn with replacement, with all that the split stores (pan, ms, lms and gt)."""
+        """Draw n samples with replacement, with all that the split stores (pan, ms, lms and gt)."""
         return self.scenes(_draw(n, len(self), generator, self.device), generator, augment)
 
     def scenes(
@@ -116,6 +116,7 @@ class PairedData:
         return Scene(self.sensor, **arrays)
 
     def describe(self) -> dict[str, Any]:
+        """What a record says of it."""
         return {"kind": "paired", "train_samples": len(self), "valid_samples": len(self.valid)}
 
 
@@ -125,16 +126,16 @@ class UnpairedData:
 
     :meth:`halves` takes them out of registered samples, :meth:`between` from two splits that are unpaired from
     the start. The object holds the images and nothing else: no code that gets it can reach the MS of a PAN it
-    saw. ``pan`` and ``ms`` (on the PAN grid too) are for training, ``valid_pan`` and ``valid_ms``, float32 DN,
-    for selection; ``about`` says how they were chosen.
+    saw. ``source`` and ``target`` (on the PAN grid too) are for training, ``valid_source`` and ``valid_target``,
+    float32 DN, for selection; ``about`` says how they were chosen.
     """
 
     sensor: Sensor
     device: torch.device
-    pan: Resident
-    ms: Resident
-    valid_pan: Tensor
-    valid_ms: Tensor
+    source: Resident
+    target: Resident
+    valid_source: Tensor
+    valid_target: Tensor
     about: dict[str, Any]
     groups: _Groups | None = None
 
@@ -156,15 +157,15 @@ class UnpairedData:
             BenchError: too few samples for disjoint halves.
         """
         pan, ms = cut_in_halves(len(train), seed, pairing)
-        valid_pan, valid_ms = cut_in_halves(len(valid), seed, pairing)
+        valid_source, valid_target = cut_in_halves(len(valid), seed, pairing)
         shared = len(set(pan.tolist()) & set(ms.tolist()))
         return cls(
             sensor,
             device,
             Resident(gather(train, "pan", pan), device, half),
             Resident(gather(train, target, ms), device, half),
-            gather(valid, "pan", valid_pan).to(device),
-            gather(valid, target, valid_ms).to(device),
+            gather(valid, "pan", valid_source).to(device),
+            gather(valid, target, valid_target).to(device),
             {"pairing": pairing, "target": target, "seed": seed, "shared_samples": shared},
         )
 
@@ -184,17 +185,17 @@ class UnpairedData:
         if source.groups is not None and target.groups is not None:
             groups = _Groups(source.groups, target.groups, device)
         pan, ms = (Resident(gather(split, "pan"), device, half) for split in (source, target))
-        valid_pan, valid_ms = (
+        valid_source, valid_target = (
             x.take(torch.linspace(0, len(x) - 1, min(len(x), _SELECTION), device=device).round().long())
             for x in (pan, ms)
         )
         about = {"pairing": "same group" if groups else "independent", "target": target.name}
-        return cls(sensor, device, pan, ms, valid_pan, valid_ms, about, groups)
+        return cls(sensor, device, pan, ms, valid_source, valid_target, about, groups)
 
     @property
     def patch_size(self) -> tuple[int, int]:
         """(H, W) of the training images, on the PAN grid."""
-        h, w = self.pan.images.shape[-2:]
+        h, w = self.source.images.shape[-2:]
         return h, w
 
     def draw(
@@ -204,25 +205,26 @@ class UnpairedData:
 
         Drawn and mirrored independently; where samples have groups, target k is of the group of source k.
         """
-        index = _draw(sources, len(self.pan), generator, self.device)
-        source = augment_batch({"x": self.pan.take(index)}, augment, generator)["x"]
+        index = _draw(sources, len(self.source), generator, self.device)
+        source = augment_batch({"x": self.source.take(index)}, augment, generator)["x"]
         if self.groups is None:
-            index = _draw(targets, len(self.ms), generator, self.device)
+            index = _draw(targets, len(self.target), generator, self.device)
         else:
             index = self.groups.draw(index[:targets], generator)
-        return source, augment_batch({"x": self.ms.take(index)}, augment, generator)["x"]
+        return source, augment_batch({"x": self.target.take(index)}, augment, generator)["x"]
 
-    def all_pan(self) -> Tensor:
+    def all_source(self) -> Tensor:
         """Every source image: (N, 1, H, W) float32 DN. For statistics in closed form."""
-        return self.pan.take(torch.arange(len(self.pan), device=self.device))
+        return self.source.take(torch.arange(len(self.source), device=self.device))
 
-    def all_ms(self) -> Tensor:
+    def all_target(self) -> Tensor:
         """Every target image: (N, C, H, W) float32 DN. For statistics in closed form."""
-        return self.ms.take(torch.arange(len(self.ms), device=self.device))
+        return self.target.take(torch.arange(len(self.target), device=self.device))
 
     def describe(self) -> dict[str, Any]:
+        """What a record says of it."""
         return {
-            "kind": "unpaired", **self.about, "pan_samples": len(self.pan), "ms_samples": len(self.ms)
+            "kind": "unpaired", **self.about, "source_samples": len(self.source), "target_samples": len(self.target)
         }  # fmt: skip
 
 

@@ -98,14 +98,13 @@ class Gain(TrainedMethod):
         return self.gain(self.dropout(lms))
 
     def fit(self, data, trainer):
-        summary = trainer.run(
+        trainer.run(
             GainLearner(self, data, trainer),
             self.config.steps,
             validate_every=10 if self.config.select else 0,
             checkpoint_every=15,
             log_every=4,
         )
-        return {"best_step": summary.best_step}
 
     def fuse(self, scene):
         return self(scene.lms / scene.sensor.peak) * scene.sensor.peak

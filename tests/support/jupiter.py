@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pansharp_bench.datasets.junocam2hst.maps import GlobalMap
+from pansharp_bench.datasets.jupiter.maps import GlobalMap
 
 REAL = Path(os.environ.get("PANSHARP_JUPITER") or Path(__file__).parents[3] / "shared" / "data" / "jupiter")
 needs_real = pytest.mark.skipif(

@@ -1,0 +1,355 @@
+"""``bench data project``: raw JunoCam images to one cylindrical map."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from pansharp_bench.datasets.jupiter.junocam import blend
+from pansharp_bench.datasets.jupiter.junocam.camera import JunoCam
+from pansharp_bench.datasets.jupiter.junocam.geometry import (
+    Poses,
+    Spice,
+    frame_times,
+    poses,
+    trajectory_shift,
+)
+from pansharp_bench.datasets.jupiter.junocam.limb import Limb, LimbFit, find_limb, fit_jitter, fit_spin
+from pansharp_bench.datasets.jupiter.junocam.project import (
+    CylindricalGrid,
+    Photometry,
+    Projector,
+    mid_time_points,
+    project,
+    registration,
+)  # fmt: skip
+from pansharp_bench.datasets.jupiter.junocam.raw import (
+    Label,
+    calibrate,
+    find_label,
+    read_bad_pixels,
+    read_flat,
+    read_image,
+)  # fmt: skip
+from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.files import atomically
+from pansharp_bench.raster import check_name
+
+_ORDER = ("red", "green", "blue", "methane")
+
+
+@dataclass
+class LocatedImage:
+    """One image on its way to the map; :func:`locate` finds what is not given."""
+
+    path: Path
+    label_path: Path
+    label: Label
+    limb: Limb
+    times: np.ndarray
+    spice: Spice
+    fit: LimbFit = field(init=False)
+    poses: Poses = field(init=False)
+    middle: Poses = field(init=False)  # the pose when the camera faced the planet
+
+
+class Calibration:
+    """Reads an image and calibrates it, with the flat field and bad pixels given (or none)."""
+
+    def __init__(self, flat: Path | None, bad: Path | None) -> None:
+        self.flat, self.bad = flat, bad
+
+    def __call__(self, path: Path, label: Path) -> tuple[Label, np.ndarray]:
+        image = read_image(path, label)
+        bands = image.label.bands
+        flat = read_flat(self.flat, bands) if self.flat else None
+        bad = read_bad_pixels(self.bad, bands) if self.bad else None
+        return image.label, calibrate(image, flat, bad)
+
+
+def locate(
+    paths: Sequence[Path],
+    labels: Sequence[Path],
+    spice: Spice,
+    camera: JunoCam,
+    read: Calibration,
+    shift: float | None = None,
+) -> list[LocatedImage]:
+    """Read all images and find where the camera was and looked in each.
+
+    With C kernels the limb gives the jitter of the start time; without, the spin, fitted to all images of a
+    perijove together. ``shift`` (seconds) moves the trajectory; None moves it to agree with the label where
+    that is more than 0.2 s away, as with predicted trajectories.
+    """
+    frames = []
+    for path, label_path in zip(paths, labels, strict=True):
+        label, values = read(path, label_path)
+        own = trajectory_shift(spice, label) if shift is None else shift
+        moved = spice.moved(own if shift is not None or abs(own) > 0.2 else 0.0)
+        try:
+            limb = find_limb(values, label.bands, camera)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+        times = frame_times(label, spice.time(label.start_utc), camera)
+        frames.append(LocatedImage(path, label_path, label, limb, times, moved))
+    without = []
+    for frame in frames:
+        if frame.spice.covers(frame.times):
+            frame.fit = fit_jitter(frame.limb, frame.spice, frame.spice, frame.times, spice.radii())
+        else:
+            without.append(frame)
+    for perijove in sorted({f.label.perijove or -1 for f in without}):
+        group = [f for f in without if (f.label.perijove or -1) == perijove]
+        try:
+            fits = fit_spin(
+                [f.limb for f in group],
+                [f.spice.states(f.times) for f in group],
+                [f.times for f in group],
+                spice.spin_axis(float(group[0].times[0])),
+                np.array(camera.mount),
+                spice.radii(),
+            )
+        except DataError as error:
+            names = ", ".join(f.path.name for f in group)
+            raise DataError(f"{names}: {error}; a C kernel (*.bc) in {spice.folder} would give it") from error
+        for frame, fit in zip(group, fits, strict=True):
+            frame.fit = fit
+    for frame in frames:
+        attitude = frame.fit.spin or frame.spice
+        times = frame.times + frame.fit.jitter
+        frame.poses = poses(frame.spice, attitude, times)
+        seen = (frame.limb.frame.min() + frame.limb.frame.max()) / 2
+        frame.middle = poses(frame.spice, attitude, np.interp([seen], np.arange(len(times)), times))
+    return frames
+
+
+def check_registration(projector: Projector, frame: LocatedImage) -> dict[str, float]:
+    """Median length, in raw pixels, of the local shifts of each band against green, in the mid-time plane."""
+    seen = projector.look(mid_time_points(frame.middle, projector.camera, 1800, radii=projector.radii))
+    green = projector.bands.index("green")
+    shifts = {}
+    for index, band in enumerate(projector.bands):
+        if index != green:
+            found = registration(seen[index], seen[green])[0]
+            shifts[f"{band}-green"] = float(found.norm(dim=1).median()) if len(found) else float("nan")
+    return shifts
+
+
+@click.command("project")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@click.option("--label", "--metadata", "labels", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="Label of an image, in the images' order.  [default: found beside it]")  # fmt: skip
+@click.option("--kernels", required=True, type=click.Path(path_type=Path), metavar="DIR",
+              help="Folder of SPICE kernels.")  # fmt: skip
+@click.option("--flat", type=click.Path(path_type=Path), metavar="FILE", help="Flat field, one frame.")
+@click.option("--bad-pixels", type=click.Path(path_type=Path), metavar="FILE",
+              help="Bad-pixel mask, one frame, 0 where bad.")  # fmt: skip
+@click.option("--pixels-per-degree", type=click.FloatRange(min=0.1, max=200), default=25.0, show_default=True)
+@click.option("--latitude", type=click.Choice(["planetocentric", "planetographic"]), default="planetocentric",
+              show_default=True)  # fmt: skip
+@click.option("--photometry", type=click.Choice(["minnaert", "lommel-seeliger", "none"]), default="minnaert",
+              show_default=True, help="Law whose shading is taken out.")  # fmt: skip
+@click.option("--minnaert-k", type=float, default=0.95, show_default=True)
+@click.option(
+    "--max-incidence", type=click.FloatRange(0, 90), default=86.0, show_default=True, help="Degrees."
+)
+@click.option(
+    "--max-emission", type=click.FloatRange(0, 90), default=82.0, show_default=True, help="Degrees."
+)
+@click.option("--balance/--no-balance", default=True, show_default=True,
+              help="Scale each band to the same bright end (raw blue is dim), or all bands alike.")  # fmt: skip
+@click.option("--flatten", is_flag=True, help="Divide by a Gaussian low pass of the luminance.")
+@click.option("--sigma", type=click.FloatRange(min=0.1), default=8.0, show_default=True,
+              help="Its standard deviation, and that of the blending, in degrees of the map.")  # fmt: skip
+@click.option("--trajectory-shift", type=float, metavar="S",
+              help="Move the trajectory by S seconds.  [default: until it agrees with the label]")  # fmt: skip
+@click.option("--check", is_flag=True, help="Measure and print the registration of the bands.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N.")
+@click.option("--out", required=True, type=click.Path(path_type=Path),
+              help="GeoTIFF to write; a PNG goes beside it.")  # fmt: skip
+def command(
+    images: tuple[Path, ...],
+    labels: tuple[Path, ...],
+    kernels: Path,
+    flat: Path | None,
+    bad_pixels: Path | None,
+    pixels_per_degree: float,
+    latitude: Any,
+    photometry: Any,
+    minnaert_k: float,
+    max_incidence: float,
+    max_emission: float,
+    balance: bool,
+    flatten: bool,
+    sigma: float,
+    trajectory_shift: float | None,
+    check: bool,
+    device: str,
+    out: Path,
+) -> None:
+    """Project raw JunoCam images (PNG with metadata JSON, or PDS3 IMG with label) onto one cylindrical map.
+
+    \b
+    bench data project JNCE_*-raw.png --kernels kernels/ --flat flat.tiff --flatten --out pj44.tif
+    """
+    check_name(out)
+    if labels and len(labels) != len(images):
+        raise BenchError(f"{len(labels)} --label for {len(images)} images: give one each, in order, or none")
+    found = list(labels) or [find_label(_present(path)) for path in images]
+    read = Calibration(flat, bad_pixels)
+    grid = CylindricalGrid(pixels_per_degree, latitude)
+    law = Photometry(photometry, minnaert_k, max_incidence, max_emission)
+
+    with Spice(kernels) as spice:
+        camera, radii = spice.camera(), spice.radii()
+        frames = locate(images, found, spice, camera, read, trajectory_shift)
+    bands = frames[0].label.bands
+    for frame in frames[1:]:
+        if frame.label.bands != bands:
+            raise DataError(
+                f"{frame.path} has {', '.join(frame.label.bands)}, {frames[0].path} {', '.join(bands)}: images of "
+                f"one map have the same filters"
+            )
+    for frame in frames:
+        click.echo(_found(frame))
+
+    parts = out.with_name(f"{out.name}.parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    try:
+        maps = []
+        for frame in frames:
+            key = _key(frame, grid, law, read)
+            path = parts / f"{frame.label.product}-{key}.npy"
+            if not path.exists() or check:
+                values = read(frame.path, frame.label_path)[1]
+                projector = Projector(values, frame.poses, camera, bands, law, radii, device)
+                if check:
+                    shifts = check_registration(_unshaded(projector), frame).items()
+                    click.echo(f"{frame.label.product}: " + ", ".join(f"{k} {v:.2f} px" for k, v in shifts))
+                if not path.exists():
+                    _project(projector, grid, path, frame.label.product)
+            maps.append(np.load(path, mmap_mode="r"))
+        order = sorted(range(len(bands)), key=lambda i: _ORDER.index(bands[i]))
+        names, blur = [bands[i] for i in order], sigma * pixels_per_degree
+        _write(out, maps, order, names, grid, blur, balance, flatten, frames, law)
+    except BaseException:
+        if any(parts.iterdir()):
+            click.echo(f"what is projected so far is kept in {parts} and used again", err=True)
+        else:
+            parts.rmdir()
+        raise
+    shutil.rmtree(parts)
+
+
+def _present(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist")
+    return path
+
+
+def _unshaded(projector: Projector) -> Projector:
+    """The same image without photometric correction: its noise is not blown up at the terminator."""
+    other = copy.copy(projector)
+    other.photometry = replace(projector.photometry, law="none", max_incidence=85.0, max_emission=80.0)
+    return other
+
+
+def _found(frame: LocatedImage) -> str:
+    fit = frame.fit
+    text = f"{frame.label.product}: limb {fit.median:.2f} px (median of {fit.used} points)"
+    if fit.spin is not None:
+        ra, dec = np.degrees([fit.spin.ra, fit.spin.dec])
+        text += (
+            f", attitude from the limb: spin {fit.spin.rate * 30 / np.pi:.4f} rpm about {ra:.2f}, {dec:.2f}"
+        )
+    else:
+        text += f", jitter {1000 * fit.jitter:+.1f} ms"
+    if frame.spice.shift:
+        text += f", trajectory moved {frame.spice.shift:+.1f} s"
+    return text
+
+
+def _key(frame: LocatedImage, grid: CylindricalGrid, law: Photometry, read: Calibration) -> str:
+    """What a projected map depends on."""
+    digest = hashlib.sha256(repr((grid, law, frame.label)).encode())
+    for path in (frame.path, read.flat, read.bad):
+        if path is not None:
+            digest.update(Path(path).read_bytes())
+    for array in (frame.poses.position, frame.poses.rotation, frame.poses.sun):
+        digest.update(np.round(array, 9).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _project(projector: Projector, grid: CylindricalGrid, path: Path, name: str) -> None:
+    from tqdm import tqdm
+
+    shape = (len(projector.bands), grid.height, grid.width)
+    tiles = sum(1 for _ in grid.tiles())
+    with atomically(path) as partial:
+        array = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
+        with tqdm(total=tiles, desc=name, unit="tile", disable=not sys.stderr.isatty()) as bar:
+            project(projector, grid, array, bar.update)
+        array.flush()
+
+
+def _write(
+    out: Path,
+    maps: Sequence[np.ndarray],
+    order: Sequence[int],
+    bands: Sequence[str],
+    grid: CylindricalGrid,
+    sigma: float,
+    balance: bool,
+    flatten: bool,
+    frames: Sequence[LocatedImage],
+    law: Photometry,
+) -> None:
+    import torch
+
+    from pansharp_bench.datasets.jupiter.mosaic import write_map
+
+    size = (grid.height, grid.width)
+    scale = _scale(maps, balance)
+
+    def rows_of(array: np.ndarray) -> blend.Rows:
+        rows: blend.Rows = lambda part: array[:, part] * scale[:, None, None]  # noqa: E731
+        return blend.flattened(rows, *size, sigma) if flatten else rows
+
+    rows = blend.blended([rows_of(array) for array in maps], *size, sigma)
+
+    def pieces() -> Iterator[tuple[int, Any]]:
+        for part in blend.strips(grid.height):
+            yield part.start, torch.from_numpy(np.ascontiguousarray(rows(part)[list(order)]))
+
+    tags = {
+        "source": ", ".join(frame.label.product for frame in frames),
+        "photometry": f"{law.law}" + (f", k = {law.k:g}" if law.law == "minnaert" else ""),
+        "flattened": f"sigma {sigma:g} px" if flatten else "no",
+        "value_per_dn_per_ms": json.dumps(
+            {b: float(f"{scale[i]:.6g}") for i, b in zip(order, bands, strict=True)}
+        ),
+        "limb_median_px": json.dumps({f.label.product: round(f.fit.median, 3) for f in frames}),
+    }
+    for path in write_map(out, pieces(), grid.height, tuple(bands), grid.latitude, grid.west_left, tags):
+        click.echo(f"wrote {path}")
+
+
+def _scale(maps: Sequence[np.ndarray], balance: bool) -> np.ndarray:
+    """Factors (bands,) that bring the 99.8th percentile of a thinned-out map, of each band or of all, to 0.95.
+    Raises DataError when all is blank."""
+    step = max(1, maps[0].shape[1] // 900)
+    some = np.concatenate([m[:, ::step, ::step].reshape(len(m), -1) for m in maps], 1)
+    some = some[:, np.isfinite(some).all(0)]
+    if not some.size or (tops := np.percentile(some, 99.8, axis=1)).min() <= 0:
+        raise DataError("no image point lies on the map within --max-incidence and --max-emission")
+    return (0.95 / (tops if balance else np.full_like(tops, tops.max()))).astype(np.float32)
