@@ -58,7 +58,8 @@ class MethodCard(Card):
     which is shown, never ranked, as nothing resembles it more). ``sees`` is what it gets at inference: ``pan``
     (PAN only), ``pan+bag`` (PAN and the scene's MS pixels without their positions), ``pan+ms`` (PAN and
     registered MS), ``reference`` (an oracle that looks at the answer; shown, never ranked). ``training`` is what
-    it learnt from: none, unpaired or paired samples.
+    it learnt from: none, unpaired or paired samples. ``smallest``: the least side, in PAN pixels, of images that it
+    can learn from and fuse.
     """
 
     kind: str = "classical"
@@ -69,6 +70,7 @@ class MethodCard(Card):
     year: int | None = None
     licence: str = ""
     published: str = ""  # its name in published.csv, where that differs from the title
+    smallest: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,7 +91,8 @@ class MetricCard(Card):
     table shows; ``order`` is its place in tables. A metric with ``default=False`` is not part of the protocol's
     table. ``scope``: a function that scores each image, or a class that scores a ``set``: it is made with the
     sensor, takes ``add(role, images)`` (role: output, source, target or truth) for all of them, and then
-    gives ``scores()``, a tuple in the order of the columns, and ``curves()``, a JSON-able dict.
+    gives ``scores()``, a tuple in the order of the columns, and ``curves()``, a JSON-able dict. ``smallest``: the
+    least side, in pixels, of images that it is defined for.
     """
 
     protocol: str | tuple[str, ...] = "reduced"
@@ -100,6 +103,7 @@ class MetricCard(Card):
     default: bool = True
     scope: Literal["image", "set"] = "image"
     digits: int = 4
+    smallest: int = 1
 
     @property
     def directions(self) -> dict[str, str]:
