@@ -132,7 +132,9 @@ class Scene:
         expected = {"pan": (n, self.sensor.source_bands, h, w), "ms": (n, c, h // r, w // r)}
         expected |= dict.fromkeys(("lms", "gt"), (n, c, h, w))
         found = {name: tuple(x.shape) for name in expected if (x := getattr(self, name)) is not None}
-        if (self.ms is not None and (h % r or w % r)) or any(shape != expected[name] for name, shape in found.items()):
+        if (self.ms is not None and (h % r or w % r)) or any(
+            shape != expected[name] for name, shape in found.items()
+        ):
             raise ImageError(
                 f"sensor {self.sensor.name!r} has {c} bands and ratio {r}: expected pan "
                 f"(N, {self.sensor.source_bands}, {r}h, {r}w), ms (N, {c}, h, w), lms and gt (N, {c}, {r}h, {r}w); "
