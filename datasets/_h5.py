@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.errors import DataError
+from pansharp_bench.files import looks_like
 from pansharp_bench.registry import SENSORS
 from pansharp_bench.scene import Scene, Sensor, Split, SplitName
 
@@ -139,38 +140,16 @@ def open_h5(path: Path) -> h5py.File:
     if not path.is_file():
         raise DataError(f"{path}: found something that is not a plain file; expected an HDF5 file")
     try:
-        with open(path, "rb") as file:
-            head = file.read(512)
         if h5py.is_hdf5(path):
             return h5py.File(path, "r", locking="best-effort")
+        found = looks_like(path)
     except OSError as error:
         text = first_line(error)
         if "truncated" in text:
             text = f"a truncated file ({text.split('(')[-1].rstrip(')')})"
             raise DataError(f"{path}: found {text}; expected all of it — {_AGAIN}") from error
         raise DataError(f"{path}: found a file that cannot be opened ({text}); expected HDF5") from error
-    raise DataError(f"{path}: found {_looks_like(head)}; expected an HDF5 file — {_AGAIN}")
-
-
-def _looks_like(head: bytes) -> str:
-    text = head.lstrip().lower()
-    if not head:
-        return "an empty file"
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page (the download page was saved instead of the file)"
-    if text.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer (the file itself was not fetched: `git lfs pull`)"
-    if text.startswith(b"matlab 5.0"):
-        return "a MATLAB .mat file"
-    if head.startswith(b"PK"):
-        return "a zip archive (unpack it)"
-    if head.startswith((b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!")):
-        return "a compressed archive (unpack it)"
-    if head.startswith(b"\x89HDF"):
-        return "a damaged HDF5 file"
-    if not any(head):
-        return "zeros (an interrupted download)"
-    return f"a file that begins with {head[:12]!r}"
+    raise DataError(f"{path}: found {found}; expected an HDF5 file — {_AGAIN}")
 
 
 def check_dataset(path: Path, file: h5py.File, key: str, optional: bool) -> Array | None:

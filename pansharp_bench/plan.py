@@ -15,14 +15,17 @@ from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import RunFolder, sha256_of
 from pansharp_bench.method import TrainedMethod, resolve_config
 from pansharp_bench.protocol import Protocol
-from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
+from pansharp_bench.registry import DATASETS, METHODS, SENSORS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import Dataset, FileIdentity, SplitName, load_dataset
+from pansharp_bench.source import source_of
 from pansharp_bench.training.loop import choose_device, choose_precision
+from pansharp_bench.weights import located
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What to run. ``preset=None`` takes ``standard`` on CUDA and ``quick`` on CPU."""
+    """What to run. ``preset=None`` takes ``standard`` on CUDA and ``quick`` on CPU; ``weights`` is a file, or
+    ``FILE:NAME`` where a file holds several state dicts."""
 
     method: str
     dataset: str
@@ -53,6 +56,11 @@ class Plan:
     def sha256(self) -> str:
         """Of the identity: equal runs have equal ones."""
         return records.spec_hash(self.identity)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether code or a sensor from outside takes part."""
+        return not {"source", "sensor"}.isdisjoint(self.identity)
 
     def path(self, results: Path) -> Path:
         """Where its record lies."""
@@ -85,11 +93,13 @@ def plan(spec: RunSpec) -> Plan:
         raise BenchError(
             f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
         )
-    if spec.weights and not learns:
-        raise BenchError(f"method {card.name!r} has no weights; leave out --weights")
+    given = {"weights": spec.weights, "precision": spec.precision != "auto"}
+    if not learns and (useless := [f"--{name}" for name, value in given.items() if value]):
+        raise BenchError(f"method {card.name!r} is not trained; leave out {' and '.join(useless)}")
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
     protocols = _protocols(track, dataset, card)
     needed = _needed_splits(learns and spec.weights is None, protocols, dataset)
+    _refuse_small(card, dataset, protocols, needed)
     described = _describe_dataset(dataset, dataset.files(*needed), protocols)
     identity = {
         "track": track,
@@ -100,10 +110,34 @@ def plan(spec: RunSpec) -> Plan:
         "changed": _changed(entry, preset, config),
         "seed": spec.seed if learns and not spec.weights else 0,  # elsewhere nothing is drawn
         "data": described["fingerprint"],
-        "weights": {"file_sha256": sha256_of(spec.weights)} if spec.weights else {},
+        "weights": _identify(spec.weights) if spec.weights else {},
         "precision": choose_precision(device, spec.precision) if learns else "32-true",
     }
+    identity |= _foreign(spec, entry, dataset, track, protocols)
     return Plan(spec, entry, dataset, config, device, protocols, described, identity)
+
+
+def _foreign(
+    spec: RunSpec, entry: Entry[MethodCard], dataset: Dataset, track: str, protocols: list[Protocol]
+) -> dict[str, Any]:
+    """What of a run is not the project's own, so that its commit does not tell it: the source of plug-ins, and a
+    sensor that none of the shipped ones is. Empty without such."""
+    parts = {
+        "track": source_of(TRACKS.get(track)),
+        "method": source_of(entry),
+        "dataset": source_of(DATASETS.get(spec.dataset), dataset),
+    }
+    metrics = {e.name: e for protocol in protocols for e in protocol.entries()}
+    parts |= {f"metric {name}": source_of(metric) for name, metric in sorted(metrics.items())}
+    source = {part: found for part, found in parts.items() if found}
+    sensor = dataset.sensor
+    own = sensor in (e.obj for e in SENSORS if not source_of(e))
+    return ({"source": source} if source else {}) | ({} if own else {"sensor": sensor.facts()})
+
+
+def _identify(weights: Path) -> dict[str, str]:
+    file, name = located(weights)
+    return {"file_sha256": sha256_of(file)} | ({"state_dict": name} if name else {})
 
 
 def _is_simulated(dataset: Dataset) -> bool:
@@ -143,6 +177,21 @@ def _needed_splits(fits: bool, protocols: list[Protocol], dataset: Dataset) -> t
     return tuple(dict.fromkeys((*needed, *read)))
 
 
+def _refuse_small(
+    card: MethodCard, dataset: Dataset, protocols: list[Protocol], needed: tuple[SplitName, ...]
+) -> None:
+    """Raise DataError where the images of a split are too small for the method, or for what scores them."""
+    demands = [(f"method {card.name!r}", card.smallest, split) for split in needed]
+    demands += [(f"scoring ({p.title.lower()})", p.smallest, p.split) for p in protocols]
+    for who, smallest, split in demands:
+        height, width = dataset.split(split).read("pan", 0).shape[-2:]
+        if min(height, width) < smallest:
+            raise DataError(
+                f"{who} needs images of at least {smallest} x {smallest} PAN pixels; those of split {split!r} of "
+                f"dataset {dataset.name} have {height} x {width}"
+            )
+
+
 def second_split(dataset: Dataset) -> SplitName:
     """What training reads beside ``train``: a target domain of its own, or the validation samples."""
     return "target" if "target" in dataset.available() else "valid"
@@ -165,6 +214,7 @@ def _describe_dataset(
         "sensor": dataset.sensor.name,
         "channels": dataset.sensor.channels,
         "peak": dataset.sensor.peak,
+        "sensor_facts": dataset.sensor.facts(),
         "files": [{**asdict(f), "path": f.path.name} for f in files],
         "fingerprint": fingerprint(files),
         "test_fingerprint": {f.split: f.sha256 for f in tests},

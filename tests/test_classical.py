@@ -82,7 +82,7 @@ def test_other_numbers_of_bands(bands):
     pan = interp23(ms).mean(1, keepdim=True)
     sensor = Sensor("other", "Other", tuple("abcde")[:bands], 2047, (0.3,) * bands, 0.15, (0, 1, 2))
     for name in METHODS_HERE:
-        fused = pb.fuse(name, pan, ms, sensor=sensor)
+        fused = pb.get_method(name)(pan, ms, sensor=sensor)
         assert (fused - interp23(ms)).abs().mean() < 0.2 * ms.mean(), name
 
 

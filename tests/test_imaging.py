@@ -84,6 +84,12 @@ def test_equal_to_the_toolbox(case, output, device):
     assert ours.shape == golden.shape and error < 1e-13, f"{error:.2e}"
 
 
+@pytest.mark.parametrize("block", [imaging.interp23, lambda x: imaging.mtf_filter(x, "qb")])
+def test_blocks_stand_in_a_compiled_graph_without_a_break(block):
+    x = torch.rand(1, 4, 16, 16, dtype=torch.float64)
+    assert torch.equal(torch.compile(block, backend="eager", fullgraph=True)(x), block(x))
+
+
 def test_other_ways_to_say_the_same():
     pan, ms = torch.rand(1, 1, 64, 48, dtype=torch.float64), torch.rand(1, 8, 64, 48, dtype=torch.float64)
     sensor = as_sensor("wv3")

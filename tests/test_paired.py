@@ -162,9 +162,10 @@ def test_learns(case, tmp_path):
     data = paired(size=32 if case == "pnn" else 16)
     method = make(case, steps=12, batch=4, validations=4, lr=2e-3, schedule="constant", warmup=0)
     before = method.learner(data, trainer(), 1).validate()
-    told = method.fit(data, trainer(tmp_path))
+    run = trainer(tmp_path)
+    told = method.fit(data, run)
     after = method.learner(data, trainer(), 1).validate()
-    assert after == pytest.approx(told["best_score"], rel=1e-4)
+    assert after == pytest.approx(run.summary.best_score, rel=1e-4)
     assert after < 0.9 * before
     assert told["epochs"] == 6
 
@@ -284,8 +285,8 @@ def test_cuda_trains(case, tmp_path):
     method = make(case, steps=12, batch=4, validations=4, lr=2e-3, schedule="constant", warmup=0).cuda()
     run = Trainer(tmp_path, "cuda:0", seed=3, progress=False)
     before = method.learner(data, run, 1).validate()
-    told = method.fit(data, run)
-    assert told["best_score"] < before
+    method.fit(data, run)
+    assert run.summary.best_score < before
 
 
 # -- weights of others --

@@ -260,6 +260,7 @@ def test_checksums_are_kept_until_the_file_is_touched(root, monkeypatch, cache):
     path.write_bytes(content)
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # even with its old time and size
     assert sha256_of(path) != first and len(hashed) == 2
+    files._hashed.clear()  # as another process would
     shutil.rmtree(cache)
     cache.write_text("in the way")  # a cache that cannot be written is done without
     assert sha256_of(path) != first and len(hashed) == 3
@@ -377,6 +378,28 @@ def test_nan_and_flat_samples_and_another_expansion(root):
     said = findings(dataset, "warning")
     assert any("PAN is constant in 1 of 2" in t for t in said)
     assert any("valid: lms differs from the 23-tap expansion" in t for t in said)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda x: x, None),
+        (lambda x: x | {"lms": x["lms"].round()}, None),
+        (
+            lambda x: {k: v.round() for k, v in x.items()},
+            None,
+        ),  # as PAirMax: ms rounded after it was expanded
+        (lambda x: x | {"lms": x["lms"] + 0.1}, 0.1),
+        (lambda x: x | {"lms": x["lms"].round() + 1}, 1.5),
+    ],
+)
+def test_an_expansion_is_told_from_a_rounded_one(root, change, found):
+    write_set(root)
+    write(root / "valid_qb.h5", change(samples(n=2, seed=2)))
+    said = [t for t in findings(PanCollection("qb", root, "mine"), "warning") if "23-tap" in t]
+    assert len(said) == (found is not None)
+    if said:
+        assert float(re.search(r"up to ([\d.]+) DN", said[0])[1]) == pytest.approx(found, abs=0.02)
 
 
 def test_bad_samples_do_not_hide_the_rest(root, monkeypatch):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from pansharp_bench.methods._paired import Perceptron
@@ -50,7 +51,8 @@ def low_pan(pan: Tensor) -> Tensor:
 
 def norm_channels(x: Tensor) -> Tensor:
     """Layer normalisation over the channels of each pixel, without gain or bias."""
-    return F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], eps=1e-6).permute(0, 3, 1, 2)
+    x = F.layer_norm(rearrange(x, "b c h w -> b h w c"), x.shape[1:2], eps=1e-6)
+    return rearrange(x, "b h w c -> b c h w")
 
 
 class ChannelNorm(nn.Module):
@@ -62,7 +64,8 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shape = x.shape[1:2]
-        return F.layer_norm(x.permute(0, 2, 3, 1), shape, self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
+        x = F.layer_norm(rearrange(x, "b c h w -> b h w c"), shape, self.weight, self.bias, 1e-6)
+        return rearrange(x, "b h w c -> b c h w")
 
 
 def zeroed(layer: nn.Module) -> nn.Module:
@@ -85,14 +88,15 @@ class LocalAttention(nn.Module):
 
     def attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """q (B, width, H, W); keys and values (B, heads, head, 9, H, W)."""
-        q = q.unflatten(1, (self.heads, self.head, 1)) * self.head**-0.5
+        q = rearrange(q, "b (n d) h w -> b n d 1 h w", n=self.heads) * self.head**-0.5
         weights = (q * keys).sum(2, keepdim=True).softmax(3)
-        return (weights * values).sum(3).flatten(1, 2)
+        return rearrange((weights * values).sum(3), "b n d h w -> b (n d) h w")
 
     def shifted(self, x: Tensor) -> Tensor:
         """(B, heads, head, 9, H, W): the 3x3 neighbours, zeros outside."""
-        b, _, h, w = x.shape
-        return F.unfold(x, 3, padding=1).view(b, self.heads, self.head, TAPS, h, w)
+        h = x.shape[-2]
+        x = F.unfold(x, 3, padding=1)
+        return rearrange(x, "b (n d t) (h w) -> b n d t h w", n=self.heads, t=TAPS, h=h)
 
 
 class ReleaseAttention(LocalAttention):
@@ -133,12 +137,12 @@ class ReleaseAttention(LocalAttention):
     def gather(self, x: Tensor) -> Tensor:
         if self.shift:
             return self.shifted(x)
-        b, _, h, w = x.shape
-        return self.dep_conv(x.reshape(-1, self.head, h, w)).view(b, self.heads, self.head, TAPS, h, w)
+        x = self.dep_conv(rearrange(x, "b (n d) h w -> (b n) d h w", n=self.heads))
+        return rearrange(x, "(b n) (d t) h w -> b n d t h w", n=self.heads, t=TAPS)
 
     def reordered(self, k: Tensor) -> Tensor:
         """Width moved before the head's channels, and the memory read as if it had not been."""
-        return k.unflatten(1, (self.heads, self.head)).permute(0, 1, 4, 2, 3).reshape(k.shape)
+        return rearrange(k, "b (n d) h w -> b n w d h", n=self.heads).reshape(k.shape)
 
 
 class PaperAttention(LocalAttention):
@@ -201,7 +205,8 @@ class AttentionBlock(nn.Module):
         of_ms, of_pan = self.adaLN_modulation(told)[:, :, None, None].chunk(2, 1)
         pan, ms = self.attn(norm_channels(x), at)
         x = x + of_ms * ms + of_pan * pan
-        return x + self.mlp(norm_channels(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        t = self.mlp(rearrange(norm_channels(x), "b c h w -> b h w c"))
+        return x + rearrange(t, "b h w c -> b c h w")
 
 
 # -- the network --

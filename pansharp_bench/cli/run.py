@@ -28,7 +28,11 @@ from pansharp_bench.errors import BenchError
     type=click.IntRange(1),
     help="Stochastic methods: the mean of so many runs per image (short for --set samples=K).",
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights file to use instead of training.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Weights file to use instead of training; FILE:NAME where it holds several state dicts.",
+)
 @click.option(
     "--beside",
     multiple=True,
@@ -65,6 +69,8 @@ def run(
     from pansharp_bench.tables import run_table
 
     if samples is not None:
+        if "samples" in options:
+            raise BenchError(f"--samples {samples} and --set samples={options['samples']}: give one of them")
         options = {**options, "samples": str(samples)}
     for name in beside:
         if takes_steps(METHODS.get(name)):
@@ -82,7 +88,9 @@ def run(
             progress=shared.progress,
             say=say,
         )
-    others = ensure([shared.spec(name, dataset, {}) for name in beside], replace(shared, pictures=0))
+    others = ensure(
+        [shared.row(name, dataset, {}) for name in beside], replace(shared, pictures=0, precision="auto")
+    )
     record = outcome.record
     click.echo(f"\n{record.method['title'] or record.method['name']} on {record.dataset['name']}")
     click.echo(run_table(record, others))

@@ -4,8 +4,10 @@ Reduced resolution (Wald's protocol): the original MS is the reference. As in th
 before every index, one pixel less at the top and left than at the bottom and right: ``x[20:-21, 20:-21]``. Values
 are neither clipped nor rounded.
 
-Full resolution: no reference exists, so indices compare the fused image with PAN and MS. No border is cut, save
-what is over a multiple of 32 pixels at the right and bottom: the indices are defined on whole blocks. A simulated
+Full resolution: no reference exists, so indices compare the fused image with PAN and MS, which is expanded anew, as
+the toolbox does it: what a file stores as ``lms`` may be rounded or of another kernel, and is what methods see. No
+border is cut, save what is over a multiple of 32 pixels at the right and bottom: the indices are defined on whole
+blocks. A simulated
 sensor knows the true MS at the PAN grid. There the reference indices are computed at full resolution too (protocol
 ``truth``), so that the no-reference indices can be judged against them.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from pansharp_bench.imaging import interp23
 from pansharp_bench.protocol import Protocol, Track
 from pansharp_bench.registry import TRACKS, Sees
 from pansharp_bench.scene import Scene
@@ -35,23 +38,24 @@ def against_reference(fused: Tensor, scene: Scene) -> dict[str, Tensor]:
 
 REDUCED = Protocol(
     "reduced", "Reduced resolution", "reduced", "reduced", against_reference, needs_gt=True, short="RR",
-    published="RR",
+    published="RR", cut=2 * BORDER - 1,
 )  # fmt: skip
 
 
 def without_reference(fused: Tensor, scene: Scene) -> dict[str, Tensor]:
     """Fused image beside the images it was made from, cut to whole blocks."""
-    assert scene.ms is not None and scene.lms is not None
+    assert scene.ms is not None
     height, width = (side // BLOCK * BLOCK for side in fused.shape[-2:])
     ratio = scene.sensor.ratio
-    cut = {k: x[..., :height, :width] for k, x in (("fused", fused), ("pan", scene.pan), ("lms", scene.lms))}
+    whole = {"fused": fused, "pan": scene.pan, "lms": interp23(scene.ms, ratio)}
+    cut = {k: x[..., :height, :width] for k, x in whole.items()}
     return {**cut, "ms": scene.ms[..., : height // ratio, : width // ratio]}
 
 
 FULL = Protocol("full", "Full resolution", "full", "full", without_reference, short="FR", published="FR")
 TRUTH = Protocol(
     "truth", "Full resolution against the truth", "full", "reduced", against_reference, needs_gt=True,
-    short="truth",
+    short="truth", cut=2 * BORDER - 1,
 )  # fmt: skip
 
 _GROUPS: dict[Sees, str] = {
