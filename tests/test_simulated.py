@@ -9,11 +9,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from pansharp_bench.datasets._files import sha256_of
 
 import pansharp_bench as pb
 from pansharp_bench.datasets import _known
 from pansharp_bench.datasets.simulated import generate
+from pansharp_bench.files import sha256_of
 from pansharp_bench.metrics import ergas, sam
 from pansharp_bench.registry import DATASETS
 from pansharp_bench.scene import as_sensor
