@@ -13,10 +13,19 @@ import torch
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import RunFolder, sha256_of
-from pansharp_bench.method import TrainedMethod, resolve_config
+from pansharp_bench.method import TrainedMethod, is_trained, resolve_config
 from pansharp_bench.protocol import Protocol
-from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
-from pansharp_bench.scene import Dataset, FileIdentity, SplitName, data_root, load_dataset, served_by
+from pansharp_bench.registry import DATASETS, METHODS, SENSORS, TRACKS, Entry, MethodCard
+from pansharp_bench.scene import (
+    Dataset,
+    FileIdentity,
+    SplitName,
+    as_sensor,
+    data_root,
+    load_dataset,
+    served_by,
+)
+from pansharp_bench.source import source_of
 from pansharp_bench.training.loop import choose_device, choose_precision
 from pansharp_bench.weights import located
 
@@ -56,6 +65,11 @@ class Plan:
         """Of the identity: equal runs have equal ones."""
         return records.spec_hash(self.identity)
 
+    @property
+    def foreign(self) -> bool:
+        """Whether code or a sensor from outside takes part."""
+        return not {"source", "sensor"}.isdisjoint(self.identity)
+
     def path(self, results: Path) -> Path:
         """Where its record lies."""
         return records.record_path(results, self.identity, self.sha256)
@@ -72,8 +86,9 @@ class Plan:
 
 
 def outline(spec: RunSpec) -> dict[str, Any]:
-    """The identity of a run but for its data, settled without a look at any data file; ``dataset`` is the name they
-    should have: that of the spec's label, of known originals, or of the stand-in where no root is configured.
+    """The identity of a run but for its data and what is foreign in it, settled without a look at any data file;
+    ``dataset`` is the name they should have: that of the spec's label, of known originals, or of the stand-in where
+    no root is configured.
 
     Raises BenchError (or a subclass) for every mistake in method, options, device and weights.
     """
@@ -91,7 +106,7 @@ def outline(spec: RunSpec) -> dict[str, Any]:
         raise BenchError(
             f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
         )
-    given = {"weights": spec.weights, "preset": spec.preset, "precision": spec.precision != "auto"}
+    given = {"weights": spec.weights, "precision": spec.precision != "auto"}
     if not learns and (useless := [f"--{name}" for name, value in given.items() if value]):
         raise BenchError(f"method {card.name!r} is not trained; leave out {' and '.join(useless)}")
     return {
@@ -113,14 +128,15 @@ def plan(spec: RunSpec) -> Plan:
     Raises BenchError (or a subclass) for every mistake a user can mend.
     """
     settled, entry = outline(spec), METHODS.get(spec.method)
-    device = choose_device(spec.device)
-    config = resolve_config(entry, settled["preset"], spec.options)
+    config = resolve_config(entry, settled["preset"], spec.options) if is_trained(entry) else None
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
     protocols = _protocols(settled["track"], dataset, entry.card)
     needed = _needed_splits(config is not None and spec.weights is None, protocols, dataset)
+    _refuse_small(entry.card, dataset, protocols, needed)
     described = _describe_dataset(dataset, dataset.files(*needed), protocols)
     identity = {**settled, "dataset": dataset.name, "data": described["fingerprint"]}
-    return Plan(spec, entry, dataset, config, device, protocols, described, identity)
+    identity |= _foreign(spec, dataset, settled["track"], protocols)
+    return Plan(spec, entry, dataset, config, choose_device(spec.device), protocols, described, identity)
 
 
 def recorded(spec: RunSpec, results: Path) -> Path | None:
@@ -131,14 +147,19 @@ def recorded(spec: RunSpec, results: Path) -> Path | None:
     """
     if data_root(spec.data):
         return None
-    wanted = outline(spec)
-    provenance = _simulator(spec)
+    wanted, dataset = outline(spec), _unopened(spec)
+    simulator = dataset.provenance() if dataset and _is_simulated(dataset) else None
     found = []
     for path in (results / wanted["track"] / wanted["dataset"] / wanted["method"]).glob("*.json"):
         record = records.read(path)
-        told = {k: v for k, v in record.spec.items() if k != "data"}
-        if records.canonical(told) == records.canonical(wanted) and (
-            provenance is None or records.canonical(record.dataset["provenance"]) == provenance
+        protocols = [p for p in TRACKS.get(wanted["track"]).obj.protocols if p.name in record.protocols]
+        own = wanted | _foreign(spec, dataset, wanted["track"], protocols)
+        same = records.canonical({k: v for k, v in record.spec.items() if k != "data"}) == records.canonical(
+            own
+        )
+        if same and (
+            simulator is None
+            or records.canonical(record.dataset["provenance"]) == records.canonical(simulator)
         ):
             found.append((record.created, path))
     return max(found)[1] if found else None
@@ -150,12 +171,28 @@ def _called(spec: RunSpec) -> str:
     return served_by(spec.dataset, data_root(spec.data)).name
 
 
-def _simulator(spec: RunSpec) -> str | None:
-    """What a simulated dataset of today says of its origin, as canonical JSON; None for any other."""
-    entry = served_by(spec.dataset, data_root(spec.data))
-    if spec.label or not entry.card.simulated:
+def _unopened(spec: RunSpec) -> Dataset | None:
+    """A dataset that needs no files, which may not have been made yet; None for one of files."""
+    try:
+        return None if spec.label else served_by(spec.dataset, None).obj(root=None, label=None)
+    except DataError:
         return None
-    return records.canonical(entry.obj(root=None, label=None).provenance())
+
+
+def _foreign(spec: RunSpec, dataset: Dataset | None, track: str, protocols: list[Protocol]) -> dict[str, Any]:
+    """What of a run is not the project's own, so that its commit does not tell it: the source of plug-ins, and a
+    sensor that none of the shipped ones is. Empty without such."""
+    parts = {
+        "track": source_of(TRACKS.get(track)),
+        "method": source_of(METHODS.get(spec.method)),
+        "dataset": source_of(DATASETS.get(spec.dataset), *([dataset] if dataset else [])),
+    }
+    metrics = {e.name: e for protocol in protocols for e in protocol.entries()}
+    parts |= {f"metric {name}": source_of(metric) for name, metric in sorted(metrics.items())}
+    source = {part: found for part, found in parts.items() if found}
+    sensor = dataset.sensor if dataset else as_sensor(DATASETS.get(spec.dataset).card.sensor)
+    own = sensor in (e.obj for e in SENSORS if not source_of(e))
+    return ({"source": source} if source else {}) | ({} if own else {"sensor": sensor.facts()})
 
 
 def _identify(weights: Path) -> dict[str, str]:
@@ -200,6 +237,21 @@ def _needed_splits(fits: bool, protocols: list[Protocol], dataset: Dataset) -> t
     return tuple(dict.fromkeys((*needed, *read)))
 
 
+def _refuse_small(
+    card: MethodCard, dataset: Dataset, protocols: list[Protocol], needed: tuple[SplitName, ...]
+) -> None:
+    """Raise DataError where the images of a split are too small for the method, or for what scores them."""
+    demands = [(f"method {card.name!r}", card.smallest, split) for split in needed]
+    demands += [(f"scoring ({p.title.lower()})", p.smallest, p.split) for p in protocols]
+    for who, smallest, split in demands:
+        height, width = dataset.split(split).read("pan", 0).shape[-2:]
+        if min(height, width) < smallest:
+            raise DataError(
+                f"{who} needs images of at least {smallest} x {smallest} PAN pixels; those of split {split!r} of "
+                f"dataset {dataset.name} have {height} x {width}"
+            )
+
+
 def second_split(dataset: Dataset) -> SplitName:
     """What training reads beside ``train``: a target domain of its own, or the validation samples."""
     return "target" if "target" in dataset.available() else "valid"
@@ -222,6 +274,7 @@ def _describe_dataset(
         "sensor": dataset.sensor.name,
         "channels": dataset.sensor.channels,
         "peak": dataset.sensor.peak,
+        "sensor_facts": dataset.sensor.facts(),
         "files": [{**asdict(f), "path": f.path.name} for f in files],
         "fingerprint": fingerprint(files),
         "test_fingerprint": {f.split: f.sha256 for f in tests},

@@ -95,7 +95,7 @@ def test_the_same_run_again_is_refused_without_force(bench):
         (("--method", "exp", "--dataset", "qb", "--set", "steps"), "name=value"),
         (("--method", "exp", "--dataset", "tiny", "--plugin", BROKEN), "broken on purpose (broken.py, line"),
         (("--method", "mine", "--dataset", "qb"), "--plugin FILE adds methods of your own"),
-        (("--method", "exp", "--dataset", "qb-sim", "--preset", "nope"), "leave out --preset"),
+        (("--method", "exp", "--dataset", "qb-sim", "--preset", "nope"), "unknown preset 'nope'"),
         (("--method", "exp", "--dataset", "qb-sim", "--precision", "32-true"), "leave out --precision"),
         (("--method", "exp", "--dataset", "qb-sim", "--pictures", "-3"), "-3 is not in the range"),
         (

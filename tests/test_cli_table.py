@@ -5,15 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from records import make
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pansharp_bench import record
 from pansharp_bench.cli import main
 from pansharp_bench.cli.records import expected_seconds
 from pansharp_bench.cli.table import variants_of
 from pansharp_bench.errors import BenchError
+from pansharp_bench.files import sha256_of
 from pansharp_bench.plan import RunSpec, outline, recorded
 
 TINY = str(Path(__file__).parent / "plugins" / "tiny.py")
@@ -85,9 +87,19 @@ def test_ablating_inference_uses_given_weights(bench, tmp_path):
     result = bench(*words, "--seeds", "0,0,1", "--lr", "0.1,0.2")
     assert trained.exit_code == result.exit_code == 0, result.output
     assert result.output.count("weights from its own training") == 2
-    plain = tmp_path / "plain.safetensors"
-    save_file(load_file(weights), plain)  # says nothing of its training
-    assert "weights from plain.safetensors" in bench(*words[:-1], plain, "--lr", "0.3").output
+    theirs = tmp_path / "theirs.pth"  # says nothing of its training
+    torch.save(
+        {"params": {k: 0 * v for k, v in load_file(weights).items()}, "params_ema": load_file(weights)},
+        theirs,
+    )
+    assert "which is meant" in bench(*words[:-1], theirs, "--lr", "0.3").output
+    chosen = bench(*words[:-1], f"{theirs}:params_ema", "--lr", "0.3").output
+    (row,) = (line.split("|")[4].strip() for line in chosen.splitlines() if line.startswith("| Gain"))
+    assert row == f"weights from theirs.pth:params_ema ({sha256_of(theirs)[:8]})"
+    (path,) = (p for p in tmp_path.glob("results/**/*.json") if "theirs" in p.read_text())
+    made = record.read(path)
+    assert made.weights["file"] == "theirs.pth:params_ema"
+    assert made.spec["weights"] == {"file_sha256": sha256_of(theirs), "state_dict": "params_ema"}
     assert len(list(tmp_path.glob("runs/**/losses.jsonl"))) == 1
 
 

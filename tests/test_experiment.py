@@ -2,6 +2,8 @@
 
 import json
 import math
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError, RecordExists, UnknownName
 from pansharp_bench.experiment import run
 from pansharp_bench.plan import RunSpec
-from pansharp_bench.registry import METHODS, MethodCard, load_plugin
+from pansharp_bench.registry import DATASETS, METHODS, MethodCard, load_plugin
 from pansharp_bench.scene import as_sensor, load_dataset
 
 load_plugin(Path(__file__).parent / "plugins" / "tiny.py")
@@ -189,6 +191,43 @@ def test_diverging_training_stops_with_the_mend(go, tmp_path):
     with pytest.raises(BenchError, match=r"diverged at step 8.*learning rate"):
         go("gain", options={"explode_at": "6"})
     assert not list(tmp_path.rglob("results/**/*.json"))
+
+
+def test_a_training_that_was_interrupted_is_not_begun_anew_unasked(go, tmp_path):
+    def torn(**how):
+        with pytest.raises(BenchError) as caught:
+            go("gain", options={"explode_at": "25"}, **how)  # its state was last saved at step 15
+        return str(caught.value)
+
+    assert "diverged" in torn()
+    (checkpoint,) = tmp_path.rglob("checkpoint.pt")
+    before = checkpoint.read_bytes()
+    assert str(checkpoint.parent) in torn() and "--resume" in torn() and "--force" in torn()
+    assert checkpoint.read_bytes() == before
+    assert "diverged" in torn(resume=True) and "diverged" in torn(force=True)
+    go("gain")  # other options are another training
+
+    with pytest.raises(
+        BenchError, match=r"nothing to resume.*of other options, files or code there are .*checkpoint"
+    ):
+        go("gain", options={"steps": "30"}, resume=True)
+
+
+def test_files_that_no_other_record_knows_are_told(go, monkeypatch):
+    go("exp")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        go("half")
+    tiny = DATASETS.get("tiny")
+
+    def other_files(dataset, *splits):
+        return tuple(replace(f, sha256="0" * 64) for f in files(dataset, *splits))
+
+    files = tiny.obj.files
+    monkeypatch.setattr(tiny.obj, "files", other_files)
+    said = r"none of the 2 other records of tiny is of these files: reduced, full|full, reduced"
+    with pytest.warns(UserWarning, match=said):
+        go("half")
 
 
 def register_temporarily(monkeypatch, name, function, **card):
