@@ -17,6 +17,7 @@ simulation knows it.
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import warnings
@@ -62,6 +63,18 @@ class Sensor:
     def __post_init__(self) -> None:
         if len(self.mtf) != len(self.bands):
             raise ValueError(f"sensor {self.name}: {len(self.bands)} bands but {len(self.mtf)} MTF gains")
+        if self.ratio < 1 or self.ratio & (self.ratio - 1):
+            raise ValueError(
+                f"sensor {self.name}: ratio {self.ratio} is no power of two, which images expand by"
+            )
+        if wrong := [g for g in (*self.mtf, self.mtf_pan) if not 0 < g <= 1]:
+            raise ValueError(f"sensor {self.name}: MTF gain {wrong[0]} does not lie between 0 and 1")
+        if not 0 < self.peak < math.inf:
+            raise ValueError(f"sensor {self.name}: peak {self.peak} is no positive number")
+        if wrong := [b for b in self.rgb if not 0 <= b < len(self.bands)]:
+            raise ValueError(
+                f"sensor {self.name}: rgb names band {wrong[0]} of {len(self.bands)} (from 0 on)"
+            )
 
     def facts(self) -> dict[str, Any]:
         """All of it that can enter a score: what a record must hold. The rest is for the eye."""
