@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from pansharp_bench import figures
 from pansharp_bench import record as records
 from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError
@@ -19,7 +20,10 @@ from pansharp_bench.registry import METHODS
 from pansharp_bench.tables import (
     MISSING,
     bootstrap_interval,
+    named_apart,
     published_values,
+    read_remarks,
+    refreshed,
     tables,
     to_csv,
     to_latex,
@@ -358,6 +362,124 @@ def test_the_committed_tables_are_what_bench_leaderboard_writes(tmp_path):
                 assert [_rounded(x) for x in new] == [_rounded(x) for x in old], path.name
         else:
             assert made.read_text() == path.read_text(), path.name
+
+
+def test_the_readme_shows_the_table_of_the_records():
+    """Mend: `bench leaderboard --into README.md`."""
+    found = [x for _, x in records.read_all(ROOT / "results") if not isinstance(x, BenchError)]
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert refreshed(page, tables(found, dataset="qb-mini")) == page
+
+
+def test_a_page_shows_one_row_a_method_and_its_own_words(tmp_path):
+    now = asdict(METHODS.get("cut").obj.configure("quick"))
+    found = [
+        make("cut", "pan", preset="quick", options=now, protocols=ergas(3.0)),
+        make(
+            "cut", "pan", preset="quick", options=now | {"steps": 7}, changed=["steps"], protocols=ergas(1.0)
+        ),
+        make(
+            "cut",
+            "pan",
+            preset="paper",
+            options=asdict(METHODS.get("cut").obj.configure("paper")),
+            protocols=ergas(2.0),
+        ),
+        make("unsb", "pan", preset="gone", protocols=ergas(4.0)),
+    ]
+    place = "words\n<!-- leaderboard: qb-mini-reduced -->\n\n{}\n\n<!-- leaderboard ends -->\nmore\n"
+    page = refreshed(place.format("old"), tables(found))
+    assert page.startswith("words\n") and page.endswith("\nmore\n") and "old" not in page
+    rows = [line.split(" | ")[:2] for line in page.splitlines() if line.startswith("| ")]
+    assert ["| CUT (paper)", "**2.000** |"] in rows and ["| CUT (quick)", "<u>3.000</u> |"] in rows
+    assert [r for r in rows if r[0] == "| UNSB"] == [["| UNSB", "4.000 |"]] and len(
+        [r for r in rows if "CUT (" in r[0]]
+    ) == 2
+    assert refreshed(page, tables(found)) == page
+    for wrong, said in (
+        ("words", "no place for a table"),
+        (place.replace("qb-mini", "qv"), "'qv-reduced'; there are: qb-mini"),
+    ):
+        with pytest.raises(BenchError, match=said):
+            refreshed(wrong, tables(found))
+
+
+def test_bench_leaderboard_renews_a_page_or_nothing(tmp_path):
+    records.write(make("a"), tmp_path / "results")
+    page = tmp_path / "page.md"
+    words = ["leaderboard", "--results", str(tmp_path / "results"), "--into", str(page)]
+    page.write_text("<!-- leaderboard: nope -->\n\n\n\n<!-- leaderboard ends -->")
+    assert CliRunner().invoke(main, words).exit_code == 2 and not (tmp_path / "results/leaderboards").exists()
+    page.write_text("<!-- leaderboard: qb-mini-reduced -->\n\n\n\n<!-- leaderboard ends -->")
+    assert CliRunner().invoke(main, words).exit_code == 0 and "| A | 3.000 |" in page.read_text()
+
+
+def test_a_table_says_which_methods_its_protocol_leaves_out_and_why():
+    both = {"full": {"HQNR": [0.9, 0.8]}, "reduced": {"ERGAS": [1.0, 2.0]}}
+    found = [
+        make("a", protocols=both),
+        make("o", "reference", protocols=ergas(0.1)),
+        make("late", protocols=ergas(0.2)),
+    ]
+    full, reduced = tables(found)
+    assert "Not in this table: O (they look at a reference, and this protocol has none)." in full.notes
+    assert "Not scored under this protocol: LATE." in full.notes
+    assert not any(n.startswith("Not ") and "O" in n and "PanCollection" not in n for n in reduced.notes)
+
+
+def test_ranks_of_one_image_are_called_so():
+    one, two = (tables([make("a", protocols={"reduced": {"ERGAS": [1.0] * n}})])[0].notes for n in (1, 2))
+    note = "Reduced resolution: these are ranks of one image; another may rank otherwise."
+    assert note in one and note not in two
+
+
+def test_a_remark_stands_below_the_tables_of_its_files(tmp_path):
+    text = '[[remark]]\ndataset = "qb-mini"\nprotocol = "reduced"\nfile = "aa"\ntext = "Its PAN is odd."\n'
+    (tmp_path / "remarks.toml").write_text(text)
+    remarks = read_remarks(tmp_path)
+    of = {test: tables([make("a", test=test)], remarks=remarks)[0].notes for test in ("aa", "bb")}
+    assert "Its PAN is odd." in of["aa"] and "Its PAN is odd." not in of["bb"]
+    (tmp_path / "remarks.toml").write_text('[[remark]]\ndataset = "qb-mini"\n')
+    with pytest.raises(
+        BenchError, match=r"remarks\.toml holds no remarks of dataset, protocol, file and text"
+    ):
+        read_remarks(tmp_path)
+    assert read_remarks(tmp_path / "none") == []
+
+
+def test_rows_of_one_label_are_named_apart():
+    (table,) = tables([make("a", preset="quick"), make("a", preset="paper"), make("b")])
+    labels = named_apart([r for r in table.rows if r.source == "measured"])
+    assert sorted(labels) == ["A (paper)", "A (quick)", "B"]
+
+
+def test_figures_name_the_variants_of_a_method_apart(tmp_path, monkeypatch):
+    """None vanishes behind another of its name."""
+    drawn = {}
+    monkeypatch.setattr(figures, "quality_against_cost", lambda points, *_: drawn.update(cost=points))
+    monkeypatch.setattr(figures, "spectra", lambda curves, *_: drawn.update(psd=list(curves)))
+    spectrum = {"frequency": [0.1, 0.2], "output": [1.0, 2.0], "source": [1.0, 1.0]}
+    for preset, options in (("quick", {"a": 1}), ("quick", {"a": 2}), ("paper", {"a": 1})):
+        changed = ["a"] if options["a"] == 2 else []
+        plain = make("mine", preset=preset, options=options, changed=changed)
+        plain.protocols["reduced"]["curves"] = {"psd": spectrum}
+        timed = {"reduced": {"milliseconds_per_megapixel": 5.0}}
+        records.write(replace(plain, inference=timed), tmp_path)
+    for what in ("cost", "psd"):
+        words = [
+            "figure",
+            what,
+            "--dataset",
+            "qb-mini",
+            "--results",
+            str(tmp_path),
+            "--out",
+            str(tmp_path / "x.png"),
+        ]
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, done.output
+    assert sorted(p[0] for p in drawn["cost"]) == ["MINE (paper)", "MINE (quick)", "MINE (quick, a=2)"]
+    assert drawn["psd"] == ["source", "MINE, a=2", "MINE, paper", "MINE, quick"]
 
 
 def _rounded(text):

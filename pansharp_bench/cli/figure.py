@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ def psd(
     from pansharp_bench.files import atomically
 
     curves: dict[str, tuple[list[float], list[float]]] = {}
+    outputs: list[tuple[Record, dict[str, list[float]]]] = []
     for record in _records(results, dataset):
         spectra = [p["curves"]["psd"] for p in record.protocols.values() if "psd" in p.get("curves", {})]
         chosen = record.method["name"] in methods if methods else True
@@ -58,10 +60,11 @@ def psd(
             chosen = chosen and record.spec["seed"] == seed
         if not spectra or not chosen:
             continue
-        for role, power in spectra[0].items():
-            label = _label(record) if role == "output" else role
+        outputs.append((record, spectra[0]))
+    for label, (_, spectrum) in zip(_labels([r for r, _ in outputs]), outputs, strict=True):
+        for role, power in spectrum.items():
             if role != "frequency":
-                curves.setdefault(label, (spectra[0]["frequency"], power))
+                curves.setdefault(label if role == "output" else role, (spectrum["frequency"], power))
     if not curves:
         raise BenchError(f"no record of {dataset!r} under {results} holds power spectra")
     roles = ("source", "target", "truth")
@@ -96,10 +99,11 @@ def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, resu
     found = [r for r in found if r.environment.get("device_name", "") == usual]
     points = []
     for table in tables.tables(found, protocols=[protocol]):
-        for row in table.rows:
+        shown = [r for r in table.rows if r.source == "measured" and (r.ranked or not ranked) and r.cost[0]]
+        for row, label in zip(shown, tables.named_apart(shown), strict=True):
             cell = next((c for k, c in row.cells.items() if k.name == column), None)
-            if row.source == "measured" and (row.ranked or not ranked) and cell and row.cost[0]:
-                points.append((row.label, row.group, row.cost[0], cell.mean))
+            if cell and row.cost[0]:
+                points.append((label, row.group, row.cost[0], cell.mean))
     if not points:
         raise BenchError(f"no record of {dataset!r} under {results} has {column} under protocol {protocol!r}")
     title = f"{dataset}: {column} against cost, {usual}"
@@ -156,6 +160,18 @@ def _records(results: Path, dataset: str) -> list[Record]:
         known = ", ".join(sorted({r.dataset["name"] for r in found})) or "none"
         raise BenchError(f"no records of dataset {dataset!r} under {results}; there are: {known}")
     return chosen
+
+
+def _labels(records: list[Record]) -> list[str]:
+    """A label for each; where two would have the same, with the preset and, if need be, the hash of the run."""
+    labels = [_label(r) for r in records]
+    for further in (lambda r: r.spec["preset"], lambda r: r.spec_sha256[:8]):
+        counts = Counter(labels)
+        labels = [
+            f"{label}, {further(r)}" if counts[label] > 1 else label
+            for label, r in zip(labels, records, strict=True)
+        ]
+    return labels
 
 
 def _label(record: Record) -> str:

@@ -31,6 +31,13 @@ from pansharp_bench.cli.options import plugin_option, results_option
     "--combine", is_flag=True, help="Full and reduced resolution in one table, as papers print them."
 )
 @click.option("--all-published", is_flag=True, help="Every published method, not only those registered here.")
+@click.option(
+    "--into",
+    "pages",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Also renew the tables that this page shows between <!-- leaderboard: NAME --> marks; may be repeated.",
+)
 @plugin_option
 def leaderboard(
     results: Path,
@@ -40,10 +47,12 @@ def leaderboard(
     ci: bool,
     combine: bool,
     all_published: bool,
+    pages: tuple[Path, ...],
 ) -> None:
     """Derive one table per dataset and protocol from the records, and print them."""
     from pansharp_bench import record, tables
     from pansharp_bench.errors import BenchError
+    from pansharp_bench.files import write_text
 
     records = []
     for _, item in record.read_all(results):
@@ -52,7 +61,12 @@ def leaderboard(
         else:
             records.append(item)
     boards = tables.tables(
-        records, combine=combine, intervals=ci, all_published=all_published, dataset=dataset
+        records,
+        combine=combine,
+        intervals=ci,
+        all_published=all_published,
+        dataset=dataset,
+        remarks=tables.read_remarks(results),
     )
     if not boards:
         known = sorted({r.dataset["name"] for r in records})
@@ -61,8 +75,11 @@ def leaderboard(
             if known
             else f"no records under {results}: `bench run` writes one"
         )
+    renewed = {page: tables.refreshed(page.read_text(encoding="utf-8"), boards) for page in pages}
     whole = dataset is None and not combine
     paths = tables.write_tables(boards, out or results / "leaderboards", formats, index=whole)
+    for page, text in renewed.items():
+        write_text(page, text)
     for table in boards:
         click.echo(tables.to_markdown(table))
     click.echo(f"wrote {len(paths)} files to {paths[0].parent}/", err=True)

@@ -42,12 +42,16 @@ _out = click.option(
 )
 
 
-def _print(records: list[Record], title: str, out: Path | None, name: str, **choice: Any) -> None:
+def _print(
+    records: list[Record], title: str, out: Path | None, name: str, results: Path, **choice: Any
+) -> None:
     from pansharp_bench import tables
+
+    remarks = tables.read_remarks(results)
 
     titled = [
         replace(t, name=f"{name}-{t.name}", title=f"{title} · {t.title}")
-        for t in tables.tables(records, combine=True, **choice)
+        for t in tables.tables(records, combine=True, remarks=remarks, **choice)
     ]
     for table in titled:
         click.echo(tables.to_markdown(table))
@@ -111,6 +115,7 @@ def table(
         wanted["title"],
         out,
         f"table-{number}",
+        shared.results,
         protocols=wanted["protocols"],
         methods=list(dict.fromkeys(method for method, _ in rows)),
         columns=wanted.get("columns"),
@@ -174,7 +179,8 @@ def ablate(
         check_writable(out)
     found = ensure(specs, shared, resume)
     varied = list(dict.fromkeys(name for variant in variants for name in variant))
-    _print(found, f"Ablation of {method}", out, f"ablation-{method}", methods=[method], varied=varied)
+    name = f"ablation-{method}"
+    _print(found, f"Ablation of {method}", out, name, shared.results, methods=[method], varied=varied)
 
 
 def variants_of(words: list[str]) -> list[dict[str, str]]:

@@ -13,21 +13,26 @@ from pansharp_bench.tables.formatting import MISSING
 from pansharp_bench.tables.latex import to_latex
 from pansharp_bench.tables.markdown import to_markdown
 from pansharp_bench.tables.measured import bootstrap_interval
-from pansharp_bench.tables.model import Cell, Column, Row, Table
+from pansharp_bench.tables.model import Cell, Column, Row, Table, named_apart
 from pansharp_bench.tables.published import published_values
+from pansharp_bench.tables.remarks import Remark, read_remarks
 from pansharp_bench.tables.terminal import run_table
-from pansharp_bench.tables.writing import RENDERERS, write_tables
+from pansharp_bench.tables.writing import RENDERERS, refreshed, write_tables
 
 __all__ = [
     "MISSING",
     "RENDERERS",
     "Cell",
     "Column",
+    "Remark",
     "Row",
     "Table",
     "bootstrap_interval",
     "columns_of",
+    "named_apart",
     "published_values",
+    "read_remarks",
+    "refreshed",
     "run_table",
     "tables",
     "to_csv",

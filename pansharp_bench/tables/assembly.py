@@ -11,6 +11,7 @@ from pansharp_bench.tables.editions import Edition, editions_of
 from pansharp_bench.tables.measured import measured_rows
 from pansharp_bench.tables.model import Column, Row, Table
 from pansharp_bench.tables.published import published_rows
+from pansharp_bench.tables.remarks import Remark
 
 
 def tables(
@@ -25,6 +26,7 @@ def tables(
     columns: Sequence[str] | None = None,
     source: str = "",
     varied: Sequence[str] = (),
+    remarks: Sequence[Remark] = (),
 ) -> list[Table]:
     """One table per dataset and protocol (or, with ``combine``, per dataset with its protocols side by side).
 
@@ -38,6 +40,7 @@ def tables(
         columns: keep these quantities, in this order.
         source: keep published rows whose source begins so.
         varied: options that are named in every row; rows keep the order of their records.
+        remarks: what is known of test files, said below the tables that rest on them.
     """
     by_dataset: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
@@ -54,6 +57,7 @@ def tables(
         ]
         for chosen in [served] if combine else [[p] for p in served]:
             editions = editions_of(members, chosen, track)
+            absent = [r for r in members if not any(p.name in r.protocols for p in chosen)]
             for edition in editions:
                 shown = edition.columns()
                 if columns is not None:
@@ -62,11 +66,29 @@ def tables(
                     )
                 rows = measured_rows(edition, shown, intervals, methods, varied)
                 rows += published_rows(edition, shown, all_published, methods, source)
-                assembled.append(_table(edition, shown, rows, [e for e in editions if e is not edition]))
+                others = [e for e in editions if e is not edition]
+                notes = [*_left_out(absent, edition, rows), *edition.remarks(remarks)]
+                assembled.append(_table(edition, shown, rows, others, notes))
     return assembled
 
 
-def _table(edition: Edition, columns: list[Column], rows: list[Row], others: list[Edition]) -> Table:
+def _left_out(absent: list[Record], edition: Edition, rows: list[Row]) -> list[str]:
+    """Methods that other protocols of the dataset score and this table does not, with the reason where one is."""
+    here = {r.label for r in rows if r.source == "measured"}
+    sees = {r.method["title"] or r.method["name"]: r.method["sees"] for r in absent}
+    names = sorted(sees.keys() - here)
+    blind = [n for n in names if sees[n] == "reference" and not any(p.needs_gt for p in edition.protocols)]
+    rest = [n for n in names if n not in blind]
+    why = "they look at a reference, and this protocol has none"
+    return [
+        *([f"Not in this table: {', '.join(blind)} ({why})."] if blind else []),
+        *([f"Not scored under this protocol: {', '.join(rest)}."] if rest else []),
+    ]
+
+
+def _table(
+    edition: Edition, columns: list[Column], rows: list[Row], others: list[Edition], further: list[str]
+) -> Table:
     """Named after its dataset and protocols; where others of that name have other files after its files too, and it
     says so."""
     name = f"{edition.name}-{spec_hash(edition.test_files)[:8]}" if others else edition.name
@@ -82,6 +104,6 @@ def _table(edition: Edition, columns: list[Column], rows: list[Row], others: lis
         title=f"{name}: {' and '.join(p.title.lower() for p in edition.protocols)}{edition.caution}",
         columns=columns,
         rows=rows,
-        notes=[*notes, *edition.notes(rows)],
+        notes=[*notes, *edition.notes(rows), *further],
         starts_from=edition.track.source,
     )

@@ -11,6 +11,7 @@ from pansharp_bench.record import Record, canonical, spec_hash
 from pansharp_bench.registry import DATASETS
 from pansharp_bench.tables.formatting import MISSING
 from pansharp_bench.tables.model import Column, Row
+from pansharp_bench.tables.remarks import Remark
 
 
 def columns_of(protocol: Protocol, channels: int, records: Iterable[Record] = ()) -> list[Column]:
@@ -67,6 +68,8 @@ class Edition:
                     f"{protocol.title}: {max(counts)} image(s) of {file['path']}, "
                     f"SHA-256 {file['sha256'][:16]}… ({what})."
                 )
+            if counts and max(counts) == 1:
+                notes.append(f"{protocol.title}: these are ranks of one image; another may rank otherwise.")
         if self.simulated:
             notes.append("Simulated sensor: not comparable with results on real imagery.")
         elif self.published and not self.own:
@@ -88,6 +91,11 @@ class Edition:
                 f"{MISSING}: the score is missing (NaN) for at least one image; the record says which."
             )
         return notes
+
+    def remarks(self, known: Sequence[Remark]) -> list[str]:
+        """Those on its dataset, protocols and test files."""
+        files = {p.name: self.test_files.get(p.split) for p in self.protocols}
+        return [r.text for r in known if r.dataset == self.name and files.get(r.protocol, "") == r.file]
 
     def _metrics_that_changed(self) -> list[str]:
         """Plug-in metrics whose code is not the same in all the records that have them."""

@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
+
 from tabulate import tabulate
 
 from pansharp_bench.tables.formatting import cell_text, heading, prefix
-from pansharp_bench.tables.model import Row, Table
+from pansharp_bench.tables.model import Row, Table, named_apart
 
 _SEES = {"pan+ms": "PAN + MS", "pan+bag": "PAN + MS pixels", "reference": "reference"}
 
 
 def to_markdown(table: Table) -> str:
     """GitHub Markdown; groups as bold lines of their own."""
-    marks = table.marks()
-    headers = [
-        "Method",
-        "Sees",
-        "Training",
-        "Variant",
-        *(prefix(table, c) + heading(c) for c in table.columns),
-        "ms/MP",
-        "Params",
+    labels = [f"*{r.label}*" if r.source == "published" else r.label for r in table.rows]
+    about = [
+        (
+            _SEES.get(r.sees, table.starts_from if r.sees else ""),
+            r.training,
+            "published" if r.source == "published" else r.variant,
+        )
+        for r in table.rows
     ]
+    text = _grid(
+        table, labels, ("Sees", "Training", "Variant"), about, ("ms/MP", "Params"), map(_cost, table.rows)
+    )
+    notes = "".join(f"- {n}\n" for n in table.notes)
+    return f"## {table.title}\n\n{text}\n\n**best**, <u>second best</u> of each group.\n\n{notes}"
+
+
+def to_brief_markdown(table: Table) -> str:
+    """The scores of one row a method, for a page that shows a table among other things."""
+    chosen = table.selection()
+    names = iter(named_apart([r for r in chosen.rows if r.source == "measured"]))
+    labels = [f"*{r.label}*" if r.source == "published" else next(names) for r in chosen.rows]
+    nothing: list[tuple[str, ...]] = [() for _ in labels]
+    grid = _grid(chosen, labels, (), nothing, (), nothing)
+    return re.sub(
+        r" {2,}", " ", re.sub(r"-{4,}", "---", grid)
+    )  # without the width that only a reader of text needs
+
+
+def _grid(
+    table: Table,
+    labels: Sequence[str],
+    before: Sequence[str],
+    about: Iterable[Sequence[str]],
+    after: Sequence[str],
+    costs: Iterable[Sequence[str]],
+) -> str:
+    """Method, columns ``before`` the scores, scores, columns ``after`` them; groups as lines of their own."""
+    marks = table.marks()
+    headers = ["Method", *before, *(prefix(table, c) + heading(c) for c in table.columns), *after]
     body, group = [], None
-    for i, row in enumerate(table.rows):
+    for i, (row, label, own, cost) in enumerate(zip(table.rows, labels, about, costs, strict=True)):
         if row.group != group:
             group = row.group
             body.append([f"**{group}**", *[""] * (len(headers) - 1)])
@@ -32,22 +64,9 @@ def to_markdown(table: Table) -> str:
             text = cell_text(row.cells.get(column), column)
             mark = marks.get((i, column))
             values.append(f"**{text}**" if mark == "best" else f"<u>{text}</u>" if mark == "second" else text)
-        label = f"*{row.label}*" if row.source == "published" else row.label
-        variant = "published" if row.source == "published" else row.variant
-        body.append(
-            [
-                label,
-                _SEES.get(row.sees, table.starts_from if row.sees else ""),
-                row.training,
-                variant,
-                *values,
-                *_cost(row),
-            ]
-        )
+        body.append([label, *own, *values, *cost])
     body = [[cell.replace("|", "\\|") for cell in line] for line in body]
-    text = tabulate(body, headers, tablefmt="github", disable_numparse=True)
-    notes = "".join(f"- {n}\n" for n in table.notes)
-    return f"## {table.title}\n\n{text}\n\n**best**, <u>second best</u> of each group.\n\n{notes}"
+    return tabulate(body, headers, tablefmt="github", disable_numparse=True)
 
 
 def _cost(row: Row) -> tuple[str, str]:

@@ -59,6 +59,7 @@ def measured_rows(
             cells,
             ranked=sees != "reference" and card["kind"] != "untouched",
             cost=(_speed(first), first.weights.get("parameters")),
+            plain=not (first.spec["changed"] or first.spec["weights"] or _redefined(first)),
         )
         place[id(row)] = (methods or []).index(card["name"]) if methods else 0
         rows.append(row)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,13 @@ class Row:
     source: str = "measured"
     ranked: bool = True
     cost: tuple[float | None, int | None] = (None, None)  # ms per megapixel, parameters
+    plain: bool = True  # as its preset is today, on weights of its own
+
+
+def named_apart(rows: Sequence[Row]) -> list[str]:
+    """The label of every row, with its variant where another row has the same label."""
+    labels = Counter(row.label for row in rows)
+    return [f"{r.label} ({r.variant})" if labels[r.label] > 1 and r.variant else r.label for r in rows]
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,13 @@ class Table:
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
     starts_from: str = "PAN"  # what a method sees that sees no more than the source
+
+    def selection(self) -> Table:
+        """One row a method, where the whole table has several: as its preset is today and on weights of its own. A
+        method with no such row keeps all of them."""
+        kept = [r for r in self.rows if r.plain]
+        found = {r.label for r in kept if r.source == "measured"}
+        return replace(self, rows=[r for r in self.rows if r.plain or r.label not in found])
 
     def marks(self) -> dict[tuple[int, Column], str]:
         """``best`` and ``second`` of every column among the measured rows of each ranked group."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from pansharp_bench.errors import BenchError
 from pansharp_bench.files import write_text
 from pansharp_bench.tables.csv import to_csv
 from pansharp_bench.tables.latex import to_latex
-from pansharp_bench.tables.markdown import to_markdown
+from pansharp_bench.tables.markdown import to_brief_markdown, to_markdown
 from pansharp_bench.tables.model import Table
 
 RENDERERS = {"md": to_markdown, "csv": to_csv, "tex": to_latex}
@@ -25,3 +27,27 @@ def write_tables(
     for name, text in texts.items():
         write_text(folder / name, text)  # a table half written would pass for a table
     return [folder / name for name in texts]
+
+
+_PLACE = re.compile(r"(<!-- leaderboard: (\S+) -->\n\n).*?(\n\n<!-- leaderboard ends -->)", re.DOTALL)
+
+
+def refreshed(page: str, tables: Sequence[Table]) -> str:
+    """A Markdown page with the tables it shows made anew: what stands between ``<!-- leaderboard: NAME -->`` and
+    ``<!-- leaderboard ends -->`` becomes the scores of that table, one row a method.
+
+    Raises BenchError for a page without such a place, and for a name that no table has.
+    """
+    known = {t.name: t for t in tables}
+
+    def made(place: re.Match[str]) -> str:
+        if place[2] not in known:
+            raise BenchError(f"the page shows table {place[2]!r}; there are: {', '.join(known) or 'none'}")
+        return place[1] + to_brief_markdown(known[place[2]]) + place[3]
+
+    page, places = _PLACE.subn(made, page)
+    if not places:
+        raise BenchError(
+            "the page has no place for a table: <!-- leaderboard: NAME --> ... <!-- leaderboard ends -->"
+        )
+    return page
