@@ -16,12 +16,12 @@ from torch import Tensor
 
 from pansharp_bench import record as records
 from pansharp_bench.environment import device_name, environment, peak_memory
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, blaming
 from pansharp_bench.figures import compare_scene, training_curves
 from pansharp_bench.files import RunFolder, check_writable
-from pansharp_bench.method import Method, TrainedMethod, build
+from pansharp_bench.method import Method, TrainedMethod, build, takes_steps
 from pansharp_bench.plan import Plan, RunSpec, plan, second_split
-from pansharp_bench.protocol import Evaluation, evaluate
+from pansharp_bench.protocol import Evaluation, evaluate, rehearse
 from pansharp_bench.record import Record
 from pansharp_bench.registry import TRACKS
 from pansharp_bench.scene import Dataset, SplitName
@@ -67,7 +67,8 @@ def run(
     if not force:
         records.refuse_existing(path)
     folder = settled.folder(runs)
-    check_writable(path.parent)
+    for written_to in (path.parent, folder.path):
+        check_writable(written_to)
     with folder.held():
         if trains:
             _check_state(folder, force, resume)
@@ -131,6 +132,8 @@ def _run(
         if spec.weights:
             method.load_weights(spec.weights)
         else:
+            if takes_steps(plan.entry):
+                rehearse(dataset, plan.protocols, device)
             training = _fit(method, dataset, trainer)
         method.to(device).eval()
         checkpoint = folder.weights
@@ -226,7 +229,8 @@ def _fit(method: TrainedMethod, dataset: Dataset, trainer: Trainer) -> dict[str,
         data = PairedData(dataset.sensor, train, second, trainer.device, half)
     method.to(trainer.device).train()
     started = time.perf_counter()
-    fitted = method.fit(data, trainer) or {}
+    with blaming(f"method {method.card.name!r} failed in training"):
+        fitted = method.fit(data, trainer) or {}
     return {
         "data": data.describe(),
         "seconds": time.perf_counter() - started,

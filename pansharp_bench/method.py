@@ -74,13 +74,16 @@ class FunctionMethod:
             "reference": scene.gt,
             "sensor": scene.sensor,
         }
-        wanted = inspect.signature(self.function).parameters
-        if unknown := [n for n, p in wanted.items() if n not in offered and p.default is p.empty]:
-            raise BenchError(
-                f"method {self.card.name!r} asks for {', '.join(unknown)}; "
-                f"a function method may ask for {', '.join(offered)}"
-            )
-        return self.function(**{n: offered[n] for n in wanted if n in offered})
+        return call_by_name(self.function, offered, f"method {self.card.name!r}")
+
+
+def call_by_name(function: Callable[..., Any], offered: Mapping[str, Any], who: str) -> Any:
+    """Call a function with what it asks for by name. Raises BenchError where it is not offered."""
+    wanted = inspect.signature(function).parameters.values()
+    named = [p for p in wanted if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if unknown := [p.name for p in named if p.name not in offered and p.default is p.empty]:
+        raise BenchError(f"{who} asks for {', '.join(unknown)}; it may ask for {', '.join(offered)}")
+    return function(**{p.name: offered[p.name] for p in named if p.name in offered})
 
 
 class TrainedMethod(nn.Module):

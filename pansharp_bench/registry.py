@@ -105,6 +105,20 @@ class MetricCard(Card):
     digits: int = 4
     smallest: int = 1
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scope == "image" and not self.columns:  # one of a set may give curves alone
+            raise ValueError(
+                f"metric {self.name!r} names no columns: columns=(...), what tables call its values"
+            )
+        for name, known in (("better", ("high", "low")), ("scope", ("image", "set"))):
+            values = getattr(self, name)
+            for value in values if isinstance(values, tuple) else (values,):
+                if value not in known:
+                    raise ValueError(
+                        f"metric {self.name!r}: {name}={value!r} is unknown; known are: {', '.join(known)}"
+                    )
+
     @property
     def directions(self) -> dict[str, str]:
         """Column -> whether high or low is good."""

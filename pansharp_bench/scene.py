@@ -17,6 +17,7 @@ simulation knows it.
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import warnings
@@ -30,7 +31,7 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError, ImageError
-from pansharp_bench.registry import DATASETS, SENSORS, MethodCard
+from pansharp_bench.registry import DATASETS, SENSORS, DatasetCard, Entry, MethodCard
 
 DATA_VARIABLE = "PANSHARP_DATA"
 SplitName = Literal["train", "valid", "reduced", "full", "target", "test"]
@@ -62,6 +63,18 @@ class Sensor:
     def __post_init__(self) -> None:
         if len(self.mtf) != len(self.bands):
             raise ValueError(f"sensor {self.name}: {len(self.bands)} bands but {len(self.mtf)} MTF gains")
+        if self.ratio < 1 or self.ratio & (self.ratio - 1):
+            raise ValueError(
+                f"sensor {self.name}: ratio {self.ratio} is no power of two, which images expand by"
+            )
+        if wrong := [g for g in (*self.mtf, self.mtf_pan) if not 0 < g <= 1]:
+            raise ValueError(f"sensor {self.name}: MTF gain {wrong[0]} does not lie between 0 and 1")
+        if not 0 < self.peak < math.inf:
+            raise ValueError(f"sensor {self.name}: peak {self.peak} is no positive number")
+        if wrong := [b for b in self.rgb if not 0 <= b < len(self.bands)]:
+            raise ValueError(
+                f"sensor {self.name}: rgb names band {wrong[0]} of {len(self.bands)} (from 0 on)"
+            )
 
     def facts(self) -> dict[str, Any]:
         """All of it that can enter a score: what a record must hold. The rest is for the eye."""
@@ -278,6 +291,18 @@ class Dataset(ABC):
         return iter(())
 
 
+def data_root(root: str | Path | None) -> Path | None:
+    """The folder of data files: the one that is given, or that of ``PANSHARP_DATA``."""
+    chosen = root or os.environ.get(DATA_VARIABLE)
+    return Path(chosen) if chosen else None
+
+
+def served_by(name: str, root: Path | None) -> Entry[DatasetCard]:
+    """The dataset that answers for a name: without a root its simulated stand-in, where it has one."""
+    entry = DATASETS.get(name)
+    return DATASETS.get(entry.card.stand_in) if root is None and entry.card.stand_in else entry
+
+
 def load_dataset(
     name: str, root: str | Path | None = None, label: str | None = None, seed: int | None = None
 ) -> Dataset:
@@ -296,12 +321,11 @@ def load_dataset(
         UnknownName: no such dataset.
         DataError: a root is given and the files are not there, or not usable.
     """
-    entry = DATASETS.get(name)
-    root = root or os.environ.get(DATA_VARIABLE) or None
-    if root is None and entry.card.stand_in:
+    root = data_root(root)
+    entry = served_by(name, root)
+    if entry.name != name:
         if label:
             raise BenchError(f"--label {label} names real files: give their folder with --data DIR")
-        entry = DATASETS.get(entry.card.stand_in)
         warnings.warn(
             f"no data root is configured, so the SIMULATED sensor {entry.name!r} stands in for {name!r}; "
             f"everything written says {entry.name}. For real imagery give --data DIR or set {DATA_VARIABLE} "
@@ -311,7 +335,7 @@ def load_dataset(
     if label and entry.card.simulated:
         raise BenchError(f"--label {label} names real files; {entry.name} is simulated and keeps its name")
     extra = {} if seed is None else {"seed": seed}
-    dataset = entry.obj(root=None if root is None else Path(root), label=label, **extra)
+    dataset = entry.obj(root=root, label=label, **extra)
     if dataset.name != entry.name and not dataset.name.startswith(f"{entry.name}-"):
         raise BenchError(
             f"dataset {entry.name!r} calls itself {dataset.name!r}; it must be {entry.name}[-LABEL]"

@@ -47,7 +47,7 @@ def test_help_shows_every_command(bench):
 def test_run_ends_with_a_table_and_says_where_things_went(bench, tmp_path):
     result = bench("run", "--plugin", TINY, "--method", "gain", "--dataset", "tiny", "--quiet")
     assert result.exit_code == 0, result.output
-    for word in ("ERGAS ↓", "HQNR ↑", "Reduced resolution", "record ", "pictures ", "weights "):
+    for word in ("ERGAS ↓", "HQNR ↑", "Reduced resolution", "record ", "pictures ", "weights ", "log "):
         assert word in result.output
     (path,) = tmp_path.glob("results/*/*/*/*.json")
     assert str(path.relative_to(tmp_path)) in result.output
