@@ -13,6 +13,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
 
@@ -149,7 +150,7 @@ class TrainedMethod(nn.Module):
         if preset not in cls.presets:
             raise BenchError(f"unknown preset {preset!r}; known are: {', '.join(cls.presets)}")
         config = replace(cls.Config(), **cls.presets[preset])
-        known, hints = {f.name for f in fields(config)}, get_type_hints(cls.Config)
+        known, hints = {f.name for f in fields(config)}, _hints(cls.Config)
         changes: dict[str, Any] = {}
         for name, value in (options or {}).items():
             if name not in known:
@@ -160,6 +161,11 @@ class TrainedMethod(nn.Module):
             return replace(config, **changes)
         except (TypeError, ValueError) as error:
             raise BenchError(f"these options do not fit together: {error}") from error
+
+
+@cache
+def _hints(config: type) -> dict[str, Any]:
+    return get_type_hints(config)
 
 
 def _read(name: str, value: Any, current: Any, config: type) -> Any:

@@ -482,6 +482,19 @@ def test_figures_name_the_variants_of_a_method_apart(tmp_path, monkeypatch):
     assert drawn["psd"] == ["source", "MINE, a=2", "MINE, paper", "MINE, quick"]
 
 
+@pytest.mark.parametrize(
+    "words", [("leaderboard",), ("figure", "cost", "--dataset", "qb-mini", "--column", "SAM")]
+)
+def test_a_folder_that_cannot_be_written_is_one_message(tmp_path, words):
+    timed = {"reduced": {"milliseconds_per_megapixel": 5.0}}
+    records.write(replace(make("a"), inference=timed), tmp_path / "results")
+    (tmp_path / "file").write_text("")
+    done = CliRunner().invoke(
+        main, [*words, "--results", str(tmp_path / "results"), "--out", str(tmp_path / "file" / "x.png")]
+    )
+    assert done.exit_code == 2 and f"cannot write to {tmp_path / 'file' / 'x.png'}" in done.stderr
+
+
 def _rounded(text):
     try:
         return f"{float(text):.10g}"

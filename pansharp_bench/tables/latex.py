@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cache
+from typing import Any
 
 from pansharp_bench.tables.formatting import cell_text, prefix
 from pansharp_bench.tables.model import Table
@@ -39,10 +41,17 @@ def _tex(text: str) -> str:
     return text.translate(_TEX)
 
 
-def to_latex(table: Table) -> str:
-    """A tabular for a paper, in the layout of the SP-I2I paper's Tables 2 and 4."""
+@cache
+def _template() -> Any:
     from jinja2 import Environment
 
+    environment = Environment(autoescape=False, keep_trailing_newline=True)
+    environment.filters["tex"] = _tex
+    return environment.from_string(_LATEX)
+
+
+def to_latex(table: Table) -> str:
+    """A tabular for a paper, in the layout of the SP-I2I paper's Tables 2 and 4."""
     marks = table.marks()
     groups: dict[str, list[str]] = defaultdict(list)
     for i, row in enumerate(table.rows):
@@ -54,6 +63,4 @@ def to_latex(table: Table) -> str:
     heading = " & ".join(
         ["Method", *(f"{n} {arrows[c.better]}" for n, c in zip(names, table.columns, strict=True))]
     )
-    environment = Environment(autoescape=False, keep_trailing_newline=True)
-    environment.filters["tex"] = _tex
-    return environment.from_string(_LATEX).render(table=table, heading=heading, groups=groups.items())
+    return _template().render(table=table, heading=heading, groups=groups.items())

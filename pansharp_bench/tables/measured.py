@@ -50,16 +50,17 @@ def measured_rows(
         # a translator that learnt from sharp MS; to a network that sees MS it is its own scale
         peeked = card["sees"] == "pan" and first.training.get("data", {}).get("target") == "gt"
         sees: Sees = "reference" if peeked else card["sees"]
+        earlier = _redefined(first)
         row = Row(
             edition.track.groups[sees],
             card["title"] or card["name"],
             card["sees"],
             card["training"],
-            _variant(first, len(members), varied, len(codes[card["name"]]) > 1),
+            _variant(first, len(members), varied, len(codes[card["name"]]) > 1, earlier),
             cells,
             ranked=sees != "reference" and card["kind"] != "untouched",
             cost=(_speed(first), first.weights.get("parameters")),
-            plain=not (first.spec["changed"] or first.spec["weights"] or _redefined(first)),
+            plain=not (first.spec["changed"] or first.spec["weights"] or earlier),
         )
         place[id(row)] = (methods or []).index(card["name"]) if methods else 0
         rows.append(row)
@@ -82,14 +83,14 @@ def _code(record: Record) -> str:
     return spec_hash(source)[:8] if source else ""
 
 
-def _variant(record: Record, seeds: int, varied: Sequence[str], codes: bool) -> str:
-    """Preset, the options that differ from it (and the varied ones), foreign weights, which of several codes of one
-    plug-in, number of seeds."""
+def _variant(record: Record, seeds: int, varied: Sequence[str], codes: bool, earlier: bool) -> str:
+    """Preset (of that name today or ``earlier``), the options that differ from it (and the varied ones), foreign
+    weights, which of several codes of one plug-in, number of seeds."""
     spec, parts = record.spec, []
     foreign = spec["weights"] and not record.weights.get("trained_here")
     if spec["preset"] != "untrained" and not foreign:
         named = [*varied, *(k for k in spec["changed"] if k not in varied)]
-        preset = f"earlier {spec['preset']}" if _redefined(record) else spec["preset"]
+        preset = f"earlier {spec['preset']}" if earlier else spec["preset"]
         parts = [preset, *(f"{k}={spec['options'][k]}" for k in named if k in spec["options"])]
     if spec["weights"]:
         file = record.weights.get("file", "elsewhere") if foreign else "its own training"

@@ -23,7 +23,7 @@ def write_tables(
     texts = {f"{t.name}.{kind}": RENDERERS[kind](t) for t in tables for kind in formats}
     if index and "md" in formats:
         head = "# Leaderboards\n\nGenerated from the records by `bench leaderboard`; do not edit.\n\n"
-        texts["README.md"] = head + "\n".join(to_markdown(t) for t in tables)
+        texts["README.md"] = head + "\n".join(texts[f"{t.name}.md"] for t in tables)
     for name, text in texts.items():
         write_text(folder / name, text)  # a table half written would pass for a table
     return [folder / name for name in texts]
