@@ -343,6 +343,7 @@ class DCPNetConfig(PairedConfig):
     doi="10.1109/TGRS.2024.3377635",
     year=2024,
     licence="MIT (our implementation)",
+    smallest=8,
     published="DCPNet",
 )
 class DCPNetMethod(PairedMethod):

@@ -12,14 +12,16 @@ from typing import Any
 
 import torch
 
+PACKAGES = ("torch", "lightning-fabric", "numpy", "scipy", "h5py", "pansharp-bench")
+"""Whose versions every record tells."""
+
 
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
     """What the run ran on and with."""
-    packages = ("torch", "lightning-fabric", "numpy", "scipy", "h5py", "pansharp-bench")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {p: _version(p) for p in packages},
+        "packages": {p: _version(p) for p in PACKAGES},
         "git": git_state(Path(__file__).resolve().parent),
         "device": str(device),
         "device_name": device_name(device),

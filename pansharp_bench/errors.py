@@ -25,6 +25,10 @@ class OptionError(BenchError, ValueError):
     """An option whose value does not fit the images at hand: says which, and what would."""
 
 
+class ImageError(BenchError, ValueError):
+    """What cannot be images, or images that do not belong together: says what was found and expected."""
+
+
 class DataError(BenchError, ValueError):
     """A data file or folder that cannot be used: says which file and key, what was found and expected."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,12 +16,12 @@ from torch import Tensor
 
 from pansharp_bench import record as records
 from pansharp_bench.environment import device_name, environment, peak_memory
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, blaming
 from pansharp_bench.figures import compare_scene, training_curves
 from pansharp_bench.files import RunFolder, check_writable
-from pansharp_bench.method import Method, TrainedMethod, build
+from pansharp_bench.method import Method, TrainedMethod, build, takes_steps
 from pansharp_bench.plan import Plan, RunSpec, plan, second_split
-from pansharp_bench.protocol import Evaluation, evaluate
+from pansharp_bench.protocol import Evaluation, evaluate, rehearse
 from pansharp_bench.record import Record
 from pansharp_bench.registry import TRACKS
 from pansharp_bench.scene import Dataset, SplitName
@@ -54,19 +55,52 @@ def run(
 ) -> Outcome:
     """Carry out a run and write its record under ``results``; checkpoint, log and pictures go under ``runs``.
 
-    Raises BenchError (or a subclass) for every mistake a user can mend, before any training where possible;
-    RecordExists where the record of an identical run lies under ``results`` and ``force`` is not given.
+    Warns of what speaks against the files, of plug-ins that are not what they were, and where no other record is of
+    the same files. Raises BenchError (or a subclass) for every mistake a user can mend, before any training where
+    possible; RecordExists where the record of an identical run lies under ``results`` and ``force`` is not given.
     """
     settled = plan(spec) if isinstance(spec, RunSpec) else spec
-    if resume and (settled.config is None or settled.spec.weights):
+    trains = settled.config is not None and not settled.spec.weights
+    if resume and not trains:
         raise BenchError("there is no training to resume; leave out --resume")
     path = settled.path(results)
     if not force:
         records.refuse_existing(path)
     folder = settled.folder(runs)
-    check_writable(path.parent)
+    for written_to in (path.parent, folder.path):
+        check_writable(written_to)
     with folder.held():
-        return _run(settled, results, folder, force, resume, pictures, progress, say)
+        if trains:
+            _check_state(folder, force, resume)
+        if settled.foreign and (changed := records.foreign_changes(path, settled.identity)):
+            warnings.warn(f"not the run of {changed[0]}: other code of {', '.join(changed[1])}", stacklevel=1)
+        outcome = _run(settled, results, folder, force, resume, pictures, progress, say)
+    others = records.of_dataset(results, outcome.record)
+    if different := records.apart(outcome.record.dataset, [r.dataset for r in others]):
+        warnings.warn(
+            f"none of the {len(others)} other records of {settled.dataset.name} is of these files: {different}. "
+            "What was scored or trained on other files stands apart in tables",
+            stacklevel=1,
+        )
+    return outcome
+
+
+def _check_state(folder: RunFolder, force: bool, resume: bool) -> None:
+    """Raises BenchError where a training would be lost, or resumed that is not there."""
+    there = folder.checkpoint.exists()
+    if there and not (force or resume):
+        raise BenchError(
+            f"a training of this run lies in {folder.path}: go on with it by --resume, or train anew by --force"
+        )
+    if resume and not there:
+        start = folder.path.name.rpartition("-")[0]
+        others = sorted(folder.path.parent.glob(f"{start}-*/{folder.checkpoint.name}"))
+        found = (
+            f" (of other options, files or code there are {', '.join(map(str, others))})" if others else ""
+        )
+        raise BenchError(
+            f"nothing to resume: {folder.checkpoint} does not exist{found}; run without --resume"
+        )
 
 
 def _run(
@@ -98,6 +132,8 @@ def _run(
         if spec.weights:
             method.load_weights(spec.weights)
         else:
+            if takes_steps(plan.entry):
+                rehearse(dataset, plan.protocols, device)
             training = _fit(method, dataset, trainer)
         method.to(device).eval()
         checkpoint = folder.weights
@@ -171,7 +207,8 @@ def ready(
     if isinstance(method, TrainedMethod):
         trained = plan.folder(runs).weights
         if not plan.spec.weights and not trained.exists():
-            run(plan, results, runs, force=True, progress=progress, say=say)
+            begun = plan.folder(runs).checkpoint.exists()
+            run(plan, results, runs, force=True, resume=begun, progress=progress, say=say)
         method.load_weights(plan.spec.weights or trained)
         method.to(plan.device).eval()
     return method
@@ -192,7 +229,8 @@ def _fit(method: TrainedMethod, dataset: Dataset, trainer: Trainer) -> dict[str,
         data = PairedData(dataset.sensor, train, second, trainer.device, half)
     method.to(trainer.device).train()
     started = time.perf_counter()
-    fitted = method.fit(data, trainer) or {}
+    with blaming(f"method {method.card.name!r} failed in training"):
+        fitted = method.fit(data, trainer) or {}
     return {
         "data": data.describe(),
         "seconds": time.perf_counter() - started,

@@ -13,10 +13,19 @@ import torch
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import RunFolder, sha256_of
-from pansharp_bench.method import TrainedMethod, resolve_config
+from pansharp_bench.method import TrainedMethod, is_trained, resolve_config
 from pansharp_bench.protocol import Protocol
-from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry, MethodCard
-from pansharp_bench.scene import Dataset, FileIdentity, SplitName, load_dataset
+from pansharp_bench.registry import DATASETS, METHODS, SENSORS, TRACKS, Entry, MethodCard
+from pansharp_bench.scene import (
+    Dataset,
+    FileIdentity,
+    SplitName,
+    as_sensor,
+    data_root,
+    load_dataset,
+    served_by,
+)
+from pansharp_bench.source import source_of
 from pansharp_bench.training.loop import choose_device, choose_precision
 from pansharp_bench.weights import located
 
@@ -56,6 +65,11 @@ class Plan:
         """Of the identity: equal runs have equal ones."""
         return records.spec_hash(self.identity)
 
+    @property
+    def foreign(self) -> bool:
+        """Whether code or a sensor from outside takes part."""
+        return not {"source", "sensor"}.isdisjoint(self.identity)
+
     def path(self, results: Path) -> Path:
         """Where its record lies."""
         return records.record_path(results, self.identity, self.sha256)
@@ -71,8 +85,13 @@ class Plan:
         return {f.split: f.sha256 for f in self.dataset.files(*splits)} if "train" in splits else {}
 
 
-def plan(spec: RunSpec) -> Plan:
-    """Settle a run. Raises BenchError (or a subclass) for every mistake a user can mend."""
+def outline(spec: RunSpec) -> dict[str, Any]:
+    """The identity of a run but for its data and what is foreign in it, settled without a look at any data file;
+    ``dataset`` is the name they should have: that of the spec's label, of known originals, or of the stand-in where
+    no root is configured.
+
+    Raises BenchError (or a subclass) for every mistake in method, options, device and weights.
+    """
     entry = METHODS.get(spec.method)
     card, track = entry.card, DATASETS.get(spec.dataset).card.tracks[0]
     if track not in card.tracks:
@@ -87,26 +106,93 @@ def plan(spec: RunSpec) -> Plan:
         raise BenchError(
             f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
         )
-    given = {"weights": spec.weights, "preset": spec.preset, "precision": spec.precision != "auto"}
+    given = {"weights": spec.weights, "precision": spec.precision != "auto"}
     if not learns and (useless := [f"--{name}" for name, value in given.items() if value]):
         raise BenchError(f"method {card.name!r} is not trained; leave out {' and '.join(useless)}")
-    dataset = load_dataset(spec.dataset, spec.data, spec.label)
-    protocols = _protocols(track, dataset, card)
-    needed = _needed_splits(learns and spec.weights is None, protocols, dataset)
-    described = _describe_dataset(dataset, dataset.files(*needed), protocols)
-    identity = {
+    return {
         "track": track,
-        "dataset": dataset.name,
+        "dataset": _called(spec),
         "method": card.name,
         "preset": preset if learns else "untrained",
         "options": asdict(config) if config else {},
         "changed": _changed(entry, preset, config),
         "seed": spec.seed if learns and not spec.weights else 0,  # elsewhere nothing is drawn
-        "data": described["fingerprint"],
         "weights": _identify(spec.weights) if spec.weights else {},
         "precision": choose_precision(device, spec.precision) if learns else "32-true",
     }
-    return Plan(spec, entry, dataset, config, device, protocols, described, identity)
+
+
+def plan(spec: RunSpec) -> Plan:
+    """Settle a run, its data too, which are opened and (where they are simulated) made.
+
+    Raises BenchError (or a subclass) for every mistake a user can mend.
+    """
+    settled, entry = outline(spec), METHODS.get(spec.method)
+    config = resolve_config(entry, settled["preset"], spec.options) if is_trained(entry) else None
+    dataset = load_dataset(spec.dataset, spec.data, spec.label)
+    protocols = _protocols(settled["track"], dataset, entry.card)
+    needed = _needed_splits(config is not None and spec.weights is None, protocols, dataset)
+    _refuse_small(entry.card, dataset, protocols, needed)
+    described = _describe_dataset(dataset, dataset.files(*needed), protocols)
+    identity = {**settled, "dataset": dataset.name, "data": described["fingerprint"]}
+    identity |= _foreign(spec, dataset, settled["track"], protocols)
+    return Plan(spec, entry, dataset, config, choose_device(spec.device), protocols, described, identity)
+
+
+def recorded(spec: RunSpec, results: Path) -> Path | None:
+    """The newest record of a run whose data files are not at hand, found by all the rest of its identity.
+
+    None where there is none, and where a data root is configured: whose files they are is for :func:`plan` to see.
+    A simulated dataset, which need not have been made, must be of the same simulator.
+    """
+    if data_root(spec.data):
+        return None
+    wanted, dataset = outline(spec), _unopened(spec)
+    simulator = dataset.provenance() if dataset and _is_simulated(dataset) else None
+    found = []
+    for path in (results / wanted["track"] / wanted["dataset"] / wanted["method"]).glob("*.json"):
+        record = records.read(path)
+        protocols = [p for p in TRACKS.get(wanted["track"]).obj.protocols if p.name in record.protocols]
+        own = wanted | _foreign(spec, dataset, wanted["track"], protocols)
+        same = records.canonical({k: v for k, v in record.spec.items() if k != "data"}) == records.canonical(
+            own
+        )
+        if same and (
+            simulator is None
+            or records.canonical(record.dataset["provenance"]) == records.canonical(simulator)
+        ):
+            found.append((record.created, path))
+    return max(found)[1] if found else None
+
+
+def _called(spec: RunSpec) -> str:
+    if spec.label:
+        return f"{spec.dataset}-{spec.label}"
+    return served_by(spec.dataset, data_root(spec.data)).name
+
+
+def _unopened(spec: RunSpec) -> Dataset | None:
+    """A dataset that needs no files, which may not have been made yet; None for one of files."""
+    try:
+        return None if spec.label else served_by(spec.dataset, None).obj(root=None, label=None)
+    except DataError:
+        return None
+
+
+def _foreign(spec: RunSpec, dataset: Dataset | None, track: str, protocols: list[Protocol]) -> dict[str, Any]:
+    """What of a run is not the project's own, so that its commit does not tell it: the source of plug-ins, and a
+    sensor that none of the shipped ones is. Empty without such."""
+    parts = {
+        "track": source_of(TRACKS.get(track)),
+        "method": source_of(METHODS.get(spec.method)),
+        "dataset": source_of(DATASETS.get(spec.dataset), *([dataset] if dataset else [])),
+    }
+    metrics = {e.name: e for protocol in protocols for e in protocol.entries()}
+    parts |= {f"metric {name}": source_of(metric) for name, metric in sorted(metrics.items())}
+    source = {part: found for part, found in parts.items() if found}
+    sensor = dataset.sensor if dataset else as_sensor(DATASETS.get(spec.dataset).card.sensor)
+    own = sensor in (e.obj for e in SENSORS if not source_of(e))
+    return ({"source": source} if source else {}) | ({} if own else {"sensor": sensor.facts()})
 
 
 def _identify(weights: Path) -> dict[str, str]:
@@ -151,6 +237,21 @@ def _needed_splits(fits: bool, protocols: list[Protocol], dataset: Dataset) -> t
     return tuple(dict.fromkeys((*needed, *read)))
 
 
+def _refuse_small(
+    card: MethodCard, dataset: Dataset, protocols: list[Protocol], needed: tuple[SplitName, ...]
+) -> None:
+    """Raise DataError where the images of a split are too small for the method, or for what scores them."""
+    demands = [(f"method {card.name!r}", card.smallest, split) for split in needed]
+    demands += [(f"scoring ({p.title.lower()})", p.smallest, p.split) for p in protocols]
+    for who, smallest, split in demands:
+        height, width = dataset.split(split).read("pan", 0).shape[-2:]
+        if min(height, width) < smallest:
+            raise DataError(
+                f"{who} needs images of at least {smallest} x {smallest} PAN pixels; those of split {split!r} of "
+                f"dataset {dataset.name} have {height} x {width}"
+            )
+
+
 def second_split(dataset: Dataset) -> SplitName:
     """What training reads beside ``train``: a target domain of its own, or the validation samples."""
     return "target" if "target" in dataset.available() else "valid"
@@ -173,6 +274,7 @@ def _describe_dataset(
         "sensor": dataset.sensor.name,
         "channels": dataset.sensor.channels,
         "peak": dataset.sensor.peak,
+        "sensor_facts": dataset.sensor.facts(),
         "files": [{**asdict(f), "path": f.path.name} for f in files],
         "fingerprint": fingerprint(files),
         "test_fingerprint": {f.split: f.sha256 for f in tests},

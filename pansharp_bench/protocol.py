@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pansharp_bench.errors import BenchError
-from pansharp_bench.method import Method
+from pansharp_bench.errors import BenchError, blaming
+from pansharp_bench.method import Method, call_by_name, implausible
 from pansharp_bench.registry import METRICS, Entry, MetricCard, Sees
 from pansharp_bench.scene import Dataset, Scene, Sensor, Split, SplitName
 
@@ -28,6 +28,7 @@ class Protocol:
     ``split`` is what it reads; ``metrics`` the ``protocol`` value of the metrics it computes; ``prepare``
     turns (fused, scene) into the named tensors that metrics ask for. ``needs_gt``: skipped where the split
     has no reference. ``target``: the split whose images, all together, metrics of sets compare with.
+    ``cut``: how many pixels a side loses before it is scored.
     ``short`` tells its columns from another protocol's in one table; ``published`` is its name in
     published.csv.
     """
@@ -41,6 +42,12 @@ class Protocol:
     target: SplitName | None = None
     short: str = ""
     published: str = ""
+    cut: int = 0
+
+    @property
+    def smallest(self) -> int:
+        """The least side, in pixels, of images that all its metrics are defined for."""
+        return self.cut + max((e.card.smallest for e in self.entries()), default=1)
 
     def entries(self, scope: str | None = None) -> list[Entry[MetricCard]]:
         """The metrics of this protocol's table, in its order; of one scope, if that is given."""
@@ -48,20 +55,34 @@ class Protocol:
         chosen = (e for e in found if scope in (None, e.card.scope))
         return sorted(chosen, key=lambda e: (e.card.order, e.name))
 
-    def score(self, fused: Tensor, scene: Scene) -> dict[str, Tensor]:
-        """Per-image scores, (N,) float64 each, by column."""
+    def score(self, fused: Tensor, scene: Scene, where: str = "an image") -> dict[str, Tensor]:
+        """Per-image scores, (N,) float64 each, by column.
+
+        Raises BenchError, which says ``where``, for a metric that fails or gives anything else.
+        """
         sensor = scene.sensor
         named: dict[str, Any] = {**self.prepare(fused, scene), "sensor": sensor}
         named |= {"ratio": sensor.ratio, "peak": sensor.peak}
         scores: dict[str, Tensor] = {}
         for entry in self.entries("image"):
-            wanted = inspect.signature(entry.obj).parameters
-            result = entry.obj(**{k: v for k, v in named.items() if k in wanted})
-            _enter(scores, entry, (result,) if isinstance(result, Tensor) else tuple(result))
+            who = f"metric {entry.name!r}"
+            with blaming(f"{who} failed on {where}"):
+                result = call_by_name(entry.obj, named, who)
+                values = [torch.as_tensor(v) for v in (result if isinstance(result, tuple) else (result,))]
+            for column, value in zip(entry.card.columns, values, strict=False):
+                if value.numel() != len(fused):
+                    raise BenchError(
+                        f"{who} gave {value.numel()} values of {column} for {where}: one an image"
+                    )
+            _enter(scores, entry, values)
         return scores
 
 
 def _enter(scores: dict[str, Any], entry: Entry[MetricCard], values: Sequence[Any]) -> None:
+    if len(values) != len(entry.card.columns):
+        raise BenchError(
+            f"metric {entry.name!r} gave {len(values)} quantities for its columns {', '.join(entry.card.columns)}"
+        )
     for column, value in zip(entry.card.columns, values, strict=True):
         if column in scores:
             raise BenchError(f"metric {entry.name!r} of {entry.origin} gives {column}, as another does")
@@ -85,29 +106,37 @@ class Track:
 class _Sets:
     """The metrics of whole sets of one protocol, fed image by image."""
 
-    def __init__(
-        self, protocol: Protocol, sensor: Sensor, target: Split | None, device: torch.device
-    ) -> None:
-        self.entries = protocol.entries("set")
-        self.metrics = [e.obj(sensor) for e in self.entries]
-        if self.metrics and target is None:
+    def __init__(self, protocol: Protocol, sensor: Sensor) -> None:
+        self.metrics: list[tuple[Entry[MetricCard], Any]] = []
+        for entry in protocol.entries("set"):
+            with blaming(f"metric {entry.name!r} failed"):
+                self.metrics.append((entry, entry.obj(sensor)))
+        if self.metrics and protocol.target is None:
             raise BenchError(f"protocol {protocol.name!r} compares sets of images, but names no target split")
-        for start in range(0, len(target) if self.metrics and target else 0, _AT_ONCE):
-            assert target is not None
-            self.add("target", target.read("pan", slice(start, start + _AT_ONCE)).to(device))
 
     def add(self, role: str, images: Tensor | None) -> None:
-        for metric in self.metrics if images is not None else ():
-            metric.add(role, images)
+        for entry, metric in self.metrics if images is not None else ():
+            with blaming(f"metric {entry.name!r} failed on a {role} image"):
+                metric.add(role, images)
+
+    def add_all(self, role: str, split: Split, device: torch.device) -> None:
+        for start in range(0, len(split) if self.metrics else 0, _AT_ONCE):
+            self.add(role, split.read("pan", slice(start, start + _AT_ONCE)).to(device))
 
     def scores(self) -> dict[str, float]:
         found: dict[str, float] = {}
-        for entry, metric in zip(self.entries, self.metrics, strict=True):
-            _enter(found, entry, metric.scores())
+        for entry, metric in self.metrics:
+            with blaming(f"metric {entry.name!r} failed"):
+                values = tuple(metric.scores())
+            _enter(found, entry, values)
         return found
 
     def curves(self) -> dict[str, Any]:
-        return {name: curve for metric in self.metrics for name, curve in metric.curves().items()}
+        found: dict[str, Any] = {}
+        for entry, metric in self.metrics:
+            with blaming(f"metric {entry.name!r} failed"):
+                found |= metric.curves()
+        return found
 
 
 @dataclass(frozen=True)
@@ -134,23 +163,26 @@ def evaluate(
     """Fuse every scene of a split, alone, and score it under these protocols (all of one split).
 
     The method is given only what its card says it sees. Images are fused one by one, so that memory and the
-    recorded times are those of single images. Raises BenchError on an output of wrong shape.
+    recorded times are those of single images. Warns, once, where an untrained method's values are beyond reason.
+    Raises BenchError on an output of wrong shape.
     """
     split = dataset.split(protocols[0].split)
     scores: dict[str, dict[str, list[float]]] = {p.name: {} for p in protocols}
-    sets = {
-        p.name: _Sets(p, dataset.sensor, dataset.split(p.target) if p.target else None, device)
-        for p in protocols
-    }
+    sets = {p.name: _Sets(p, dataset.sensor) for p in protocols}
+    for protocol in protocols:
+        if protocol.target:
+            sets[protocol.name].add_all("target", dataset.split(protocol.target), device)
     seconds: list[float] = []
     kept: list[Tensor] = []
     pixels, broken = 0, False
+    odd: dict[int, str] = {}
     for index in tqdm(range(len(split)), desc=f"{split.name} scenes", unit="image", disable=not progress):
         scene = split[index].to(device)
         visible = scene.clone().seen_by(method.card, seed=index)  # a method cannot touch what it is scored by
         _wait(device)
         start = time.perf_counter()
-        fused = method.fuse(visible)
+        with blaming(f"method {method.card.name!r} failed on {split.name} scene {index}"):
+            fused = method.fuse(visible)
         _wait(device)
         seconds.append(time.perf_counter() - start)
         expected = (1, scene.sensor.channels, *scene.pan.shape[-2:])
@@ -162,8 +194,10 @@ def evaluate(
         pixels = scene.pan.shape[-2] * scene.pan.shape[-1]
         # some definitions count NaN as 0; an image with NaN has no score
         whole = bool(fused.isfinite().all())
+        if whole and method.card.training == "none" and (said := implausible(fused, scene.sensor)):
+            odd[index] = said
         for protocol in protocols:
-            for column, value in protocol.score(fused, scene).items():
+            for column, value in protocol.score(fused, scene, f"{split.name} scene {index}").items():
                 scores[protocol.name].setdefault(column, []).append(value.item() if whole else math.nan)
             sets[protocol.name].add("output", fused if whole else None)
             sets[protocol.name].add("source", scene.pan)
@@ -171,10 +205,37 @@ def evaluate(
         broken |= not whole
         if index < keep:
             kept.append(fused.float().cpu())
+    if odd:
+        first, said = next(iter(odd.items()))
+        warnings.warn(
+            f"method {method.card.name!r} gave {said} in {split.name} scene {first}, and the like in {len(odd)} of "
+            f"{len(split)} scenes: their scores say little else",
+            stacklevel=2,
+        )
     for name, found in sets.items():
         of_set = found.scores()
         scores[name] |= {column: [math.nan if broken else value] for column, value in of_set.items()}
     return Evaluation(scores, {n: s.curves() for n, s in sets.items()}, seconds, pixels, kept)
+
+
+@torch.inference_mode()
+def rehearse(dataset: Dataset, protocols: Sequence[Protocol], device: torch.device) -> None:
+    """Score one scene of every split, its PAN as every band, so that a metric that fails does so before a training
+    and not after it. Raises BenchError as :func:`evaluate` would."""
+    for protocol in protocols:
+        split = dataset.split(protocol.split)
+        scene = split[0].to(device)
+        output = scene.pan.mean(1, keepdim=True).repeat(1, scene.sensor.channels, 1, 1)
+        protocol.score(output, scene, f"{split.name} scene 0")
+        sets, target = _Sets(protocol, scene.sensor), output
+        if protocol.target:
+            target = dataset.split(protocol.target).read("pan", slice(0, 1)).to(device)
+        for role, images in (
+            ("target", target), ("output", output), ("source", scene.pan), ("truth", scene.gt)
+        ):  # fmt: skip
+            sets.add(role, images)
+        sets.scores()
+        sets.curves()
 
 
 def _wait(device: torch.device) -> None:

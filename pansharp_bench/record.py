@@ -7,11 +7,12 @@ as the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``, so that the file is s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ _NEEDED = {
 }
 _SCORED = ("images", "scores", "missing", "mean", "std")
 _NUMBERS = {int, float}
+_FOREIGN = ("source", "sensor")  # in a specification only where something foreign takes part
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -130,13 +132,12 @@ def read(path: Path) -> Record:
         schema = data["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(f"{path} is not a readable record: {error}") from error
-    if schema == 1:
-        data = _from_schema_1(data)
-    elif schema != SCHEMA:
+    if schema not in (1, SCHEMA):
         raise BenchError(
             f"{path} has schema {schema}; this version reads 1 to {SCHEMA}: update pansharp-bench"
         )
     try:
+        data = _from_schema_1(data) if schema == 1 else data
         known = {f.name for f in fields(Record)}
         record = Record(**{k: _unplain(v) for k, v in data.items() if k in known})
         for part, keys in _NEEDED.items():
@@ -148,7 +149,7 @@ def read(path: Path) -> Record:
             for column, scores in scored["scores"].items():
                 if not _NUMBERS.issuperset(map(type, scores)):
                     raise TypeError(f"{column} of protocol {name} is not a list of numbers")
-    except (AttributeError, TypeError, KeyError) as error:
+    except (AttributeError, TypeError, ValueError, KeyError) as error:
         raise BenchError(f"{path} is not a whole record: {error}") from error
     return record
 
@@ -180,6 +181,56 @@ def read_all(root: Path) -> Iterator[tuple[Path, Record | BenchError]]:
             yield path, read(path)
         except BenchError as error:
             yield path, error
+
+
+def foreign_changes(path: Path, spec: dict[str, Any]) -> tuple[Path, list[str]] | None:
+    """The newest record beside ``path`` of a run that differs from this specification in foreign code or a foreign
+    sensor alone, and the parts that differ (``method``, ``metric NAME``, ``sensor``, ...)."""
+
+    def own(spec: dict[str, Any]) -> str:
+        return canonical({k: v for k, v in spec.items() if k not in _FOREIGN})
+
+    def parts(spec: dict[str, Any]) -> dict[str, str]:
+        found = spec.get("source", {}) | {k: v for k, v in spec.items() if k == "sensor"}
+        return {k: canonical(v) for k, v in found.items()}
+
+    alike = [(p, r) for p, r in _readable(path.parent.glob("*.json")) if own(r.spec) == own(spec)]
+    changed = [(p, r) for p, r in alike if parts(r.spec) != parts(spec)]
+    if not changed or len(changed) < len(alike):  # the very run is there: nothing is new
+        return None
+    newest, record = max(changed, key=lambda found: found[1].created)
+    then, now = parts(record.spec), parts(spec)
+    return newest, sorted(k for k in then.keys() | now.keys() if then.get(k) != now.get(k))
+
+
+def apart(dataset: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+    """Which splits of a record's dataset have other files than every record of these (their datasets), and why if
+    that is known. Empty where none has."""
+    known: dict[str, set[str]] = {}
+    for file in (f for other in others for f in other["files"]):
+        known.setdefault(file["split"], set()).add(file["sha256"])
+    own = {f["split"]: f["sha256"] for f in dataset["files"]}
+    splits = [s for s, digest in own.items() if s in known and digest not in known[s]]
+    if not splits:
+        return ""
+    then, now = others[-1]["provenance"], dataset["provenance"]
+    why = [
+        f"{k} {now[k]}, not {then[k]}" for k in now if k in then and canonical(now[k]) != canonical(then[k])
+    ]
+    return f"{', '.join(splits)} ({'; '.join(why) or 'other files of the same name'})"
+
+
+def of_dataset(root: Path, record: Record) -> list[Record]:
+    """The other records of a record's dataset under a folder of records, oldest first."""
+    own = record.path(root)
+    paths = own.parents[1].glob("*/*.json")
+    return sorted((r for p, r in _readable(paths) if p != own), key=lambda r: r.created)
+
+
+def _readable(paths: Iterable[Path]) -> Iterator[tuple[Path, Record]]:
+    for path in sorted(paths):
+        with contextlib.suppress(BenchError):
+            yield path, read(path)
 
 
 def _plain(value: Any) -> Any:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from pansharp_bench.errors import BenchError, UnknownName, blaming
@@ -57,7 +58,8 @@ class MethodCard(Card):
     which is shown, never ranked, as nothing resembles it more). ``sees`` is what it gets at inference: ``pan``
     (PAN only), ``pan+bag`` (PAN and the scene's MS pixels without their positions), ``pan+ms`` (PAN and
     registered MS), ``reference`` (an oracle that looks at the answer; shown, never ranked). ``training`` is what
-    it learnt from: none, unpaired or paired samples.
+    it learnt from: none, unpaired or paired samples. ``smallest``: the least side, in PAN pixels, of images that it
+    can learn from and fuse.
     """
 
     kind: str = "classical"
@@ -68,6 +70,7 @@ class MethodCard(Card):
     year: int | None = None
     licence: str = ""
     published: str = ""  # its name in published.csv, where that differs from the title
+    smallest: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,7 +91,8 @@ class MetricCard(Card):
     table shows; ``order`` is its place in tables. A metric with ``default=False`` is not part of the protocol's
     table. ``scope``: a function that scores each image, or a class that scores a ``set``: it is made with the
     sensor, takes ``add(role, images)`` (role: output, source, target or truth) for all of them, and then
-    gives ``scores()``, a tuple in the order of the columns, and ``curves()``, a JSON-able dict.
+    gives ``scores()``, a tuple in the order of the columns, and ``curves()``, a JSON-able dict. ``smallest``: the
+    least side, in pixels, of images that it is defined for.
     """
 
     protocol: str | tuple[str, ...] = "reduced"
@@ -99,6 +103,21 @@ class MetricCard(Card):
     default: bool = True
     scope: Literal["image", "set"] = "image"
     digits: int = 4
+    smallest: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scope == "image" and not self.columns:  # one of a set may give curves alone
+            raise ValueError(
+                f"metric {self.name!r} names no columns: columns=(...), what tables call its values"
+            )
+        for name, known in (("better", ("high", "low")), ("scope", ("image", "set"))):
+            values = getattr(self, name)
+            for value in values if isinstance(values, tuple) else (values,):
+                if value not in known:
+                    raise ValueError(
+                        f"metric {self.name!r}: {name}={value!r} is unknown; known are: {', '.join(known)}"
+                    )
 
     @property
     def directions(self) -> dict[str, str]:
@@ -130,7 +149,7 @@ class Entry(Generic[C]):
 
     card: C
     obj: Any
-    origin: str  # module it came from
+    origin: str  # module that registered it
 
     @property
     def name(self) -> str:
@@ -161,7 +180,7 @@ class Registry(Generic[C]):
 
     def add(self, obj: Any, **card: Any) -> None:
         """Register a thing without a decorator; refuses as :meth:`register` does."""
-        origin = getattr(obj, "__module__", None) or type(obj).__module__
+        origin = _caller()
         made = self.card_type(**card)
         if taken := self._entries.get(made.name):
             raise ValueError(
@@ -221,6 +240,14 @@ class Registry(Generic[C]):
         if broken:
             text += f" (plug-ins that failed to import: {', '.join(sorted(broken))}; see `bench list`)"
         return text
+
+
+def _caller() -> str:
+    """The module outside this one whose code is at work."""
+    frame: FrameType | None = sys._getframe()
+    while frame and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    return frame.f_globals.get("__name__", "") if frame else ""
 
 
 def _has(value: Any, wanted: Any) -> bool:

@@ -17,19 +17,21 @@ simulation knows it.
 
 from __future__ import annotations
 
+import math
+import operator
 import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from pansharp_bench.errors import BenchError
-from pansharp_bench.registry import DATASETS, SENSORS, MethodCard
+from pansharp_bench.errors import BenchError, ImageError
+from pansharp_bench.registry import DATASETS, SENSORS, DatasetCard, Entry, MethodCard
 
 DATA_VARIABLE = "PANSHARP_DATA"
 SplitName = Literal["train", "valid", "reduced", "full", "target", "test"]
@@ -61,6 +63,22 @@ class Sensor:
     def __post_init__(self) -> None:
         if len(self.mtf) != len(self.bands):
             raise ValueError(f"sensor {self.name}: {len(self.bands)} bands but {len(self.mtf)} MTF gains")
+        if self.ratio < 1 or self.ratio & (self.ratio - 1):
+            raise ValueError(
+                f"sensor {self.name}: ratio {self.ratio} is no power of two, which images expand by"
+            )
+        if wrong := [g for g in (*self.mtf, self.mtf_pan) if not 0 < g <= 1]:
+            raise ValueError(f"sensor {self.name}: MTF gain {wrong[0]} does not lie between 0 and 1")
+        if not 0 < self.peak < math.inf:
+            raise ValueError(f"sensor {self.name}: peak {self.peak} is no positive number")
+        if wrong := [b for b in self.rgb if not 0 <= b < len(self.bands)]:
+            raise ValueError(
+                f"sensor {self.name}: rgb names band {wrong[0]} of {len(self.bands)} (from 0 on)"
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """All of it that can enter a score: what a record must hold. The rest is for the eye."""
+        return {k: v for k, v in asdict(self).items() if k not in ("title", "rgb")}
 
     @property
     def channels(self) -> int:
@@ -78,9 +96,40 @@ def as_sensor(sensor: str | Sensor) -> Sensor:
     return sensor if isinstance(sensor, Sensor) else SENSORS.get(sensor).obj
 
 
+def as_float(x: Tensor, name: str = "image") -> Tensor:
+    """Numbers to compute with: floats of any width as they are, integers as float32 (of 32 bits and more float64).
+
+    Raises ImageError for anything but a tensor of real numbers.
+    """
+    if not isinstance(x, Tensor):
+        what = f"{type(x).__module__}.{type(x).__qualname__}".removeprefix("builtins.")
+        raise ImageError(
+            f"{name} must be a torch.Tensor, found {what} (of an array: torch.from_numpy(array))"
+        )
+    if x.is_complex() or x.dtype == torch.bool:
+        raise ImageError(f"{name} must hold real numbers, found {x.dtype}")
+    return x if x.is_floating_point() else x.to(torch.float32 if x.element_size() < 4 else torch.float64)
+
+
+def as_images(x: Tensor, name: str = "images") -> Tensor:
+    """A batch of images, (N, C, H, W) in float32 or float64; what is narrower or integer becomes one of these.
+
+    Raises ImageError where ``x`` is no tensor of real numbers with these axes, or has no bands or pixels.
+    """
+    x = as_float(x, name)
+    if x.ndim != 4 or 0 in x.shape[1:]:
+        raise ImageError(f"{name} must be (N, C, H, W), found {tuple(x.shape)}")
+    return x if x.element_size() >= 4 else x.float()
+
+
 @dataclass(frozen=True)
 class Scene:
-    """A batch of co-located images of one sensor (see the module's table). Slicing gives a smaller batch."""
+    """A batch of co-located images of one sensor (see the module's table). Slicing gives a smaller batch, iterating
+    batches of one.
+
+    Raises ImageError where the images cannot be the sensor's, or do not belong together; integers and half
+    precision become float32.
+    """
 
     sensor: Sensor
     pan: Tensor
@@ -88,12 +137,36 @@ class Scene:
     lms: Tensor | None = None
     gt: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("pan", "ms", "lms", "gt"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, as_images(getattr(self, name), name))
+        (n, _, h, w), r, c = self.pan.shape, self.sensor.ratio, self.sensor.channels
+        expected = {"pan": (n, self.sensor.source_bands, h, w), "ms": (n, c, h // r, w // r)}
+        expected |= dict.fromkeys(("lms", "gt"), (n, c, h, w))
+        found = {name: tuple(x.shape) for name in expected if (x := getattr(self, name)) is not None}
+        if (self.ms is not None and (h % r or w % r)) or any(
+            shape != expected[name] for name, shape in found.items()
+        ):
+            raise ImageError(
+                f"sensor {self.sensor.name!r} has {c} bands and ratio {r}: expected pan "
+                f"(N, {self.sensor.source_bands}, {r}h, {r}w), ms (N, {c}, h, w), lms and gt (N, {c}, {r}h, {r}w); "
+                "found " + ", ".join(f"{name} {shape}" for name, shape in found.items())
+            )
+
     def __len__(self) -> int:
         return self.pan.shape[0]
 
     def __getitem__(self, index: int | slice) -> Scene:
-        part = slice(index, index + 1 or None) if isinstance(index, int) else index
-        return self._map(lambda x: x[part])
+        if not isinstance(index, slice):
+            at, n = operator.index(index), len(self)
+            if not -n <= at < n:
+                raise IndexError(f"scene {at} of a batch of {n}")
+            index = slice(at % n, at % n + 1)
+        return self._map(lambda x: x[index])
+
+    def __iter__(self) -> Iterator[Scene]:
+        return (self[i] for i in range(len(self)))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Scene:
         """The same scenes on a device, or as another type of numbers."""
@@ -218,6 +291,18 @@ class Dataset(ABC):
         return iter(())
 
 
+def data_root(root: str | Path | None) -> Path | None:
+    """The folder of data files: the one that is given, or that of ``PANSHARP_DATA``."""
+    chosen = root or os.environ.get(DATA_VARIABLE)
+    return Path(chosen) if chosen else None
+
+
+def served_by(name: str, root: Path | None) -> Entry[DatasetCard]:
+    """The dataset that answers for a name: without a root its simulated stand-in, where it has one."""
+    entry = DATASETS.get(name)
+    return DATASETS.get(entry.card.stand_in) if root is None and entry.card.stand_in else entry
+
+
 def load_dataset(
     name: str, root: str | Path | None = None, label: str | None = None, seed: int | None = None
 ) -> Dataset:
@@ -236,12 +321,11 @@ def load_dataset(
         UnknownName: no such dataset.
         DataError: a root is given and the files are not there, or not usable.
     """
-    entry = DATASETS.get(name)
-    root = root or os.environ.get(DATA_VARIABLE) or None
-    if root is None and entry.card.stand_in:
+    root = data_root(root)
+    entry = served_by(name, root)
+    if entry.name != name:
         if label:
             raise BenchError(f"--label {label} names real files: give their folder with --data DIR")
-        entry = DATASETS.get(entry.card.stand_in)
         warnings.warn(
             f"no data root is configured, so the SIMULATED sensor {entry.name!r} stands in for {name!r}; "
             f"everything written says {entry.name}. For real imagery give --data DIR or set {DATA_VARIABLE} "
@@ -251,7 +335,7 @@ def load_dataset(
     if label and entry.card.simulated:
         raise BenchError(f"--label {label} names real files; {entry.name} is simulated and keeps its name")
     extra = {} if seed is None else {"seed": seed}
-    dataset = entry.obj(root=None if root is None else Path(root), label=label, **extra)
+    dataset = entry.obj(root=root, label=label, **extra)
     if dataset.name != entry.name and not dataset.name.startswith(f"{entry.name}-"):
         raise BenchError(
             f"dataset {entry.name!r} calls itself {dataset.name!r}; it must be {entry.name}[-LABEL]"

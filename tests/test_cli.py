@@ -47,7 +47,7 @@ def test_help_shows_every_command(bench):
 def test_run_ends_with_a_table_and_says_where_things_went(bench, tmp_path):
     result = bench("run", "--plugin", TINY, "--method", "gain", "--dataset", "tiny", "--quiet")
     assert result.exit_code == 0, result.output
-    for word in ("ERGAS ↓", "HQNR ↑", "Reduced resolution", "record ", "pictures ", "weights "):
+    for word in ("ERGAS ↓", "HQNR ↑", "Reduced resolution", "record ", "pictures ", "weights ", "log "):
         assert word in result.output
     (path,) = tmp_path.glob("results/*/*/*/*.json")
     assert str(path.relative_to(tmp_path)) in result.output
@@ -95,7 +95,7 @@ def test_the_same_run_again_is_refused_without_force(bench):
         (("--method", "exp", "--dataset", "qb", "--set", "steps"), "name=value"),
         (("--method", "exp", "--dataset", "tiny", "--plugin", BROKEN), "broken on purpose (broken.py, line"),
         (("--method", "mine", "--dataset", "qb"), "--plugin FILE adds methods of your own"),
-        (("--method", "exp", "--dataset", "qb-sim", "--preset", "nope"), "leave out --preset"),
+        (("--method", "exp", "--dataset", "qb-sim", "--preset", "nope"), "unknown preset 'nope'"),
         (("--method", "exp", "--dataset", "qb-sim", "--precision", "32-true"), "leave out --precision"),
         (("--method", "exp", "--dataset", "qb-sim", "--pictures", "-3"), "-3 is not in the range"),
         (

@@ -2,7 +2,10 @@
 
 import json
 import math
+import warnings
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +15,9 @@ from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError, RecordExists, UnknownName
 from pansharp_bench.experiment import run
 from pansharp_bench.plan import RunSpec
-from pansharp_bench.registry import METHODS, MethodCard, load_plugin
-from pansharp_bench.scene import as_sensor, load_dataset
+from pansharp_bench.protocol import rehearse
+from pansharp_bench.registry import DATASETS, METHODS, METRICS, TRACKS, MethodCard, load_plugin
+from pansharp_bench.scene import Scene, as_sensor, load_dataset
 
 load_plugin(Path(__file__).parent / "plugins" / "tiny.py")
 PROTOCOLS = {"reduced": 3, "full": 2}
@@ -149,8 +153,6 @@ def test_an_image_with_nan_has_no_score_at_all(go, monkeypatch):
 
 
 def test_two_metrics_cannot_give_one_column(go, monkeypatch):
-    from pansharp_bench.registry import METRICS
-
     METRICS.register("liar", protocol="reduced", columns=("ERGAS",))(lambda fused: fused.mean((1, 2, 3)) * 0)
     monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
     try:
@@ -159,6 +161,137 @@ def test_two_metrics_cannot_give_one_column(go, monkeypatch):
     finally:
         monkeypatch.undo()
         del METRICS._entries["liar"]
+
+
+@pytest.fixture
+def metric(monkeypatch):
+    """Registers a metric for the length of a test, and says so loudly should anything be trained."""
+    METRICS.discover()
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
+    monkeypatch.setattr("pansharp_bench.experiment._fit", lambda *a: pytest.fail("trained before it failed"))
+    return lambda obj, **card: METRICS.register("mine", **{"columns": ("M",), **card})(obj)
+
+
+def fails(fused, reference):
+    raise ZeroDivisionError("by nothing")
+
+
+def asks(fused, wavelengths):
+    return fused.mean((1, 2, 3))
+
+
+class SetThatFails:
+    def __init__(self, sensor):
+        pass
+
+    def add(self, role, images):
+        raise IndexError(role)
+
+
+@pytest.mark.parametrize(
+    ("obj", "card", "message"),
+    [
+        (
+            fails,
+            {},
+            r"metric 'mine' failed on reduced scene 0: ZeroDivisionError: by nothing \(test_experiment\.py, line",
+        ),
+        (
+            asks,
+            {},
+            r"metric 'mine' asks for wavelengths; it may ask for fused, reference, sensor, ratio, peak",
+        ),
+        (lambda fused: (fused[:, 0, 0, 0], fused[:, 1, 0, 0]), {}, "gave 2 quantities for its columns M"),
+        (lambda fused: fused[0, :, 0, 0], {}, "gave 4 values of M for reduced scene 0: one an image"),
+        (lambda fused: "good", {}, "metric 'mine' failed on reduced scene 0: TypeError"),
+    ],
+)
+@pytest.mark.parametrize("method", ["gain", "exp"])
+def test_a_metric_that_fails_does_so_before_any_training(go, metric, tmp_path, method, obj, card, message):
+    metric(obj, **card)
+    with pytest.raises(BenchError, match=message):
+        go(method)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_metric_of_sets_that_fails_does_so_before_any_training(metric):
+    metric(SetThatFails, protocol="calibration", scope="set")
+    protocol = next(p for p in TRACKS.get("calibration").obj.protocols if p.name == "calibration")
+    gt = torch.rand(2, 3, 64, 64)
+    scene = Scene(as_sensor("junocam2hst"), pan=gt)
+    split = type(
+        "OneScene", (), {"name": "test", "__getitem__": lambda s, i: scene[:1], "read": lambda s, k, i: gt[i]}
+    )()
+    with pytest.raises(BenchError, match=r"metric 'mine' failed on a target image: IndexError: target"):
+        rehearse(SimpleNamespace(split=lambda name: split), [protocol], torch.device("cpu"))
+
+
+def test_every_shipped_protocol_can_be_rehearsed():
+    dataset = load_dataset("tiny")
+    rehearse(
+        dataset,
+        [p for p in TRACKS.get("pansharpening").obj.protocols if p.name in PROTOCOLS],
+        torch.device("cpu"),
+    )
+
+
+def test_a_metric_without_columns_is_refused_where_it_is_registered(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import pansharp_bench as pb\n@pb.register_metric('mine')\ndef mine(fused): return fused\n"
+    )
+    with pytest.raises(
+        BenchError, match=r"metric 'mine' names no columns: columns=\(...\).*\(mine\.py, line 2\)"
+    ):
+        load_plugin(path)
+
+
+def test_a_method_that_fails_is_named_with_the_scene(go, monkeypatch, tmp_path):
+    calls = []
+
+    def shaky(lms, *, sensor):
+        calls.append(0)
+        return lms if len(calls) < 4 else lms * (1 / 0)
+
+    register_temporarily(monkeypatch, "shaky", shaky)
+    with pytest.raises(
+        BenchError, match=r"method 'shaky' failed on reduced scene 1: ZeroDivisionError.*test_exp"
+    ):
+        go("shaky")
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_training_that_fails_is_named(go, monkeypatch):
+    monkeypatch.setattr(METHODS.get("gain").obj, "fit", lambda self, data, trainer: data.no_such_thing)
+    with pytest.raises(
+        BenchError, match=r"method 'gain' failed in training: AttributeError: .*no_such_thing"
+    ):
+        go("gain")
+
+
+def test_a_runs_folder_that_cannot_be_written_is_said_before_any_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "pansharp_bench.experiment._fit", lambda *a: pytest.fail("trained before it was seen")
+    )
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(BenchError, match="cannot write to"):
+        run(RunSpec("gain", "tiny"), tmp_path / "results", tmp_path / "runs", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ratio": 3}, "ratio 3 is no power of two"),
+        ({"ratio": 0}, "ratio 0"),
+        ({"mtf": (0.3, 0.3, 0.3, 0.0)}, "MTF gain 0.0"),
+        ({"mtf_pan": 1.5}, "MTF gain 1.5"),
+        ({"peak": math.nan}, "peak nan"),
+        ({"rgb": (4, 1, 0)}, "rgb names band 4 of 4"),
+    ],
+)
+def test_a_sensor_that_cannot_work_is_refused_when_it_is_described(change, message):
+    with pytest.raises(ValueError, match=f"sensor qb: {message}"):
+        replace(as_sensor("qb"), **change)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +322,43 @@ def test_diverging_training_stops_with_the_mend(go, tmp_path):
     with pytest.raises(BenchError, match=r"diverged at step 8.*learning rate"):
         go("gain", options={"explode_at": "6"})
     assert not list(tmp_path.rglob("results/**/*.json"))
+
+
+def test_a_training_that_was_interrupted_is_not_begun_anew_unasked(go, tmp_path):
+    def torn(**how):
+        with pytest.raises(BenchError) as caught:
+            go("gain", options={"explode_at": "25"}, **how)  # its state was last saved at step 15
+        return str(caught.value)
+
+    assert "diverged" in torn()
+    (checkpoint,) = tmp_path.rglob("checkpoint.pt")
+    before = checkpoint.read_bytes()
+    assert str(checkpoint.parent) in torn() and "--resume" in torn() and "--force" in torn()
+    assert checkpoint.read_bytes() == before
+    assert "diverged" in torn(resume=True) and "diverged" in torn(force=True)
+    go("gain")  # other options are another training
+
+    with pytest.raises(
+        BenchError, match=r"nothing to resume.*of other options, files or code there are .*checkpoint"
+    ):
+        go("gain", options={"steps": "30"}, resume=True)
+
+
+def test_files_that_no_other_record_knows_are_told(go, monkeypatch):
+    go("exp")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        go("half")
+    tiny = DATASETS.get("tiny")
+
+    def other_files(dataset, *splits):
+        return tuple(replace(f, sha256="0" * 64) for f in files(dataset, *splits))
+
+    files = tiny.obj.files
+    monkeypatch.setattr(tiny.obj, "files", other_files)
+    said = r"none of the 2 other records of tiny is of these files: reduced, full|full, reduced"
+    with pytest.warns(UserWarning, match=said):
+        go("half")
 
 
 def register_temporarily(monkeypatch, name, function, **card):

@@ -85,6 +85,25 @@ def test_the_path_tells_what_it_is(tmp_path):
     assert path.name.startswith("untrained-s7-")
 
 
+def of(files: dict[str, str], **provenance: object) -> dict:
+    return {
+        "files": [{"split": s, "sha256": digest} for s, digest in files.items()],
+        "provenance": provenance,
+    }
+
+
+def test_files_apart_are_named_with_the_reason_where_it_is_known():
+    known = [of({"full": "a", "reduced": "b"}, version=1, seed=0), of({"full": "c"}, version=1, seed=0)]
+    assert record.apart(of({"full": "a", "reduced": "b"}, version=1, seed=0), known) == ""
+    assert record.apart(of({"full": "c", "train": "x"}), known) == ""  # nobody else has files for training
+    assert record.apart(of({"full": "x"}, version=1, seed=0), []) == ""
+    other = record.apart(of({"full": "x", "reduced": "b"}, version=1, seed=0), known)
+    assert other == "full (other files of the same name)"
+    assert record.apart(of({"full": "x"}, version=2, seed=0), known) == "full (version 2, not 1)"
+    both = record.apart(of({"full": "x", "reduced": "y"}, version=2, seed=3), known)
+    assert both == "full, reduced (version 2, not 1; seed 3, not 0)"
+
+
 def test_hash_ignores_order_and_notices_values():
     assert record.spec_hash({"a": 1, "b": 2}) == record.spec_hash({"b": 2, "a": 1})
     assert record.spec_hash({"a": 1}) != record.spec_hash({"a": 2})

@@ -89,6 +89,7 @@ def test_rows_scored_on_other_files_can_be_told_apart(tmp_path):
             "SAM of protocol reduced",
         ),
         (lambda data: data.update(schema=99), "schema 99"),
+        (lambda data: data.update(schema=1, training=["steps"]), "not a whole record"),
     ],
 )
 def test_a_broken_record_is_left_out_with_a_warning_that_names_it(tmp_path, mend, said):

@@ -151,6 +151,43 @@ def test_different_files_never_share_a_table():
     assert len(made) == 2
     assert all(len([r for r in t.rows if r.source == "measured"]) == 1 for t in made)
     assert len({t.name for t in made}) == 2
+    assert all("1 record(s) of qb-mini do not compare with these" in t.notes[0] for t in made)
+    assert all("reduced, full (other files of the same name)" in t.notes[0] for t in made)
+
+
+def test_another_sensor_or_another_reading_never_shares_a_table():
+    plain, other = {"name": "mine", "mtf": [0.3]}, {"name": "mine", "mtf": [0.4]}
+    source = {"dataset": {"mine.py": "aa"}}
+    found = [make("a", sensor=plain), make("b", sensor=other), make("c"), make("d", source=source)]
+    made = tables([*found, make("e", sensor=plain), make("f", source={"metric m": {"m.py": "aa"}})])
+    labels = [{r.label for r in t.rows if r.source == "measured"} for t in made]
+    assert labels == [{"A", "E"}, {"B"}, {"C", "F"}, {"D"}] and len({t.name for t in made}) == 4
+
+
+def test_a_metric_that_came_or_changed_makes_no_second_row_and_is_told():
+    def scored(method, value, code, created, **extra):
+        source = {"metric m": {"m.py": code}} if code else {}
+        protocols = {"reduced": {"ERGAS": [1.0]} | ({"M": [value]} if code else {})}
+        record = make(method, protocols=protocols, **({"source": source} if source else {}), **extra)
+        return replace(record, created=created)
+
+    found = [scored("a", 0.0, "", "2026-01-01"), scored("a", 0.2, "new", "2026-01-03")]
+    found += [scored("a", 0.1, "old", "2026-01-02"), scored("b", 0.1, "old", "2026-01-02")]
+    (table,) = tables(found)
+    assert cells_of(table, "A")["M"].mean == 0.2  # the newest, whatever the order
+    assert "seeds" not in "".join(r.variant for r in table.rows if r.source == "measured")
+    assert any("Metric m changed between these runs" in n for n in table.notes)
+
+
+def test_a_method_whose_plug_in_changed_has_a_row_for_each_code():
+    def of(code):
+        return make("a", source={"method": {"a.py": code}}, protocols=ergas(1.0))
+
+    (table,) = tables([of("x"), of("y"), make("b", source={"method": {"b.py": "x"}})])
+    variants = {r.label: r.variant for r in table.rows if r.source == "measured"}
+    rows = [r.variant for r in table.rows if r.label == "A" and r.source == "measured"]
+    assert len(rows) == 2 and len({*rows}) == 2 and all(v.startswith("code ") for v in rows)
+    assert variants["B"] == ""
 
 
 def test_seeds_of_one_method_are_one_row():

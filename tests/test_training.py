@@ -182,6 +182,8 @@ def test_a_step_past_the_prepared_networks_is_seen() -> None:
         def step(self, backward: Backward) -> dict[str, Tensor]:
             loss = kept(torch.ones(8, 3)).mean()  # the network itself, not self.networks
             backward(loss)
+            for optimizer in self.optimizers.values():
+                optimizer.step()
             return {"loss": loss.detach()}
 
     run = trainer(None)

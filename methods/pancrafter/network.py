@@ -8,7 +8,7 @@ The two variants share this skeleton. The release's attribute names are the keys
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -213,33 +213,44 @@ class AttentionBlock(nn.Module):
 
 
 class PANCrafter(nn.Module):
-    """The skeleton: ``levels`` scales above the bottleneck, attention at all scales but the first.
+    """The skeleton: a scale for each number in ``depth``, so many residual blocks on the way down and as many on
+    the way up; the last is the bottleneck. Attention at all scales but the first.
 
     ``forward`` takes pan (B, 1, H, W) and ms (B, bands, H/4, W/4) scaled to [-1, 1] with H and W multiples of
     ``divisor``, and mode (B,); it gives the MS image (B, bands, H, W), or PAN in each band.
     """
 
-    levels: int
-    middle_blocks: int
-    divisor: int
+    depth: Sequence[int]
 
     def __init__(self, bands: int, width: int = 128, heads: int = 8, dropout: float = 0.0) -> None:
         super().__init__()
         self.bands, self.width, self.heads, self.dropout = bands, width, heads, dropout
         self.input = nn.Conv2d(self.inputs(), width, 3, padding=1)
-        for i in range(1, self.levels + 1):
-            self.add_module(f"encoder{i}", nn.ModuleList([self.block(width), self.block(width)]))
+        *depths, middle = self.depth
+        for i, depth in enumerate(depths, 1):
+            self.add_module(f"encoder{i}", nn.ModuleList(self.block(width) for _ in range(depth)))
             down, up = nn.Conv2d(width, width, 3, 2, 1), nn.ConvTranspose2d(width, width, 2, 2)
             self.add_module(f"down{i}", nn.ModuleDict({"conv": down}))
             self.add_module(f"up{i}", nn.ModuleDict({"conv": up}))
-            self.add_module(f"decoder{i}", nn.ModuleList([self.block(2 * width), self.block(width)]))
+            self.add_module(
+                f"decoder{i}", nn.ModuleList(self.block(n * width) for n in [2] + [1] * (depth - 1))
+            )
             if i > 1:
                 self.add_module(f"cond{i}_e", self.attention())
                 self.add_module(f"cond{i}_d", self.attention())
-        self.middle = nn.ModuleList(self.block(width) for _ in range(self.middle_blocks))
+        self.middle = nn.ModuleList(self.block(width) for _ in range(middle))
         self.add_module(f"cond{self.levels + 1}", self.attention(bottleneck=True))
         out = zeroed(nn.Conv2d(width, bands, 3, padding=1))
         self.output = nn.Sequential(self.norm(width), nn.SiLU(), out)
+
+    @property
+    def levels(self) -> int:
+        """Scales above the bottleneck."""
+        return len(self.depth) - 1
+
+    @property
+    def divisor(self) -> int:
+        return 2**self.levels
 
     # what a variant decides
 
@@ -313,14 +324,11 @@ class PANCrafter(nn.Module):
 class ReleasePANCrafter(PANCrafter):
     """The public code's network: four scales, group normalisation, the mode as an embedded token."""
 
-    levels = 3
-    middle_blocks = 2
-    divisor = 8
-
     def __init__(
         self, bands: int, width: int = 128, heads: int = 8, dropout: float = 0.2, key_fix: bool = False,
-        shift_kernels: bool = False,
+        shift_kernels: bool = False, depth: Sequence[int] = (2, 2, 2, 2),
     ) -> None:  # fmt: skip
+        self.depth = depth
         self.key_fix, self.shift_kernels = key_fix, shift_kernels
         super().__init__(bands, width, heads, dropout)
         self.s_token = nn.Parameter(torch.randn(2, width) * 0.02)
@@ -350,9 +358,7 @@ class PaperPANCrafter(PANCrafter):
     """The network of the paper's equations and figures: three scales, layer normalisation over channels, a
     learned gain and offset per mode."""
 
-    levels = 2
-    middle_blocks = 4
-    divisor = 4
+    depth = (2, 2, 4)
     norm = ChannelNorm
 
     def inputs(self) -> int:

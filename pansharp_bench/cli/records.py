@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pansharp_bench.cli.options import RunOptions, running, say
 from pansharp_bench.errors import OptionError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pansharp_bench.plan import RunSpec
     from pansharp_bench.record import Record
 
 
 def ensure(
-    specs: Iterable[RunSpec], shared: RunOptions, resume: bool = False, skip: bool = False
+    specs: Sequence[RunSpec], shared: RunOptions, resume: bool = False, skip: bool = False
 ) -> list[Record]:
-    """The record of every spec: read where it exists, else made now. All are settled before the first runs.
+    """The record of every spec: read where it exists, else made now. All are settled before the first runs, and
+    what will run is said with the time it took elsewhere. Records that are all there need no data files.
 
     ``skip``: a spec whose options do not fit the dataset's images is left out, aloud.
     """
     from pansharp_bench import experiment, record
-    from pansharp_bench.plan import plan
+    from pansharp_bench.plan import Plan, plan, recorded
 
     found = []
     with running():
-        for planned in [plan(spec) for spec in specs]:
-            path = planned.path(shared.results)
-            if path.exists():
+        settled = [recorded(spec, shared.results) or plan(spec) for spec in specs]
+        paths = [it.path(shared.results) if isinstance(it, Plan) else it for it in settled]
+        missing = {p: spec for p, spec in zip(paths, specs, strict=True) if not p.exists()}
+        _announce(list(missing.values()), len(set(paths)), shared.results)
+        for planned, path in zip(settled, paths, strict=True):
+            if not isinstance(planned, Plan) or path.exists():
                 say(f"reused {path}")
                 found.append(record.read(path))
                 continue
+            if len(missing) > 1:
+                say(f"\nrun {list(missing).index(path) + 1} of {len(missing)}: {described(missing[path])}")
             unfinished = planned.folder(shared.runs).checkpoint
             try:
                 outcome = experiment.run(
@@ -49,3 +57,88 @@ def ensure(
                 continue
             found.append(outcome.record)
     return found
+
+
+def survey(specs: Sequence[RunSpec], results: Path) -> list[Path | None]:
+    """Where the record of every spec lies, None for one that is still to be made. Nothing is made to find out."""
+    from pansharp_bench.plan import plan, recorded
+    from pansharp_bench.scene import data_root
+
+    paths = []
+    for spec in specs:
+        path = recorded(spec, results)
+        if path is None and data_root(spec.data):
+            path = plan(spec).path(results)
+        paths.append(path if path and path.exists() else None)
+    return paths
+
+
+def described(spec: RunSpec) -> str:
+    """A run in a line: method, dataset, preset, options that differ, seed."""
+    from pansharp_bench.plan import outline
+
+    told = outline(spec)
+    changed = [f"{name}={told['options'][name]}" for name in told["changed"]]
+    seed = [f"seed {told['seed']}"] if told["options"] else []
+    return " · ".join([told["method"], told["dataset"], told["preset"], *changed, *seed])
+
+
+def expected_seconds(spec: RunSpec, results: Path) -> float | None:
+    """What the run will take: as long as another of its method and preset took on such a device, in proportion to
+    the steps; the nearest in dataset and options is asked. None where there is no such record."""
+    from pansharp_bench import record
+    from pansharp_bench.plan import outline
+    from pansharp_bench.training.loop import choose_device
+
+    told, kind = outline(spec), choose_device(spec.device).type
+
+    def distance(other: Record) -> tuple[bool, int]:
+        ours, theirs = ({k: record.canonical(v) for k, v in s["options"].items()} for s in (told, other.spec))
+        return other.spec["dataset"] != told["dataset"], len(ours.items() ^ theirs.items())
+
+    alike = [
+        item
+        for path in results.glob(f"{told['track']}/*/{told['method']}/{told['preset']}-*.json")
+        if (item := record.read(path)).environment.get("device", "").startswith(kind)
+        and not item.spec["weights"]
+    ]
+    if not alike:
+        return None
+    nearest = min(alike, key=distance)
+    steps, then = told["options"].get("steps"), nearest.spec["options"].get("steps")
+    training = nearest.training.get("seconds") or 0.0
+    images = {name: p["images"] for name, p in nearest.protocols.items()}
+    fusing = sum(
+        timed["seconds_per_image"] * images.get(split, 1) for split, timed in nearest.inference.items()
+    )
+    return training * (steps / then if steps and then else 1) + fusing
+
+
+def lasting(seconds: float) -> str:
+    """A time in words that promise no more than is known.
+
+    >>> [lasting(s) for s in (3, 75, 400, 9000)]
+    ['under a minute', 'about 1 min', 'about 7 min', 'about 2.5 h']
+    """
+    if seconds < 60:
+        return "under a minute"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def costs(specs: Sequence[RunSpec], results: Path) -> list[str]:
+    """A line for every run that is to be made, with the time it will take where that is known, and their sum."""
+    seconds = {described(spec): expected_seconds(spec, results) for spec in specs}
+    unknown = "no such run to tell the time from"
+    lines = [f"{what}: {unknown if s is None else lasting(s)}" for what, s in seconds.items()]
+    known = [s for s in seconds.values() if s is not None]
+    if len(lines) > 1 and known:
+        rest = f", and {len(lines) - len(known)} of unknown length" if len(known) < len(lines) else ""
+        lines.append(f"in all: {lasting(sum(known))}{rest}")
+    return lines
+
+
+def _announce(missing: Sequence[RunSpec], of: int, results: Path) -> None:
+    if missing:
+        say(f"{of - len(missing)} of {of} runs have a record; to be made:")
+        for line in costs(missing, results):
+            say(f"  {line}")

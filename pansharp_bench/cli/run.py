@@ -95,5 +95,7 @@ def run(
     click.echo(f"\nrecord      {outcome.path}")
     if outcome.pictures:
         click.echo(f"pictures    {outcome.pictures[0].parent}/ ({len(outcome.pictures)})")
+    if outcome.folder.log.exists():
+        click.echo(f"log         {outcome.folder.log}")
     if outcome.checkpoint:
         click.echo(f"weights     {outcome.checkpoint}")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pansharp_bench.cli.options import RunOptions, run_options, running, say, set_option
-from pansharp_bench.cli.records import ensure
+from pansharp_bench.cli.options import RunOptions, run_options, say, set_option
+from pansharp_bench.cli.records import costs, ensure, survey
 from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def table(
 ) -> None:
     """Print a table of the SP-I2I paper, measured and published rows side by side.
 
-    Runs whose record exists are reused, the others are carried out first.
+    Runs whose record exists are reused, for which no data files are needed; the others are carried out first, which
+    is said with the time that they will take. --dry-run says the same and does nothing.
 
     \b
     bench table 1                    JunoCam2HST: UNSB, CUT, and SP-I2I with 1 to 8 levels
@@ -84,7 +85,7 @@ def table(
     bench table 4 --seeds 0,1        GaoFen-2, means over two seeds
     bench table 1 --set steps=2400   every network trained for 2,400 steps
     """
-    from pansharp_bench.plan import plan
+    from pansharp_bench.files import check_writable
 
     known = tomllib.loads(PAPERS.read_text(encoding="utf-8"))
     if number not in known:
@@ -96,11 +97,14 @@ def table(
         for (method, own), seed in product(rows, seeds)
     ]
     if dry_run:
-        with running():
-            for spec in specs:
-                path = plan(spec).path(shared.results)
-                click.echo(f"{'have   ' if path.exists() else 'missing'} {path}")
+        paths = survey(specs, shared.results)
+        for path in dict.fromkeys(filter(None, paths)):
+            click.echo(f"have     {path}")
+        for line in costs([s for s, path in zip(specs, paths, strict=True) if not path], shared.results):
+            click.echo(f"missing  {line}")
         return
+    if out:
+        check_writable(out)
     found = ensure(specs, shared, resume, skip=True)
     _print(
         found,
@@ -157,6 +161,8 @@ def ablate(
     bench ablate sp-i2i --dataset qb --levels 1,2,4,6 --no-gating    as in the paper's Tables 1 and 3
     bench ablate sp-i2i --dataset qb --nfe 1,2,3,4,5 --weights FILE    one training, five ways to use it
     """
+    from pansharp_bench.files import check_writable
+
     variants = variants_of(ctx.args)
     if twice := sorted(options.keys() & {name for variant in variants for name in variant}):
         raise BenchError(f"{', '.join(twice)}: both set for all runs and varied; give one of them")
@@ -164,6 +170,8 @@ def ablate(
         shared.spec(method, dataset, {**options, **variant}, seed, weights)
         for variant, seed in product(variants, seeds)
     ]
+    if out:
+        check_writable(out)
     found = ensure(specs, shared, resume)
     varied = list(dict.fromkeys(name for variant in variants for name in variant))
     _print(found, f"Ablation of {method}", out, f"ablation-{method}", methods=[method], varied=varied)

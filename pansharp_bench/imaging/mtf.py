@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging.linear import constant
-from pansharp_bench.scene import Sensor, as_sensor
+from pansharp_bench.scene import Sensor, as_float, as_sensor
 
 TAPS = 41
 _RADIUS = TAPS // 2
@@ -59,6 +59,7 @@ def mtf_filter(x: Tensor, sensor: str | Sensor | Sequence[float], ratio: int | N
         gains, ratio = sensor.mtf, ratio or sensor.ratio
     else:
         gains = tuple(float(g) for g in sensor)
+    x = as_float(x)
     if x.shape[1] not in (1, len(gains)):
         raise BenchError(f"{len(gains)} MTF gains do not fit an image of {x.shape[1]} bands")
     return _filter(x, gains, ratio or 4, TAPS - 1)
@@ -105,6 +106,7 @@ def _cached(
 
 
 def _filter(x: Tensor, gains: tuple[float, ...], ratio: int, spread: int) -> Tensor:
+    x = as_float(x)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     h, w = x.shape[-2:]
     shape = (_fast_length(h + 2 * _RADIUS), _fast_length(w + 2 * _RADIUS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from pansharp_bench.record import Record, spec_hash
+from pansharp_bench.record import Record, apart, spec_hash
 from pansharp_bench.registry import TRACKS
 from pansharp_bench.tables.editions import Edition, editions_of
 from pansharp_bench.tables.measured import measured_rows
@@ -62,18 +62,26 @@ def tables(
                     )
                 rows = measured_rows(edition, shown, intervals, methods, varied)
                 rows += published_rows(edition, shown, all_published, methods, source)
-                assembled.append(_table(edition, shown, rows, alone=len(editions) == 1))
+                assembled.append(_table(edition, shown, rows, [e for e in editions if e is not edition]))
     return assembled
 
 
-def _table(edition: Edition, columns: list[Column], rows: list[Row], alone: bool) -> Table:
-    """Named after its dataset and protocols; after its files too where others of that name have other files."""
-    name = edition.name if alone else f"{edition.name}-{spec_hash(edition.test_files)[:8]}"
+def _table(edition: Edition, columns: list[Column], rows: list[Row], others: list[Edition]) -> Table:
+    """Named after its dataset and protocols; where others of that name have other files after its files too, and it
+    says so."""
+    name = f"{edition.name}-{spec_hash(edition.test_files)[:8]}" if others else edition.name
+    notes = []
+    for other in others:
+        why = apart(edition.records[0].dataset, [other.records[0].dataset])
+        notes.append(
+            f"{len(other.records)} record(s) of {edition.name} do not compare with these and have a table of their "
+            f"own: other {f'files of {why}' if why else 'code, or another sensor'}."
+        )
     return Table(
         name=f"{name}-{'-'.join(p.name for p in edition.protocols)}",
         title=f"{name}: {' and '.join(p.title.lower() for p in edition.protocols)}{edition.caution}",
         columns=columns,
         rows=rows,
-        notes=edition.notes(rows),
+        notes=[*notes, *edition.notes(rows)],
         starts_from=edition.track.source,
     )

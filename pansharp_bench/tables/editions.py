@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pansharp_bench.protocol import Protocol, Track
-from pansharp_bench.record import Record
+from pansharp_bench.record import Record, canonical, spec_hash
 from pansharp_bench.registry import DATASETS
 from pansharp_bench.tables.formatting import MISSING
 from pansharp_bench.tables.model import Column, Row
@@ -30,7 +30,7 @@ def columns_of(protocol: Protocol, channels: int, records: Iterable[Record] = ()
 
 
 class Edition:
-    """Records of one dataset, scored under these protocols on the same files."""
+    """Records of one dataset, scored under these protocols on the same files, as of the same sensor."""
 
     def __init__(
         self, records: list[Record], files: dict[str, str], protocols: Sequence[Protocol], track: Track
@@ -79,23 +79,48 @@ class Edition:
         notes.append(f"ms/MP: milliseconds for a megapixel, image by image, measured on {where}.")
         for source in dict.fromkeys(r.variant for r in rows if r.source == "published"):
             notes.append(f"Published: {source}.")
+        for metric in self._metrics_that_changed():
+            notes.append(
+                f"Metric {metric} changed between these runs: its values of different runs do not compare."
+            )
         if any(math.isnan(c.mean) for r in rows for c in r.cells.values()):
             notes.append(
                 f"{MISSING}: the score is missing (NaN) for at least one image; the record says which."
             )
         return notes
 
+    def _metrics_that_changed(self) -> list[str]:
+        """Plug-in metrics whose code is not the same in all the records that have them."""
+        codes: dict[str, set[str]] = {}
+        for record in self.records:
+            for part, source in record.spec.get("source", {}).items():
+                codes.setdefault(part, set()).add(canonical(source))
+        return sorted(
+            p.removeprefix("metric ") for p, c in codes.items() if p.startswith("metric ") and len(c) > 1
+        )
+
+
+def _scored_by(record: Record) -> dict[str, str]:
+    """What besides the files decides scores and is not the project's own."""
+    source = record.spec.get("source", {})
+    parts = {"sensor": record.spec.get("sensor"), **{k: source.get(k) for k in ("dataset", "track")}}
+    return {k: spec_hash(v) for k, v in parts.items() if v}
+
 
 def editions_of(records: list[Record], protocols: Sequence[Protocol], track: Track) -> list[Edition]:
-    """Records grouped so that no two in a group were scored on different files of one split."""
+    """Records grouped so that no two in a group were scored on different files of one split, as of another sensor,
+    or as another plug-in reads them."""
     splits = {p.split for p in protocols}
     groups: list[tuple[dict[str, str], list[Record]]] = []
     for record in sorted(records, key=lambda r: -len(r.dataset["test_fingerprint"])):
         if not any(p.name in record.protocols for p in protocols):
             continue
         files = {s: h for s, h in record.dataset["test_fingerprint"].items() if s in splits}
+        foreign = _scored_by(record)
+        files |= foreign
         for known, members in groups:
-            if all(known.get(s, h) == h for s, h in files.items()):
+            same = _scored_by(members[0]) == foreign
+            if same and all(known.get(s, h) == h for s, h in files.items()):
                 known.update(files)
                 members.append(record)
                 break

@@ -11,7 +11,7 @@ import numpy as np
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.method import is_trained
-from pansharp_bench.record import Record, canonical
+from pansharp_bench.record import Record, canonical, spec_hash
 from pansharp_bench.registry import METHODS, Sees
 from pansharp_bench.tables.editions import Edition
 from pansharp_bench.tables.model import Cell, Column, Row
@@ -24,14 +24,20 @@ def measured_rows(
     methods: Sequence[str] | None,
     varied: Sequence[str],
 ) -> list[Row]:
-    """A row per specification; runs that differ in the seed alone are one row."""
+    """A row per specification; runs that differ in the seed alone are one row. Of a run that was made again because
+    a metric came or changed, the newest record counts."""
     runs: dict[str, dict[str, Record]] = defaultdict(dict)
+    codes: dict[str, set[str]] = defaultdict(set)
     for record in edition.records:
-        spec = {k: v for k, v in record.spec.items() if k not in ("seed", "data")}
+        spec = {k: v for k, v in record.spec.items() if k not in ("seed", "data", "source")}
         trained_on = {
             f["split"]: f["sha256"] for f in record.dataset["files"] if f["split"] in ("train", "valid")
         }
-        runs[canonical([spec, trained_on])][record.spec_sha256] = record
+        code = _code(record)
+        codes[record.spec["method"]].add(code)
+        row_of = runs[canonical([spec, trained_on, code])]
+        draw = canonical([record.spec["seed"], record.spec.get("data")])
+        row_of[draw] = max(record, row_of.get(draw, record), key=lambda r: r.created)
     rows, place = [], {}
     for members in (list(m.values()) for m in runs.values()):
         first = members[0]
@@ -49,7 +55,7 @@ def measured_rows(
             card["title"] or card["name"],
             card["sees"],
             card["training"],
-            _variant(first, len(members), varied),
+            _variant(first, len(members), varied, len(codes[card["name"]]) > 1),
             cells,
             ranked=sees != "reference" and card["kind"] != "untouched",
             cost=(_speed(first), first.weights.get("parameters")),
@@ -69,8 +75,15 @@ def measured_rows(
     return sorted(rows, key=order)
 
 
-def _variant(record: Record, seeds: int, varied: Sequence[str]) -> str:
-    """Preset, the options that differ from it (and the varied ones), foreign weights, number of seeds."""
+def _code(record: Record) -> str:
+    """A hash of the plug-in its method came from; empty for the project's own."""
+    source = record.spec.get("source", {}).get("method")
+    return spec_hash(source)[:8] if source else ""
+
+
+def _variant(record: Record, seeds: int, varied: Sequence[str], codes: bool) -> str:
+    """Preset, the options that differ from it (and the varied ones), foreign weights, which of several codes of one
+    plug-in, number of seeds."""
     spec, parts = record.spec, []
     foreign = spec["weights"] and not record.weights.get("trained_here")
     if spec["preset"] != "untrained" and not foreign:
@@ -80,6 +93,8 @@ def _variant(record: Record, seeds: int, varied: Sequence[str]) -> str:
     if spec["weights"]:
         file = record.weights.get("file", "elsewhere") if foreign else "its own training"
         parts.append(f"weights from {file} ({spec['weights']['file_sha256'][:8]})")
+    if codes:
+        parts.append(f"code {_code(record) or 'of the project'}")
     if seeds > 1:
         parts.append(f"{seeds} seeds")
     return ", ".join(parts)

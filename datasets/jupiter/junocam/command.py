@@ -43,6 +43,7 @@ from pansharp_bench.datasets.jupiter.junocam.raw import (
     read_image,
 )  # fmt: skip
 from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.files import atomically
 from pansharp_bench.raster import check_name
 
 RESIDUAL = 0.5  # pixels: the median distance of a limb that is met is below
@@ -314,18 +315,13 @@ def _key(frame: LocatedImage, grid: CylindricalGrid, law: Photometry, read: Cali
 def _project(projector: Projector, grid: CylindricalGrid, path: Path, name: str) -> None:
     from tqdm import tqdm
 
-    partial = path.with_suffix(".partial")
     shape = (len(projector.bands), grid.height, grid.width)
-    array = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
     tiles = sum(1 for _ in grid.tiles())
-    try:
+    with atomically(path) as partial:
+        array = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
         with tqdm(total=tiles, desc=name, unit="tile", disable=not sys.stderr.isatty()) as bar:
             project(projector, grid, array, bar.update)
         array.flush()
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    partial.replace(path)
 
 
 def _write(
