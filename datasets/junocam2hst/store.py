@@ -31,7 +31,7 @@ from torch import Tensor
 from pansharp_bench.datasets._h5 import check_dataset, first_line, open_h5, refuse, stamp_of
 from pansharp_bench.datasets.jupiter.segments import SegmentSplit
 from pansharp_bench.errors import BenchError, DataError
-from pansharp_bench.files import atomically
+from pansharp_bench.files import write_text
 from pansharp_bench.scene import CALIBRATION_SPLITS, Scene, Sensor, SplitName
 
 FORMAT, VERSION = "junocam2hst", 1
@@ -187,9 +187,7 @@ class Writer:
 
     def note_blank(self, name: str, shares: dict[str, float]) -> None:
         """Keep which share of each zone is blank on a map."""
-        file = self.parts / f"blank-{name}.json"
-        with atomically(file) as part:
-            part.write_text(json.dumps({name: shares}))
+        write_text(self.parts / f"blank-{name}.json", json.dumps({name: shares}))
 
     def zone_counts(self, split: SplitName) -> np.ndarray:
         """(zones,) how many segments of each zone are stored so far."""
@@ -207,7 +205,11 @@ class Writer:
                 for name, value in self.header.items():
                     out.attrs[name] = value
                 if noted := sorted(self.parts.glob("blank-*.json")):
-                    blank = {k: v for path in noted for k, v in json.loads(path.read_text()).items()}
+                    blank = {
+                        k: v
+                        for path in noted
+                        for k, v in json.loads(path.read_text(encoding="utf-8")).items()
+                    }
                     out.attrs["blank"] = json.dumps(blank)
                 for split in CALIBRATION_SPLITS:
                     if pieces := sorted(self.parts.glob(f"{split}-*.npz")):
