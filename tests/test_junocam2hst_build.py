@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import pickle
+import shutil
 
 import h5py
 import numpy as np
@@ -115,6 +116,41 @@ def test_built_twice_is_left_alone_and_another_is_not_overwritten(maps, tmp_path
         make(maps, out, zones=("EZ",))
     make(maps, out, zones=("EZ",), force=True)
     assert Store(out).zones == ("EZ",) and Store(out).label == "custom"
+
+
+def test_fill_of_hubbles_maps_is_in_no_segment_and_reported(maps, tmp_path):
+    """Grey-green beyond 60 degrees north, as OPAL's: it was cut, and taken for cloud."""
+    colour = torch.tensor([126, 120, 101])[:, None, None] / 255
+    values = planet(180, "planetographic", 360.0).values.clone()
+    values[:, :30] = colour
+    save_png(tmp_path / "opal" / "opal_2019a.png", values)
+    save_png(tmp_path / "opal" / "opal_2019b.png", planet(180, "planetographic", 360.0).values)
+    said = []
+    out = build(
+        tmp_path / "a.h5", [maps / "juno"], [tmp_path / "opal"], train=(16,), test=(18,), zones=("EZ", "NPR"),
+        segment_pixels=16, nside_junocam=16, progress=False, workers=2, say=said.append,
+    )  # fmt: skip
+    store = Store(out)
+    near = (store.images("target") - colour).abs().amax(1) < 1.5 / 255
+    assert near.flatten(1).sum(1).max() <= 1
+    rotation, zone = (store.column("target", n) for n in ("rotation", "zone"))
+    assert store.column("target", "latitude")[rotation == 0].max() < 56
+    assert store.blank == {"cycle 26 A": {"EZ": 0, "NPR": 0.25}, "cycle 26 B": {"EZ": 0, "NPR": 0}}
+    lost = 652 - ((rotation == 0) & (zone == 1)).sum()
+    text = f"cycle 26 A: NPR 25.00% blank, {lost} of 652 segments lost"
+    assert f"note: {text}" in said and sum("cycle 26" in s for s in said) == 1
+    findings = list(JunoCam2HST(out).check())
+    assert ("note", text) in findings and not any("fill" in t for _, t in findings)
+
+    old = shutil.copy(out, tmp_path / "old.h5")
+    with h5py.File(old, "r+") as file:  # as one that was built before
+        told = json.loads(file.attrs["provenance"])
+        assert told.pop("builder_version") == 2
+        file.attrs["provenance"] = json.dumps(told)
+        del file.attrs["blank"]
+    assert ("warning", "built before fill was told from cloud on Hubble's maps; build it again") in list(
+        JunoCam2HST(old).check()
+    )
 
 
 def test_mistakes_of_a_build(maps, tmp_path):

@@ -1,7 +1,10 @@
 """``bench data project`` on the real raw images of perijove 44, where they are (PANSHARP_JUPITER)."""
 
+import json
 import os
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from pansharp_bench.datasets.jupiter.junocam.command import Calibration, command, locate
+from pansharp_bench.datasets.jupiter.junocam.command import Calibration, command, doubt, locate
 from pansharp_bench.datasets.jupiter.junocam.project import (
     Photometry,
     Projector,
@@ -48,6 +51,40 @@ def test_the_limb_is_met(located):
         assert frame.fit.median < 0.2 and frame.fit.rms < 0.3
         assert 8 < frame.spice.shift < 11  # the trajectory is a prediction, late by so many seconds
     assert abs(frames[0].fit.spin.rate * 30 / np.pi - 1.985) < 0.002  # turns a minute
+
+
+@real
+def test_a_filter_that_disagrees_with_the_geometry_is_doubted(located, tmp_path):
+    """The green framelets of an image, labelled as methane's, which lie 312 lines away on the detector."""
+    frames, camera, spice = located
+    assert all("warning" not in doubt(frame) for frame in frames)
+    assert "degrees from the Earth" in doubt(frames[0])  # as it flew, says the limb
+    pixels = np.asarray(Image.open(IMAGES[1])).reshape(-1, 3, 128, 1648)[:, 1].reshape(-1, 1648)
+    path = tmp_path / IMAGES[1].name
+    Image.fromarray(pixels).save(path)
+    keys = json.loads(find_label(IMAGES[1]).read_text(encoding="utf-8"))
+    label = tmp_path / "label.json"
+    label.write_text(json.dumps(keys | {"FILTER_NAME": ["METHANE"], "LINES": len(pixels)}))
+    (frame,) = locate([path], [label], spice, camera, Calibration(None, None))
+    assert frame.off_earth - frames[1].off_earth > 3
+    said = doubt(frame)
+    assert said.startswith("warning: JNCE_2022229_44C00030_V01: the predicted limb is 1.")
+    assert "degrees from the Earth" in said and "FILTER_NAME" in said
+
+
+@pytest.mark.parametrize(
+    ("median", "off", "expected"),
+    [
+        (0.4, 1.9, ""),
+        (0.4, 2.1, r"note: .*2\.1 degrees.*"),
+        (0.6, 1.9, r"warning: .*0\.60 px.*usual: filter.*"),
+        (0.6, 2.1, r"warning: .*0\.60 px.*2\.1 degrees.*"),
+        (0.6, None, r"warning: .*usual: filter.*"),
+    ],
+)
+def test_limits_of_doubt(median, off, expected):
+    label, fit = SimpleNamespace(product="JNCE"), SimpleNamespace(median=median)
+    assert re.fullmatch(expected, doubt(SimpleNamespace(label=label, fit=fit, off_earth=off)))
 
 
 @real
@@ -204,8 +241,6 @@ def test_what_was_projected_is_used_again(tmp_path, monkeypatch):
 
 @real
 def test_kernels_of_another_time_are_refused(tmp_path):
-    import json
-
     keys = json.loads(find_label(IMAGES[0]).read_text())
     label = tmp_path / "label.json"
     for start, message in (("2018-02-07T13:16:09", "do not say where Juno is"), ("soon", "is no time")):

@@ -36,7 +36,7 @@ def test_pictures_lie_as_told(tmp_path):
 
 
 def test_blank_is_transparent_or_black_even_where_black_is_1_of_255(tmp_path):
-    pixels = np.full((20, 40, 4), 120, np.uint8)
+    pixels = np.random.default_rng(0).integers(90, 150, (20, 40, 4), np.uint8)
     pixels[0, 0, :3] = 0
     pixels[0, 1, :3] = 1
     pixels[0, 2] = (90, 90, 90, 0)
@@ -45,6 +45,76 @@ def test_blank_is_transparent_or_black_even_where_black_is_1_of_255(tmp_path):
     values = read_picture(tmp_path / "PJ18.png").values
     assert values.isnan().all(0).nonzero().tolist() == [[0, 0], [0, 1], [0, 2]]
     assert values[2, 0, 3].item() == pytest.approx(9 / 255)
+
+
+FILL = (126, 120, 101)
+
+
+def filled(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The map with grey-green fill beyond 80 degrees north and at 42 % of the longitudes between 65 and 71, in two
+    areas, one of them across the edge; and where that is."""
+    height, width = values.shape[1:]
+    lat = 90 - (torch.arange(height) + 0.5) * 180 / height
+    fill = (lat > 80)[:, None].expand(height, width).clone()
+    ring = ((lat > 65) & (lat < 71))[:, None]
+    column = torch.arange(width) / width
+    fill |= ring & ((column < 0.1) | (column >= 0.9) | ((column > 0.4) & (column < 0.62)))
+    return torch.where(fill, torch.tensor(FILL)[:, None, None] / 255, values), fill
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_fill_is_blank_and_no_cloud(tmp_path, suffix):
+    rng = torch.Generator().manual_seed(0)
+    clouds = planet(540, "planetographic", 360.0).values
+    clouds = clouds * 0.8 + 0.1 + 0.02 * torch.randn(clouds.shape, generator=rng)
+    values, fill = filled(clouds)
+    path = tmp_path / f"opal_2017a.{suffix}"
+    pixels = (values * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(path, **({"quality": 95} if suffix == "jpg" else {}))
+    read = read_picture(path, "planetographic", 360.0)
+    blank = read.values.isnan()
+    assert (blank == blank[:1]).all()
+    assert not blank[0][~fill].any()
+    if suffix == "jpg":  # blocks of 16 pixels that hold an edge are not of one colour
+        assert blank[0, :16].all()
+        return
+    assert blank[0][fill].all()
+    found = read.blank({"ring": (65, 71), "north": (80, 90), "NTB": (25, 30)})
+    assert found == {"ring": pytest.approx(0.42, abs=0.005), "north": 1, "NTB": 0}
+
+
+def test_fill_of_fits_is_blank_too(tmp_path):
+    """A value of its own over an area, though of floating point; integers by the header's BLANK."""
+    fits = pytest.importorskip("astropy.io.fits")
+    rng = np.random.default_rng(0)
+    paths = {}
+    for i, name in enumerate(maps.RGB_FILTERS):
+        data = rng.uniform(100, 200, (60, 120)).astype(np.float32)
+        data[:20, 30:60] = 77.7
+        if i == 1:
+            data = data.astype(np.int16)
+            data[50, 7] = -32768
+        paths[name] = tmp_path / f"{name}.fits"
+        fits.writeto(paths[name], data, fits.Header({"BLANK": -32768} if i == 1 else {}))
+    blank = maps.read_opal_fits(paths, dict.fromkeys(maps.RGB_FILTERS, 0.004)).values.isnan()
+    expected = torch.zeros(60, 120, dtype=torch.bool)
+    expected[:20, 30:60] = expected[50, 7] = True
+    assert (blank == expected).all()
+
+
+@needs_real
+def test_fill_of_the_real_opal_picture_is_found_and_none_in_mosaics():
+    """Beyond 77 degrees north and 81 south its rows are of one colour all round; haze up to 71 is image."""
+    opal = read_picture(next((REAL / "opal").glob("*.jpg")), "planetographic", 360.0)
+    found = opal.blank({"north": (77, 90), "south": (-90, -81), "haze": (60, 71), "south haze": (-75, -60),
+                        "rest": (-60, 60)})  # fmt: skip
+    assert found["north"] > 0.999 and found["south"] == 1
+    assert found["haze"] < 0.01 and found["south haze"] == 0 and found["rest"] == 0
+    with Image.open(REAL / "mosaics" / "PJ18.png") as picture:
+        pixels = np.asarray(picture.convert("RGBA"))
+    unseen = (pixels[..., :3] <= 0.01 * 255).all(2) | (pixels[..., 3] == 0)
+    mosaic = read_picture(REAL / "mosaics" / "PJ18.png")
+    assert (mosaic.values[0].isnan().numpy() == unseen).all()
 
 
 def test_damaged_pictures_get_one_clear_error(tmp_path):
@@ -72,7 +142,7 @@ def write_fits(folder, name="2019a", filters=maps.RGB_FILTERS, value=200.0):
     fits = pytest.importorskip("astropy.io.fits")
     folder.mkdir(exist_ok=True)
     for i, f in enumerate(filters):
-        data = np.full((20, 40), value + i, np.float32)
+        data = np.full((20, 40), value + i, np.float32) + (np.arange(40) + 1) % 2
         data[0] += 50  # the north
         stem = f"hlsp_opal_hst_wfc3-uvis_jupiter-{name}_{f.lower()}_v1_globalmap.fits"
         fits.writeto(folder / stem, data, overwrite=True)

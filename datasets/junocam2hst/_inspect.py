@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.datasets.junocam2hst._paper import SEGMENTS
+from pansharp_bench.datasets.junocam2hst.store import Store
+from pansharp_bench.datasets.jupiter.ellipsoid import centres
 from pansharp_bench.datasets.jupiter.segments import BLANK_LIMIT, SegmentSplit
 from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import DataError
@@ -42,6 +44,11 @@ def describe(split: SegmentSplit) -> dict[str, Any]:
 
 def inspect(dataset: Dataset) -> Iterator[tuple[str, str]]:
     """Findings (level, text): what is missing, held out badly, labelled wrongly, blank or of another size."""
+    if store := getattr(dataset, "store", None):
+        if "made_by" in store.provenance and "builder_version" not in store.provenance:
+            yield "warning", "built before fill was told from cloud on Hubble's maps; build it again"
+        for text in blank_zones(store):
+            yield "note", text
     splits: dict[str, Any] = {}
     for name in dataset.available():
         try:
@@ -80,6 +87,24 @@ def inspect(dataset: Dataset) -> Iterator[tuple[str, str]]:
             yield "note", f"{label}: {len(split)} segments; the paper has {SEGMENTS[label]}"
     if len(sizes) > 1:
         yield "error", f"the splits differ in size: {', '.join(f'{h}x{w}' for h, w in sorted(sizes))}"
+
+
+def blank_zones(store: Store) -> Iterator[str]:
+    """What each of Hubble's maps lacks, by zone: the share that is blank, and the segments lost to it."""
+    if not store.blank:
+        return
+    zone, cycle, rotation = (store.column("target", name) for name in ("zone", "cycle", "rotation"))
+    held = [f"cycle {c} {'AB'[r]}" for c, r in zip(cycle, rotation, strict=True)]
+    all_of = np.bincount(centres(store.provenance["recipe"]["nside_hst"], store.zones).zone)
+    for name, shares in store.blank.items():
+        kept = np.bincount(zone[np.array(held) == name], minlength=len(all_of))
+        lacking = [
+            f"{z} {shares[z]:.2%} blank, {lost} of {n} segments lost"
+            for z, n, lost in zip(store.zones, all_of, all_of - kept, strict=True)
+            if shares[z] or lost
+        ]
+        if lacking:
+            yield f"{name}: {'; '.join(lacking)}"
 
 
 def _misplaced(split: SegmentSplit) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES
 from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import BenchError, DataError
 
+VERSION = 2  # counts every change that alters segments of the same maps; 2: fill is no cloud
 PAPER = {"segment_pixels": 256, "nside_junocam": 32, "nside_hst": 16, "hst_resolution": None}
 REPLICA_PIXELS, REPLICA_DEGREES = 64, 0.63
 _CHUNK = 64  # segments cut at a time
@@ -61,6 +62,7 @@ def build(
 
     import torch
 
+    from pansharp_bench.datasets.junocam2hst._inspect import blank_zones
     from pansharp_bench.datasets.junocam2hst.store import Store, Writer
     from pansharp_bench.datasets.jupiter import maps
     from pansharp_bench.datasets.jupiter.ellipsoid import SEGMENT_KM, centres
@@ -119,6 +121,8 @@ def build(
     for text in _check_zones(writer, zones):
         say(text)
     path = writer.close()
+    for text in blank_zones(Store(path)):
+        say(f"note: {text}")
     say(f"wrote {path}")
     return path
 
@@ -153,6 +157,9 @@ def _cut(
                 bar.set_description(source.name)
                 cutter = None  # let go of the last map before the next is read
                 found = source.read()
+                if source.rotation:  # of a perijove's mosaic most is unseen
+                    bounds = {zone: ZONES[zone] for zone in writer.header["zones"]}
+                    writer.note_blank(source.name, found.blank(bounds))
                 if source.rotation and hst_resolution:
                     found = found.degraded(hst_resolution)
                 current, cutter = source, Cutter(found, pixels, size_km)
@@ -226,7 +233,8 @@ def _provenance(mosaics: list[Any], opal: list[Any], recipe: dict, train: Any, t
         {"name": s.name, "files": {p.name: sha256_of(p) for p in s.paths}, "read_as": dict(s.options)}
         for s in (*mosaics, *opal)
     ]
-    made = {"made_by": "bench data build junocam2hst", "sources": sources, "recipe": recipe}
+    made = {"made_by": "bench data build junocam2hst", "builder_version": VERSION}
+    made |= {"sources": sources, "recipe": recipe}
     return json.loads(json.dumps(made | {"train": sorted(train), "test": sorted(test)}))
 
 

@@ -6,7 +6,8 @@ stored x the attribute ``scale``) and one number a segment: ``zone`` (index into
 (``train``, ``test``) or ``cycle`` and ``rotation`` (``target``; 0 = A, 1 = B). ``truth``, like ``images``, is
 there where a simulation knows the answer; ``extra`` holds further bands of ``target``, or of the ``truth``. File
 attributes: ``format``, ``format_version``, ``bands``, ``extra_bands`` where there are such, ``zones``,
-``km_per_pixel``, ``segment_km``, ``label`` and ``provenance`` (JSON).
+``km_per_pixel``, ``segment_km``, ``label``, ``provenance`` (JSON) and, where it was built, ``blank`` (JSON: map of
+Hubble's -> zone -> the share of it that was never seen).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from torch import Tensor
 from pansharp_bench.datasets._h5 import check_dataset, first_line, open_h5, refuse, stamp_of
 from pansharp_bench.datasets.jupiter.segments import SegmentSplit
 from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.files import write_text
 from pansharp_bench.scene import CALIBRATION_SPLITS, Scene, Sensor, SplitName
 
 FORMAT, VERSION = "junocam2hst", 1
@@ -183,6 +185,10 @@ class Writer:
         except OSError as error:
             raise BenchError(f"{file} cannot be written: {error.strerror or error}") from error
 
+    def note_blank(self, name: str, shares: dict[str, float]) -> None:
+        """Keep which share of each zone is blank on a map."""
+        write_text(self.parts / f"blank-{name}.json", json.dumps({name: shares}))
+
     def zone_counts(self, split: SplitName) -> np.ndarray:
         """(zones,) how many segments of each zone are stored so far."""
         counts = np.zeros(len(self.header["zones"]), np.int64)
@@ -198,6 +204,13 @@ class Writer:
             with h5py.File(temporary, "w", libver="earliest") as out:
                 for name, value in self.header.items():
                     out.attrs[name] = value
+                if noted := sorted(self.parts.glob("blank-*.json")):
+                    blank = {
+                        k: v
+                        for path in noted
+                        for k, v in json.loads(path.read_text(encoding="utf-8")).items()
+                    }
+                    out.attrs["blank"] = json.dumps(blank)
                 for split in CALIBRATION_SPLITS:
                     if pieces := sorted(self.parts.glob(f"{split}-*.npz")):
                         self._assemble(out.create_group(split), pieces)
@@ -268,8 +281,8 @@ def _npz_shape(piece: Any, name: str) -> tuple[int, ...]:
 class Store:
     """A file for reading: what it holds is checked here, pixels are read when asked for.
 
-    ``bands``, ``extra_bands``, ``zones``, ``km_per_pixel``, ``segment_km``, ``label``, ``provenance`` are its
-    attributes, ``splits`` the splits it has. Instances pickle and work in forked and spawned workers.
+    ``bands``, ``extra_bands``, ``zones``, ``km_per_pixel``, ``segment_km``, ``label``, ``provenance`` and ``blank``
+    are its attributes, ``splits`` the splits it has. Instances pickle and work in forked and spawned workers.
 
     Raises DataError naming file, key, what was found and what was expected.
     """
@@ -314,6 +327,7 @@ class Store:
             self.segment_km = float(attributes["segment_km"])
             self.label = str(attributes.get("label", ""))
             self.provenance: dict[str, Any] = json.loads(attributes["provenance"])
+            self.blank: dict[str, dict[str, float]] = json.loads(attributes.get("blank", "{}"))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{self.path}: attributes are missing or damaged ({type(error).__name__} {error})"

@@ -11,6 +11,10 @@ OPAL             planetographic       360 W, decreasing right     26 W in April 
 
 The Spot then moves through 0.32 degrees a day of System III between the two, as it did; with any other pair of
 edges it would not.
+
+What was never seen is blank: NaN, transparent, black, a FITS file's BLANK, and *fill*, which maps have beyond their
+coverage in a colour of its own (grey-green in OPAL's pictures, drifting from row to row): it is of one colour over
+whole areas, as no cloud is.
 """
 
 from __future__ import annotations
@@ -34,6 +38,8 @@ RGB_FILTERS = ("F631N", "F502N", "F395N")  # red, green, blue
 EXTRA_FILTERS = ("F275W", "FQ889N")  # ultraviolet, methane: of the second stage
 BLANK = 1e-10  # an I/F this dark in every channel was never seen
 BLACK = 0.01  # a picture's pixel this dark was never seen: where PJ17's mosaic is empty it holds 1 of 255
+FILL = 17  # pixels each way of the least area that is fill: more than a block of JPEG, which may be flat by itself
+_ONE_COLOUR = 2.5  # codes of an integer picture that are one colour: 1 either way, as JPEG rounds
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,13 @@ class GlobalMap:
         share = F.adaptive_avg_pool2d(known.double(), size)
         return replace(self, values=torch.where(share > 0.999, total / share, torch.nan).float())
 
+    def blank(self, bounds: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+        """Share of the pixels between each pair of latitudes (south, north) that are blank in the first channel."""
+        lacking, lat = self.values[0].isnan().sum(1), self.latitudes()
+        inside = {name: (lat > south) & (lat <= north) for name, (south, north) in bounds.items()}
+        width = self.values.shape[2]
+        return {n: int(lacking[i].sum()) / max(int(i.sum()) * width, 1) for n, i in inside.items()}
+
     def checked(self, what: str) -> GlobalMap:
         """The map itself. Raises DataError, naming ``what``, where it holds nothing or infinite values."""
         if torch.isinf(self.values).any():
@@ -106,7 +119,7 @@ def read_picture(
 ) -> GlobalMap:
     """A colour mosaic (PNG, JPEG, TIFF) as a map of red, green and blue, 0..1.
 
-    Pixels that are transparent, or black (below 0.01) in every channel, are blank. A TIFF of floating point is
+    Pixels that are transparent, black (below 0.01) in every channel, or fill are blank. A TIFF of floating point is
     taken as it is, one of integers and every other picture is divided by its largest code. ``east_right`` and
     ``north_up`` say how the picture lies; the map always has north up and east to the right.
 
@@ -114,7 +127,7 @@ def read_picture(
     not span the whole planet (twice as wide as high), and one without any image.
     """
     path = Path(path)
-    array = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _read_pil(path)
+    array, code = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _read_pil(path)
     colours = array.shape[0]
     if colours not in (3, 4):
         raise DataError(f"{path}: found {colours} channel(s); expected red, green and blue (and alpha)")
@@ -122,7 +135,7 @@ def read_picture(
     blank = ~(values > BLACK).any(0)
     if colours == 4:
         blank |= ~(array[3] > 0)
-    values = torch.where(blank, torch.nan, values)
+    values = _without_fill(torch.where(blank, torch.nan, values), _ONE_COLOUR * code)
     return _laid(values, path, latitude, west_left, east_right, north_up)
 
 
@@ -136,8 +149,9 @@ def read_opal_fits(
     """OPAL maps of one rotation, one FITS file a filter, as I/F: value x the scale of the release's readme.
 
     The first row of an OPAL FITS array is the northernmost (against the usual order of FITS; ``north_up=False``
-    for files that keep to it). What is zero or NaN in one of the first three filters is blank. Raises DataError
-    for a missing filter or scale, a file that is not FITS, maps of unequal size.
+    for files that keep to it). What is zero, NaN or the header's BLANK in one of the first three filters, or fill
+    in all of them, is blank. Raises DataError for a missing filter or scale, a file that is not FITS, maps of
+    unequal size.
     """
     try:
         from astropy.io import fits
@@ -155,19 +169,49 @@ def read_opal_fits(
         path = Path(paths[name])
         try:
             with fits.open(path, memmap=False) as file:
-                data = next((h.data for h in file if h.data is not None and h.data.ndim == 2), None)
+                data = next((found for h in file if (found := _image(h)) is not None), None)
         except (OSError, TypeError, ValueError) as error:
             raise DataError(f"{path}: found no readable FITS file ({_first(error)})") from error
         if data is None:
             raise DataError(f"{path}: found no image of two axes; expected an OPAL map")
-        bands.append(torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32)) * scales[name])
+        bands.append(torch.from_numpy(data) * scales[name])
         if bands[-1].shape != bands[0].shape:
             shapes = f"{tuple(bands[-1].shape)} against {tuple(bands[0].shape)}"
             raise DataError(f"{path}: found another size than the other filters' ({shapes})")
     values = torch.stack(bands)
     blank = ~(values[: len(RGB_FILTERS)].nan_to_num(0).abs() > BLANK).all(0)
-    values = torch.where(blank, torch.nan, values)
+    values = _without_fill(torch.where(blank, torch.nan, values), 0.0)
     return _laid(values, path, "planetographic", west_left, True, north_up)
+
+
+def _image(part: Any) -> np.ndarray | None:
+    """(H, W) float32 of a part of a FITS file, NaN where blank; None where it is no image of two axes."""
+    blank = part.header.get("BLANK")
+    if part.data is None or part.data.ndim != 2:
+        return None
+    data = np.ascontiguousarray(part.data, dtype=np.float32)
+    if blank is not None and part.data.dtype.kind in "iu":  # scaled integers are NaN there already
+        data[part.data == blank] = np.nan
+    return data
+
+
+def _without_fill(values: Tensor, spread: float) -> Tensor:
+    """(C, H, W) values, NaN where they are fill: squares of 17 x 17 pixels of one colour, that is, over which none
+    of the first three channels spreads further. The map closes on itself."""
+    from scipy import ndimage
+
+    colours = values[: len(RGB_FILTERS)]
+    if min(colours.shape[1:]) < FILL:
+        return values
+    blocks = colours.unfold(1, FILL // 2, FILL // 2).unfold(2, FILL // 2, FILL // 2)
+    if not (blocks.amax((3, 4)) - blocks.amin((3, 4)) <= spread).all(0).any():
+        return values  # every square holds one of these blocks; maps without fill are told quickly
+    mode = ("nearest", "wrap")
+    flat = ndimage.minimum_filter(colours.isfinite().all(0).numpy(), FILL, mode=mode)
+    for channel in colours.nan_to_num(0).numpy():
+        highest = ndimage.maximum_filter(channel, FILL, mode=mode)
+        flat &= highest - ndimage.minimum_filter(channel, FILL, mode=mode) <= spread
+    return torch.where(torch.from_numpy(ndimage.maximum_filter(flat, FILL, mode=mode)), torch.nan, values)
 
 
 def read_opal_scales(path: str | Path) -> dict[str, dict[str, float]]:
@@ -212,7 +256,7 @@ def _laid(
     return GlobalMap(values, latitude, float(west_left)).checked(str(path))
 
 
-def _read_pil(path: Path) -> Tensor:
+def _read_pil(path: Path) -> tuple[Tensor, float]:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -226,10 +270,11 @@ def _read_pil(path: Path) -> Tensor:
         raise DataError(
             f"{path}: found a truncated or damaged picture ({_first(error)}); fetch it again"
         ) from error
-    return _unit(array if array.ndim == 3 else array[..., None]).permute(2, 0, 1)
+    values, code = _unit(array if array.ndim == 3 else array[..., None])
+    return values.permute(2, 0, 1), code
 
 
-def _read_tiff(path: Path) -> Tensor:
+def _read_tiff(path: Path) -> tuple[Tensor, float]:
     import rasterio
     from rasterio.errors import RasterioError
 
@@ -238,15 +283,16 @@ def _read_tiff(path: Path) -> Tensor:
             array = file.read(masked=True)
     except RasterioError as error:
         raise DataError(f"{path}: found no readable TIFF ({_first(error)})") from error
-    values = _unit(array.data)
-    return torch.where(torch.from_numpy(np.ma.getmaskarray(array)), torch.nan, values)
+    values, code = _unit(array.data)
+    return torch.where(torch.from_numpy(np.ma.getmaskarray(array)), torch.nan, values), code
 
 
-def _unit(array: np.ndarray) -> Tensor:
+def _unit(array: np.ndarray) -> tuple[Tensor, float]:
+    """Values of 0..1, and the size of one code among them: 0 for floating point."""
     if array.dtype.kind == "f":
-        return torch.from_numpy(array.astype(np.float32))
+        return torch.from_numpy(array.astype(np.float32)), 0.0
     largest = 1 if array.dtype == bool else np.iinfo(array.dtype).max
-    return torch.from_numpy(array.astype(np.float32)).div_(float(largest))
+    return torch.from_numpy(array.astype(np.float32)).div_(float(largest)), 1 / largest
 
 
 def _first(error: BaseException) -> str:

@@ -20,6 +20,7 @@ from pansharp_bench.datasets.jupiter.junocam.camera import JunoCam
 from pansharp_bench.datasets.jupiter.junocam.geometry import (
     Poses,
     Spice,
+    angle,
     frame_times,
     poses,
     trajectory_shift,
@@ -45,6 +46,8 @@ from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import atomically
 from pansharp_bench.raster import check_name
 
+RESIDUAL = 0.5  # pixels: the median distance of a limb that is met is below
+OFF_EARTH = 2.0  # degrees
 _ORDER = ("red", "green", "blue", "methane")
 
 
@@ -61,6 +64,7 @@ class LocatedImage:
     fit: LimbFit = field(init=False)
     poses: Poses = field(init=False)
     middle: Poses = field(init=False)  # the pose when the camera faced the planet
+    off_earth: float | None = None  # degrees between a fitted spin axis and the Earth's direction
 
 
 class Calibration:
@@ -110,12 +114,13 @@ def locate(
             without.append(frame)
     for perijove in sorted({f.label.perijove or -1 for f in without}):
         group = [f for f in without if (f.label.perijove or -1) == perijove]
+        earth = spice.spin_axis(float(group[0].times[0]))
         try:
             fits = fit_spin(
                 [f.limb for f in group],
                 [f.spice.states(f.times) for f in group],
                 [f.times for f in group],
-                spice.spin_axis(float(group[0].times[0])),
+                earth,
                 np.array(camera.mount),
                 spice.radii(),
             )
@@ -124,6 +129,8 @@ def locate(
             raise DataError(f"{names}: {error}; a C kernel (*.bc) in {spice.folder} would give it") from error
         for frame, fit in zip(group, fits, strict=True):
             frame.fit = fit
+            if fit.spin is not None:
+                frame.off_earth = angle(earth, (fit.spin.ra, fit.spin.dec))
     for frame in frames:
         attitude = frame.fit.spin or frame.spice
         times = frame.times + frame.fit.jitter
@@ -222,6 +229,8 @@ def command(
             )
     for frame in frames:
         click.echo(_found(frame))
+        if text := doubt(frame):
+            click.echo(text, err=True)
 
     parts = out.with_name(f"{out.name}.parts")
     parts.mkdir(parents=True, exist_ok=True)
@@ -277,6 +286,19 @@ def _found(frame: LocatedImage) -> str:
     if frame.spice.shift:
         text += f", trajectory moved {frame.spice.shift:+.1f} s"
     return text
+
+
+def doubt(frame: LocatedImage) -> str:
+    """What speaks against an image's label: a limb that the fit misses; an axis off the Earth does not alone."""
+    name, off = frame.label.product, frame.off_earth or 0.0
+    axis = f"the spin axis is {off:.1f} degrees from the Earth, where it points in most passes"
+    if frame.fit.median > RESIDUAL:
+        return (
+            f"warning: {name}: the predicted limb is {frame.fit.median:.2f} px from the one seen, {RESIDUAL:g} and "
+            f"less are usual{f', and {axis}' if off > OFF_EARTH else ''}: filter and geometry disagree; look at "
+            "FILTER_NAME, START_TIME, INTERFRAME_DELAY and whether the kernels are of this pass"
+        )
+    return f"note: {name}: {axis}; the limb is met" if off > OFF_EARTH else ""
 
 
 def _key(frame: LocatedImage, grid: CylindricalGrid, law: Photometry, read: Calibration) -> str:

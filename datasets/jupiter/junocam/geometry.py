@@ -110,6 +110,12 @@ def _about_y(angle: float) -> np.ndarray:
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
+def angle(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """Degrees between two directions, each right ascension and declination in radians."""
+    one, other = ((np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)) for ra, dec in (a, b))
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(one, other)), np.dot(one, other))))
+
+
 # ------------------------------------------------------------------------------------------------- SPICE
 
 

@@ -8,13 +8,16 @@ a metadata JSON (missionjuno.swri.edu) and PDS3 IMG with a detached or attached 
 from __future__ import annotations
 
 import json
+import math
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pansharp_bench.datasets.jupiter.junocam import pds3
 from pansharp_bench.errors import DataError
 
 LINES, SAMPLES = 128, 1648
@@ -39,7 +42,6 @@ class Label:
     start_utc: str
     interframe_s: float
     exposure_ms: float
-    tdi: int
     bands: tuple[str, ...]
     lines: int
     samples: int
@@ -51,8 +53,9 @@ class Label:
     latitude: float | None = None
     longitude: float | None = None
     solar_distance_km: float | None = None
-    big_endian: bool = True
-    image_offset: int = 0
+    byte_order: str = ""  # ">" or "<", "" where the label is silent
+    record_bytes: int | None = None
+    image_offset: int | None = None  # bytes before the image in its file
 
     @property
     def frames(self) -> int:
@@ -106,7 +109,7 @@ def read_label(path: Path | str) -> Label:
         if not isinstance(keys, dict):
             raise DataError(f"{path} is not the metadata of one image: an object of keys is expected")
     else:
-        keys = _parse_pds3(text, path)
+        keys = pds3.parse(text, path)
     return _label(keys, path)
 
 
@@ -136,74 +139,97 @@ def find_label(image: Path) -> Path:
     )
 
 
-def _parse_pds3(text: str, path: Path) -> dict[str, Any]:
-    """Keys of a PDS3 label (ODL), objects flattened; the first of a repeated key stands."""
-    text = re.split(r"^\s*END\s*$", text, maxsplit=1, flags=re.MULTILINE)[0]
-    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL)
-    value = r'"[^"]*"|\([^)]*\)|\{[^}]*\}|[^\r\n]*'
-    found = re.findall(rf"^\s*([\^\w:]+)\s*=\s*({value})", text, flags=re.MULTILINE)
-    if not any(key == "PDS_VERSION_ID" for key, _ in found):
-        raise DataError(f"{path} is not a PDS3 label: it has no PDS_VERSION_ID")
-    keys: dict[str, Any] = {}
-    for key, raw in found:
-        raw = raw.strip()
-        if raw[:1] in ("(", "{"):
-            parsed: Any = [item.strip().strip('"').strip("'") for item in raw[1:-1].split(",")]
-        else:
-            parsed = " ".join(raw.strip('"').strip("'").split())
-        keys.setdefault(key, parsed)
-    return keys
+_SECONDS = {"S": 1.0, "SECOND": 1.0, "SECONDS": 1.0, "MS": 1e-3, "MILLISECOND": 1e-3, "MILLISECONDS": 1e-3}
+_KM = {"KM": 1.0, "KILOMETER": 1.0, "KILOMETERS": 1.0, "M": 1e-3, "AU": 149597870.7}
+_DEGREES = {"DEG": 1.0, "DEGREE": 1.0, "DEGREES": 1.0}
+_UNITLESS: Mapping[str, float] = {}
+_SILENT = ("", "N/A", "UNK", "NULL", "NONE")  # what labels say where they say nothing
+
+# of 16-bit samples: the order of their bytes
+_ORDER = {"MSB": ">", "SUN": ">", "MAC": ">", "UNSIGNED": ">", "LSB": "<", "PC": "<", "VAX": "<"}
+
+
+def _silent(raw: Any) -> bool:
+    if isinstance(raw, list):
+        return all(map(_silent, raw))
+    return raw is None or re.sub(r"<[^>]*>", "", str(raw)).strip("\"' ").upper() in _SILENT
 
 
 def _label(keys: dict[str, Any], path: Path) -> Label:
     def get(key: str) -> Any:
-        if keys.get(key) in (None, "", []):
-            raise DataError(f"{path} has no {key}")
-        return keys[key]
-
-    def number(key: str) -> float:
-        try:
-            return float(re.sub(r"<[^>]*>", "", str(get(key))))
-        except ValueError:
-            raise DataError(f"{path}: {key} is {keys[key]!r}, which is no number") from None
-
-    def known(key: str) -> float | None:
         raw = keys.get(key)
-        return None if raw is None or str(raw).strip() in ("", "N/A", "UNK") else number(key)
+        if _silent(raw):
+            raise DataError(f"{path} has no {key}" + ("" if raw in (None, "", []) else f", but {raw!r}"))
+        return raw
+
+    def number(key: str, unit: str = "", units: Mapping[str, float] = _UNITLESS) -> float:
+        """In ``unit``, which is also meant where the label gives none."""
+        raw = get(key)
+        found = re.fullmatch(r"\s*([^<>]*?)\s*(?:<\s*([^<>]*?)\s*>)?\s*", str(raw))
+        try:
+            value = float(found[1]) if found else math.nan
+        except ValueError:
+            value = math.nan
+        if not found or not math.isfinite(value):
+            raise DataError(f"{path}: {key} is {raw!r}, which is no number")
+        told = (found[2] or unit).upper()
+        if told and told not in units:
+            known = ", ".join(f"<{u.lower()}>" for u in units) or "none"
+            raise DataError(f"{path}: {key} is {raw!r}, in a unit that is not known for it; known: {known}")
+        return value * (units[told] / units[unit.upper()]) if told else value
+
+    def whole(key: str) -> int:
+        if not (value := number(key)).is_integer():
+            raise DataError(f"{path}: {key} is {keys[key]!r}, which is no whole number")
+        return int(value)
+
+    def if_told(key: str, read: Callable[..., Any], *unit: Any) -> Any:
+        return None if _silent(keys.get(key)) else read(key, *unit)
 
     filters = get("FILTER_NAME")
-    bands = tuple(str(name).lower() for name in ([filters] if isinstance(filters, str) else filters))
+    names = [filters] if isinstance(filters, str) else filters
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{path}: FILTER_NAME is {filters!r}; names of filters are expected")
+    bands = tuple(name.lower() for name in names)
     if unknown := [name for name in bands if name not in BANDS]:
         raise DataError(f"{path}: FILTER_NAME {unknown[0].upper()!r} is not known; known: {', '.join(BANDS)}")
-    if (known("SAMPLING_FACTOR") or 1) != 1:
+    if len(set(bands)) < len(bands):
+        raise DataError(f"{path}: FILTER_NAME has a filter twice: {', '.join(bands)}")
+    if (if_told("SAMPLING_FACTOR", number) or 1) != 1:
         raise DataError(f"{path}: SAMPLING_FACTOR {keys['SAMPLING_FACTOR']}: summed images are not supported")
+    for key in ("LINE_PREFIX_BYTES", "LINE_SUFFIX_BYTES"):
+        if if_told(key, number):
+            raise DataError(
+                f"{path}: {key} {keys[key]}: bytes beside the samples of a line are not supported"
+            )
     mode = str(get("SAMPLE_BIT_MODE_ID")).upper()
     if mode not in MODES:
         raise DataError(
             f"{path}: SAMPLE_BIT_MODE_ID {mode!r} is not known; known: {', '.join(MODES)}. Without the right "
             f"table the brightness would be wrong."
         )
-    pj = re.search(r"\d+", str(keys.get("PJ") or keys.get("MISSION_PHASE_NAME") or ""))
+    kind = "" if _silent(keys.get("SAMPLE_TYPE")) else str(keys["SAMPLE_TYPE"]).upper()
+    if kind and not ("UNSIGNED" in kind and kind.split("_")[0] in _ORDER):
+        raise DataError(f"{path}: SAMPLE_TYPE {kind!r}; unsigned integers are supported")
+    pj, phase = (re.search(r"\d+", str(keys.get(key))) for key in ("PJ", "MISSION_PHASE_NAME"))
     label = Label(
         product=str(get("PRODUCT_ID")),
         start_utc=str(get("START_TIME")),
-        interframe_s=number("INTERFRAME_DELAY"),
-        exposure_ms=number("EXPOSURE_DURATION"),
-        tdi=int(known("JNO:TDI_STAGES_COUNT") or 1),
+        interframe_s=number("INTERFRAME_DELAY", "s", _SECONDS),
+        exposure_ms=number("EXPOSURE_DURATION", "ms", _SECONDS),
         bands=bands,
-        lines=int(number("LINES")),
-        samples=int(number("LINE_SAMPLES")),
-        bits=int(known("SAMPLE_BITS") or 8),
+        lines=whole("LINES"),
+        samples=whole("LINE_SAMPLES"),
+        bits=whole("SAMPLE_BITS"),
         mode=mode,
         source=str(path),
-        perijove=int(pj.group()) if pj else None,
-        altitude_km=known("SPACECRAFT_ALTITUDE"),
-        latitude=known("SUB_SPACECRAFT_LATITUDE"),
-        longitude=known("SUB_SPACECRAFT_LONGITUDE"),
-        solar_distance_km=known("SOLAR_DISTANCE"),
-        big_endian="LSB" not in str(keys.get("SAMPLE_TYPE", ""))
-        and "PC" not in str(keys.get("SAMPLE_TYPE", "")),
-        image_offset=_offset(keys),
+        perijove=int(found.group()) if (found := pj or phase) else None,
+        altitude_km=if_told("SPACECRAFT_ALTITUDE", number, "km", _KM),
+        latitude=if_told("SUB_SPACECRAFT_LATITUDE", number, "deg", _DEGREES),
+        longitude=if_told("SUB_SPACECRAFT_LONGITUDE", number, "deg", _DEGREES),
+        solar_distance_km=if_told("SOLAR_DISTANCE", number, "km", _KM),
+        byte_order=_ORDER[kind.split("_")[0]] if kind else "",
+        record_bytes=if_told("RECORD_BYTES", whole),
     )
     if label.samples != SAMPLES:
         raise DataError(f"{path}: LINE_SAMPLES is {label.samples}; a JunoCam line has {SAMPLES}")
@@ -216,17 +242,22 @@ def _label(keys: dict[str, Any], path: Path) -> Label:
     for name, value in (("INTERFRAME_DELAY", label.interframe_s), ("EXPOSURE_DURATION", label.exposure_ms)):
         if value <= 0:
             raise DataError(f"{path}: {name} is {value:g}; it must be positive")
-    return label
+    return replace(label, image_offset=_offset(keys.get("^IMAGE"), label))
 
 
-def _offset(keys: dict[str, Any]) -> int:
-    """Bytes before the image in its file: ^IMAGE is a record number (from 1), alone or beside a file name."""
-    pointer = keys.get("^IMAGE", "")
-    last = str(pointer[-1] if isinstance(pointer, list) else pointer)
-    if found := re.fullmatch(r"(\d+)\s*(<BYTES>)?", last.strip()):
-        size = 1 if found.group(2) else int(float(keys.get("RECORD_BYTES", 1)))
-        return (int(found.group(1)) - 1) * size
-    return 0
+def _offset(pointer: Any, label: Label) -> int | None:
+    """Bytes before the image in its file: ^IMAGE is the number (from 1) of a record or a byte, alone or beside the
+    name of a file. None where it is such a name alone, or nothing."""
+    last = str(pointer[-1] if isinstance(pointer, list) and pointer else pointer)
+    found = re.fullmatch(r"(\d+)\s*(<BYTES>)?", last.strip(), re.IGNORECASE)
+    if not found:
+        return None
+    before = int(found[1]) - 1
+    if found[2] or not before:
+        return before
+    if not label.record_bytes:
+        raise DataError(f"{label.source} has no RECORD_BYTES, so record {last} cannot be found")
+    return before * label.record_bytes
 
 
 # ------------------------------------------------------------------------------------------------ images
@@ -242,7 +273,7 @@ def read_image(path: Path | str, label: Path | str | None = None) -> RawImage:
     if not path.is_file():
         raise DataError(f"{path} does not exist")
     about = read_label(find_label(path) if label is None else label)
-    codes = _read_img(path, about) if path.suffix.lower() == ".img" else _read_picture(path)
+    codes = _read_img(path, about) if path.suffix.lower() == ".img" else _read_picture(path, about)
     if codes.shape != (about.lines, about.samples):
         raise DataError(
             f"{path} is {codes.shape[1]} × {codes.shape[0]}, its label {about.source} says {about.samples} × "
@@ -255,17 +286,27 @@ def read_image(path: Path | str, label: Path | str | None = None) -> RawImage:
     return RawImage(about, dn.reshape(about.frames, len(about.bands), LINES, SAMPLES))
 
 
-def _read_picture(path: Path) -> np.ndarray:
-    from PIL import Image
-
+def _read_picture(path: Path, label: Label) -> np.ndarray:
+    """Samples of a picture, in the type its label tells: 8-bit codes are also kept in pictures of 16 bits."""
     pixels = _open_picture(path)
     if pixels.mode not in ("L", "I;16", "I;16B", "I"):
         raise DataError(
             f"{path} has mode {pixels.mode}; a raw image has one grey channel (is it a processed one?)"
         )
-    assert isinstance(pixels, Image.Image)
     array = np.asarray(pixels)
-    return array if array.dtype == np.uint8 else array.astype(np.uint16)
+    if array.dtype == np.uint8 and label.bits == 8:
+        return array
+    told = f"its label {label.source} says SAMPLE_BITS {label.bits}"
+    if array.dtype == np.uint8:
+        raise DataError(f"{path} has samples of 8 bits, {told}")
+    if label.bits == 8:  # as they are, or spread over the 16 bits by a factor
+        factor = next((f for f in (1, 257, 256) if array.max() <= 255 * f and not (array % f).any()), 0)
+        if not factor or array.min() < 0:
+            raise DataError(f"{path} has samples up to {array.max()}, {told}: are they linear already?")
+        return (array // factor).astype(np.uint8)
+    if not 0 <= array.min() <= array.max() <= 65535:
+        raise DataError(f"{path} has samples from {array.min()} to {array.max()}, {told}")
+    return array.astype(np.uint16)
 
 
 def _open_picture(path: Path) -> Any:
@@ -280,13 +321,19 @@ def _open_picture(path: Path) -> Any:
 
 
 def _read_img(path: Path, label: Label) -> np.ndarray:
-    kind = np.dtype(np.uint8 if label.bits == 8 else (">u2" if label.big_endian else "<u2"))
-    offset = label.image_offset
+    if label.bits == 16 and not label.byte_order:
+        raise DataError(f"{label.source} has no SAMPLE_TYPE, so the order of a sample's bytes is not known")
+    if label.image_offset is None and path.samefile(label.source):
+        raise DataError(f"{path} has no ^IMAGE, so where the image begins after its label is not known")
+    kind = np.dtype(np.uint8 if label.bits == 8 else f"{label.byte_order}u2")
+    offset = label.image_offset or 0
     need = label.lines * label.samples * kind.itemsize
-    if (size := path.stat().st_size - offset) < need:
+    size = path.stat().st_size - offset
+    if not need <= size < need + (label.record_bytes or 1):  # the last record may be filled up
+        what = "is truncated or its label disagrees" if size < need else "is longer than its label says"
         raise DataError(
-            f"{path} is truncated or its label disagrees: {size} bytes of image, but {label.source} says "
-            f"{label.samples} × {label.lines} samples of {label.bits} bits = {need} bytes"
+            f"{path} {what}: {size} bytes of image, but {label.source} says {label.samples} × {label.lines} "
+            f"samples of {label.bits} bits = {need} bytes"
         )
     codes = np.fromfile(path, dtype=kind, count=label.lines * label.samples, offset=offset)
     return codes.astype(kind.newbyteorder("="), copy=False).reshape(label.lines, label.samples)
