@@ -19,6 +19,7 @@ from pansharp_bench.imaging import interp23, mtf_filter
 from pansharp_bench.scene import Dataset, Scene, Sensor, Split, SplitName
 
 _BATCH = 8 << 20  # bytes of float32 read at a time
+_RUNS = 4  # places in a large split that a glance looks at
 _GAIN = 2.64  # what the 23-tap expansion can make of an error of 1 in every pixel of ms
 _SHIFT = 6  # PAN pixels searched around registration, each way
 _WINDOW = 8  # MS pixels across of the windows by which overlapping ground is found
@@ -157,7 +158,7 @@ def _batches(
     split: Split, verb: str, faults: list[str] | None = None, limit: int | None = None
 ) -> Iterator[tuple[int, Scene]]:
     """(index of the first sample, scenes), with a progress bar on a terminal. A batch that cannot be read
-    goes to ``faults``, where given. Of a split of more bytes than ``limit`` single samples, evenly spread."""
+    goes to ``faults``, where given. Of a split of more bytes than ``limit`` a few evenly spread runs of samples."""
     from tqdm import tqdm
 
     pixels = split.read("pan", slice(0, 0)).shape[1:].numel()
@@ -165,7 +166,8 @@ def _batches(
     n, size = len(split), max(1, _BATCH // bytes_each)
     starts: Iterable[int] = range(0, n, size)
     if limit is not None and (few := max(1, limit // bytes_each)) < n:
-        starts, size = torch.linspace(0, n - 1, few).round().int().tolist(), 1
+        size = min(size, max(1, few // _RUNS))
+        starts = torch.linspace(0, n - size, few // size).round().int().tolist()
     with tqdm(total=n, desc=f"{verb} {split.name}", disable=not sys.stderr.isatty(), leave=False) as bar:
         for start in starts:
             try:
