@@ -1,1 +1,1 @@
-"""Datasets: readers, sensors and simulators, registered by decorator."""
+"""Datasets: readers, sensors and simulators, registered by decorator; beside them ``jupiter``, where some stand."""

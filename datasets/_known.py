@@ -20,7 +20,7 @@ _COLUMNS = ("dataset", "size", "file", "sha256")
 @cache
 def known() -> dict[tuple[str, str, str], str]:
     """(dataset, size, file's name) -> SHA-256."""
-    with open(LIST, newline="") as file:
+    with open(LIST, encoding="utf-8", newline="") as file:
         return {(r["dataset"], r["size"], r["file"]): r["sha256"] for r in csv.DictReader(file)}
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     for dataset, size in sorted({key[:2] for key in known()}):
         for file in DATASETS.get(dataset).obj(root=None, label=None, size=size).files():
             made[dataset, size, file.path.name] = file.sha256
-    with open(LIST, "w", newline="") as out:
+    with open(LIST, "w", encoding="utf-8", newline="") as out:
         csv.writer(out, lineterminator="\n").writerows(
             [_COLUMNS, *((*k, v) for k, v in sorted(made.items()))]
         )

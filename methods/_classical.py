@@ -8,22 +8,26 @@ from collections.abc import Callable
 from functools import wraps
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pansharp_bench.imaging import decimate, interp23, mtf_filter
-from pansharp_bench.scene import Sensor, as_sensor
+from pansharp_bench.scene import Sensor, as_images, as_sensor
 
 EPS = 2.0**-52  # MATLAB's eps, which the toolbox adds to denominators
+FLAT = 1e-6
+"""A spread below this share of an image's values is what filtering and rounding leave of a constant. (The 23 taps
+sum to 1 - 4e-10, float32 keeps 6e-8; one pixel of a million that is one DN off in 1000 makes 1e-6.)"""
 
 
 def fusion(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A fusion rule ``(pan, ms, lms, sensor)`` as a method: it computes in float64, and gives the dtype of
-    ``ms``. ``lms`` (``ms`` expanded to the PAN grid) may be left out."""
+    """A fusion rule ``(pan, ms, lms, sensor)`` as a method: it computes in float64, and gives the float type that
+    holds ``ms``. ``lms`` (``ms`` expanded to the PAN grid) may be left out."""
 
     @wraps(rule)
     def method(pan: Tensor, ms: Tensor, lms: Tensor | None = None, *, sensor: str | Sensor) -> Tensor:
-        sensor = as_sensor(sensor)
-        lms = interp23(ms.double(), sensor.ratio) if lms is None else lms.double()
+        sensor, pan, ms = as_sensor(sensor), as_images(pan, "pan"), as_images(ms, "ms")
+        lms = interp23(ms.double(), sensor.ratio) if lms is None else as_images(lms, "lms").double()
         return rule(pan.double(), ms.double(), lms, sensor).to(ms.dtype)
 
     del method.__wrapped__  # its own signature is the one to be called by
@@ -34,16 +38,24 @@ def mean(x: Tensor) -> Tensor:
     return x.mean((-2, -1), keepdim=True)
 
 
-def std(x: Tensor) -> Tensor:
-    return x.std((-2, -1), keepdim=True)
+def centred(x: Tensor, dim: tuple[int, ...] = (-2, -1)) -> Tensor:
+    """``x`` less its mean; exactly 0 where all that varies is rounding, which must not be divided by."""
+    difference = x - x.mean(dim, keepdim=True)
+    spread, size = (torch.linalg.vector_norm(v, dim=dim, keepdim=True) for v in (difference, x))
+    return difference.masked_fill(spread <= FLAT * size, 0)
 
 
 def cov(x: Tensor, y: Tensor) -> Tensor:
-    return ((x - mean(x)) * (y - mean(y))).sum((-2, -1), keepdim=True) / (x.shape[-2] * x.shape[-1] - 1)
+    count = x.shape[-2] * x.shape[-1]
+    return (centred(x) * centred(y)).sum((-2, -1), keepdim=True) / max(count - 1, 1)
 
 
 def var(x: Tensor) -> Tensor:
     return cov(x, x)
+
+
+def std(x: Tensor) -> Tensor:
+    return var(x).sqrt()
 
 
 def corr(x: Tensor, y: Tensor) -> Tensor:
@@ -100,6 +112,7 @@ def triangle(regressors: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """
     n = regressors.shape[1]
     rows = torch.cat([regressors, targets], 1).flatten(2).mT
+    rows = F.pad(rows, (0, 0, 0, max(0, n - rows.shape[1])))  # a tiny image has fewer pixels than unknowns
     r = torch.linalg.qr(rows, mode="r").R
     return r[:, :n, :n], r[:, :n, n:]
 
@@ -110,9 +123,9 @@ def combine(regressors: Tensor, weights: Tensor) -> Tensor:
 
 
 def regression(regressors: Tensor, targets: Tensor) -> Tensor:
-    """Least-squares weights (N, n, m), of least norm where they are not unique."""
+    """Least-squares weights (N, n, m), of least norm where they are not unique but for rounding."""
     r, q = triangle(regressors, targets)
-    return torch.linalg.pinv(r) @ q
+    return torch.linalg.pinv(r, rtol=1e-8) @ q  # the 23 taps ripple by 4e-10: not another direction
 
 
 def nonnegative_regression(regressors: Tensor, targets: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import decimate, mtf_filter
 from pansharp_bench.method import Pairing, TrainedMethod, TrainingData
+from pansharp_bench.methods._classical import FLAT, centred, divide
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Trainer, UnpairedData
 
@@ -47,9 +48,10 @@ def transport(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
         x0, x1, y0, y1 = (a.gather(-1, i) for a in (source, target) for i in (upper - 1, upper))
         share = torch.where(x1 > x0, (inside - x0) / (x1 - x0), float(right))
         mapped += 0.5 * torch.lerp(y0, y1, share)
-    spread = source.std(-1, keepdim=True)
-    slope = torch.where(spread > 0, target.std(-1, keepdim=True) / spread, 0)
-    return mapped + slope * (values - inside)
+    target_spread, spread = (
+        torch.linalg.vector_norm(centred(x.double(), (-1,)), dim=-1, keepdim=True) for x in (target, source)
+    )
+    return mapped + divide(target_spread, spread).to(values) * (values - inside)
 
 
 def sample(images: Tensor, count: int) -> Tensor:
@@ -117,11 +119,13 @@ class AffineRow(UnpairedRow):
 
 
 def moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, (C,) float64, a slice of the images at a time."""
+    """Mean and standard deviation of each channel, (C,) float64, a slice of the images at a time; the deviation is
+    0 where all that varies is rounding."""
     count, slices = images[:, 0].numel(), images.split(64)
     mean = torch.stack([x.double().sum((0, 2, 3)) for x in slices]).sum(0) / count
     squares = [(x.double() - mean[:, None, None]).square_().sum((0, 2, 3)) for x in slices]
-    return mean, (torch.stack(squares).sum(0) / count).sqrt()
+    std = (torch.stack(squares).sum(0) / count).sqrt()
+    return mean, std.where(std > FLAT * mean.abs(), 0)
 
 
 class TransportRow(UnpairedRow):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
@@ -71,15 +72,15 @@ class AffineRegression(TrainedMethod):
         return x.clamp(self.low, self.high) @ self.weight.T + self.bias
 
     def fuse(self, scene: Scene) -> Tensor:
-        rows = scene.pan.movedim(1, -1)
-        made = self.values(rows.flatten(0, -2)).clamp(0, self.sensor.peak)
-        return made.unflatten(0, rows.shape[:-1]).movedim(-1, 1).contiguous()
+        n, _, h, _ = scene.pan.shape
+        made = self.values(rearrange(scene.pan, "n s h w -> (n h w) s")).clamp(0, self.sensor.peak)
+        return rearrange(made, "(n h w) c -> n c h w", n=n, h=h).contiguous()
 
 
 def pixels(scene: Scene) -> tuple[Tensor, Tensor]:
     """(m, S) source and (m, C) reference values; without pixels that are blank, 0 in some band."""
     assert scene.gt is not None
-    x, y = (v.movedim(1, -1).flatten(0, -2) for v in (scene.pan, scene.gt))
+    x, y = (rearrange(v, "n c h w -> (n h w) c") for v in (scene.pan, scene.gt))
     seen = (x > 0).all(1) & (y > 0).all(1)
     return x[seen], y[seen]
 

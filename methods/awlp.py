@@ -21,7 +21,8 @@ from pansharp_bench.scene import Sensor
 def awlp(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     """M_b (1 + (P_b - atrous(P_b)) / I), I the mean of the bands.
 
-    P_b is PAN with the band's mean and standard deviation, measured on PAN resized down and up by bicubic.
+    P_b is PAN with the band's mean and standard deviation, measured on PAN resized down and up by bicubic. I is
+    divided by as it is, near 0 too, as in the toolbox.
     """
     low = resize_bicubic(resize_bicubic(pan, 1 / sensor.ratio), size=pan.shape[-2:])
     pan = matched(pan, lms, low)

@@ -1,6 +1,7 @@
 """BDSD: band-dependent spatial detail."""
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from pansharp_bench.errors import OptionError
@@ -43,13 +44,9 @@ def bdsd_by_blocks(pan: Tensor, lms: Tensor, sensor: Sensor, block: tuple[int, i
     low_pan = decimate(mtf_filter_pan(pan, sensor), r)
 
     def blocks(x: Tensor, bh: int, bw: int) -> Tensor:
-        n, c, h, w = x.shape
-        x = x.view(n, c, h // bh, bh, w // bw, bw)
-        return x.permute(0, 2, 4, 1, 3, 5).reshape(-1, c, bh, bw)
+        return rearrange(x, "n c (y i) (x j) -> (n y x) c i j", i=bh, j=bw)
 
     regressors = blocks(torch.cat([blurred, low_pan], 1), bh // r, bw // r)
     weights = regression(regressors, blocks(low_ms - blurred, bh // r, bw // r))
     detail = combine(blocks(torch.cat([lms, pan], 1), bh, bw), weights)
-    n, c = lms.shape[:2]
-    detail = detail.view(n, h // bh, w // bw, c, bh, bw).permute(0, 3, 1, 4, 2, 5)
-    return lms + detail.reshape(lms.shape)
+    return lms + rearrange(detail, "(n y x) c i j -> n c (y i) (x j)", y=h // bh, x=w // bw)

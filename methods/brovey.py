@@ -18,6 +18,9 @@ from pansharp_bench.scene import Sensor
 )
 @fusion
 def brovey(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
-    """M_b P' / I: I the mean of the bands, P' PAN with I's mean and standard deviation."""
+    """M_b P' / I: I the mean of the bands, P' PAN with I's mean and standard deviation.
+
+    I is divided by as it is, near 0 too (dark images, offsets below 0).
+    """
     intensity = lms.mean(1, keepdim=True)
     return lms * matched(pan, intensity, pan) / (intensity + EPS)

@@ -23,7 +23,8 @@ def bt_h(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     """max(M_b - L_b, 0) P' / I + L_b, with haze L_b and I = Σ w_b (M_b - L_b).
 
     w: least squares of the low-passed PAN on the bands (no constant). P': PAN with I's mean and standard
-    deviation, measured on the low-passed PAN.
+    deviation, measured on the low-passed PAN. I passes through 0 where weights of both signs cancel or a pixel is
+    as dark as the haze; the toolbox divides by it as it is, and so do we: DN of any size come out.
     """
     veil = haze(lms)
     low = lowpass(pan, sensor.ratio)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.methods._classical import centred
 from pansharp_bench.methods._closed_form import UnpairedRow, quantiles, sample, transport
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Scene, Sensor
@@ -68,7 +70,7 @@ class ColourOT(UnpairedRow):
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
         source, target = (sample(x, _SAMPLES) for x in (data.all_source(), data.all_target()))
-        matrix = monge(source.double().cov(), target.double().cov())
+        matrix = monge(*(centred(x.double(), (-1,)).cov() for x in (source, target)))
         offset = target.double().mean(1) - matrix @ source.double().mean(1)
         self.matrix.copy_(matrix)
         self.offset.copy_(offset[:, None])
@@ -86,11 +88,11 @@ class ColourOT(UnpairedRow):
         return {"matrix": matrix.tolist(), "offset": offset.tolist()}
 
     def fuse(self, scene: Scene) -> Tensor:
-        n, c, h, w = scene.pan.shape
-        colours = self._linear(scene.pan.transpose(0, 1).flatten(1))
+        n, _, h, _ = scene.pan.shape
+        colours = self._linear(rearrange(scene.pan, "n c h w -> c (n h w)"))
         for turn in range(self.config.rotations):
             colours = self._turned(colours, turn)
-        return colours.view(c, n, h, w).transpose(0, 1).clamp(0, self.sensor.peak)
+        return rearrange(colours, "c (n h w) -> n c h w", n=n, h=h).clamp(0, self.sensor.peak)
 
     def _linear(self, colours: Tensor) -> Tensor:
         return torch.addmm(self.offset, self.matrix, colours)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
@@ -71,19 +72,20 @@ class Attention(nn.Module):
     def mix_channels(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention whose tokens are the channels of a head, compared over all pixels. Its unnormalised logits
         grow with the image and are computed in float32."""
-        shape = q.shape
+        h = q.shape[-2]
         with torch.autocast(q.device.type, enabled=False):
-            q, k, v = (t.float().unflatten(1, (self.heads, -1)).flatten(3) for t in (q, k, v))
+            q, k, v = (rearrange(t.float(), "b (n d) h w -> b n d (h w)", n=self.heads) for t in (q, k, v))
             weights = (q @ k.mT * self.temperature).softmax(-1)
-            return self.proj_conv((weights @ v).reshape(shape))
+            return self.proj_conv(rearrange(weights @ v, "b n d (h w) -> b (n d) h w", h=h))
 
     def mix_windows(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention whose tokens are the pixels of an 8x8 window."""
         h, w = q.shape[-2:]
-        q, k, v = (heads_of(windows(t.permute(0, 2, 3, 1)), self.heads) for t in (q, k, v))
+        q, k, v = (rearrange(t, "b c h w -> b h w c") for t in (q, k, v))
+        q, k, v = (heads_of(windows(t), self.heads) for t in (q, k, v))
         q = q * self.temperature.to(q.dtype)
         mixed = F.scaled_dot_product_attention(q, k, v, scale=1.0)
-        return self.proj_conv(joined(merged(mixed), h, w).permute(0, 3, 1, 2))
+        return self.proj_conv(rearrange(joined(merged(mixed), h, w), "b h w c -> b c h w"))
 
 
 class CrossAttention(Attention):
@@ -107,25 +109,22 @@ class WindowAttention(Attention):
 
 def windows(x: Tensor) -> Tensor:
     """(B, H, W, C) to (B · windows, 64, C)."""
-    b, h, w, c = x.shape
-    x = x.view(b, h // WINDOW, WINDOW, w // WINDOW, WINDOW, c).transpose(2, 3)
-    return x.reshape(-1, WINDOW * WINDOW, c)
+    return rearrange(x, "b (y i) (x j) c -> (b y x) (i j) c", i=WINDOW, j=WINDOW)
 
 
 def joined(x: Tensor, h: int, w: int) -> Tensor:
     """The inverse of :func:`windows`."""
-    x = x.view(-1, h // WINDOW, w // WINDOW, WINDOW, WINDOW, x.shape[-1]).transpose(2, 3)
-    return x.reshape(-1, h, w, x.shape[-1])
+    return rearrange(x, "(b y x) (i j) c -> b (y i) (x j) c", y=h // WINDOW, x=w // WINDOW, i=WINDOW)
 
 
 def heads_of(x: Tensor, heads: int) -> Tensor:
     """(windows, tokens, C) to (windows, heads, tokens, C/heads)."""
-    return x.unflatten(2, (heads, -1)).transpose(1, 2)
+    return rearrange(x, "w t (n d) -> w n t d", n=heads)
 
 
 def merged(x: Tensor) -> Tensor:
     """The inverse of :func:`heads_of`."""
-    return x.transpose(1, 2).flatten(2)
+    return rearrange(x, "w n t d -> w t (n d)")
 
 
 # -- Swin transformer of the MS stream --
@@ -147,7 +146,8 @@ class SwinAttention(nn.Module):
         h, w = x.shape[1:3]
         x = x.roll((-self.shift, -self.shift), (1, 2)) if self.shift else x
         q, k, v = (heads_of(t, self.heads) for t in self.qkv(windows(x)).chunk(3, -1))
-        bias = self.relative_position_bias_table[relative_positions(x.device)].permute(2, 0, 1)[None]
+        bias = self.relative_position_bias_table[relative_positions(x.device)]
+        bias = rearrange(bias, "q k n -> 1 n q k")
         if self.shift:
             bias = (bias + shift_mask(h, w, self.shift, x.device)[:, None]).repeat(len(x), 1, 1, 1)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
@@ -173,7 +173,8 @@ def shift_mask(h: int, w: int, shift: int, device: torch.device) -> Tensor:
         return (at >= n - WINDOW).int() + (at >= n - shift).int()
 
     with torch.inference_mode(False):
-        regions = windows((3 * region(h)[:, None] + region(w)).view(1, h, w, 1))[..., 0]
+        regions = 3 * region(h)[:, None] + region(w)
+        regions = rearrange(regions, "(y i) (x j) -> (y x) (i j)", i=WINDOW, j=WINDOW)
         return -100.0 * (regions[:, :, None] != regions[:, None, :]).to(device)
 
 
@@ -199,7 +200,8 @@ class SwinPair(nn.Module):
         self.blocks = nn.Sequential(*(SwinBlock(width, heads, s) for s in (0, WINDOW // 2)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(self.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        x = self.blocks(self.norm(rearrange(x, "b c h w -> b h w c")))
+        return rearrange(x, "b h w c -> b c h w")
 
 
 # -- the streams --
@@ -341,6 +343,7 @@ class DCPNetConfig(PairedConfig):
     doi="10.1109/TGRS.2024.3377635",
     year=2024,
     licence="MIT (our implementation)",
+    smallest=8,
     published="DCPNet",
 )
 class DCPNetMethod(PairedMethod):

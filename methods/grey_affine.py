@@ -16,7 +16,7 @@ from pansharp_bench.training import Trainer, UnpairedData
 
 @register_method(
     "grey-affine", title="Grey affine", kind="baseline", sees="pan", training="unpaired",
-    licence="MIT (our implementation)",
+    paper="none: a method of this suite (docs/sp-i2i.md)", year=2026, licence="MIT",
 )  # fmt: skip
 class GreyAffine(UnpairedRow):
     """Low-passed PAN is taken for the bands' mean and coloured by regression; PAN's detail is added.

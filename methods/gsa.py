@@ -3,7 +3,17 @@
 from torch import Tensor
 
 from pansharp_bench.imaging import atrous
-from pansharp_bench.methods._classical import combine, cov, divide, fusion, mean, regression, var, with_ones
+from pansharp_bench.methods._classical import (
+    centred,
+    combine,
+    cov,
+    divide,
+    fusion,
+    mean,
+    regression,
+    var,
+    with_ones,
+)
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 
@@ -24,10 +34,10 @@ def gsa(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     w: least squares of PAN, decimated after the à-trous low pass, on the MS; g_b = cov(M_b, I) / var(I). All
     images are freed of their means first.
     """
-    pan = pan - mean(pan)
+    pan = centred(pan)
     low = atrous(pan, levels=(sensor.ratio - 1).bit_length(), step=sensor.ratio)
-    weights = regression(with_ones(ms - mean(ms)), low)
-    intensity = combine(with_ones(lms - mean(lms)), weights)
-    intensity = intensity - mean(intensity)
+    weights = regression(with_ones(centred(ms)), low)
+    intensity = combine(with_ones(centred(lms)), weights)
+    intensity = centred(intensity)
     fused = lms + divide(cov(lms, intensity), var(intensity)) * (pan - intensity)
     return fused - mean(fused) + mean(lms)

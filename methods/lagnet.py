@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from pansharp_bench.methods._paired import LIGHT, PairedMethod
@@ -32,9 +33,10 @@ class LAGConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         taps, bias = self.taps(x), self.bias(x.mean((2, 3), keepdim=True))
-        x, taps = (t.to(taps.dtype).permute(0, 2, 3, 1) for t in (x, taps))
-        theta = self.weight.permute(2, 3, 1, 0).flatten(0, 2).to(taps.dtype)
-        return _TapConv.apply(F.pad(x, (0, 0, 1, 1, 1, 1)), taps, theta).permute(0, 3, 1, 2) + bias
+        x, taps = (rearrange(t.to(taps.dtype), "b c h w -> b h w c") for t in (x, taps))
+        theta = rearrange(self.weight, "o c y x -> (y x c) o").to(taps.dtype)
+        y = _TapConv.apply(F.pad(x, (0, 0, 1, 1, 1, 1)), taps, theta)
+        return rearrange(y, "b h w o -> b o h w") + bias
 
 
 class _TapConv(torch.autograd.Function):

@@ -19,6 +19,10 @@ from pansharp_bench.scene import Sensor
 )
 @fusion
 def mtf_glp_hpm(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
-    """M_b P_b / P_b^L, with P_b and P_b^L as in MTF-GLP (high-pass modulation)."""
+    """M_b P_b / P_b^L, with P_b and P_b^L as in MTF-GLP (high-pass modulation).
+
+    P_b^L passes through 0 where the band's deviation is a large share of its mean; the toolbox divides by it as it
+    is, and so do we: DN of any size come out.
+    """
     pan = matched(pan, lms, lowpass(pan, sensor.ratio))
     return lms * pan / (blurred_pan(pan, sensor) + EPS)

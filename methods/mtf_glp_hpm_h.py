@@ -22,7 +22,8 @@ from pansharp_bench.scene import Sensor
 def mtf_glp_hpm_h(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     """(M_b - L_b) (P - L_P) / (P_b^L - L_P) + L_b, with the haze L_b of BT-H.
 
-    PAN's haze L_P = w_0 + Σ w_b L_b, w from least squares of the low-passed PAN on the bands and a constant.
+    PAN's haze L_P = w_0 + Σ w_b L_b, w from least squares of the low-passed PAN on the bands and a constant. Where
+    PAN is as dark as that, the toolbox divides by nearly nothing, and so do we: DN of any size come out.
     """
     veil = haze(lms)
     pan_veil = combine(with_ones(veil), regression(with_ones(lms), lowpass(pan, sensor.ratio)))

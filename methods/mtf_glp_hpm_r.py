@@ -20,7 +20,8 @@ from pansharp_bench.scene import Sensor
 def mtf_glp_hpm_r(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     """M_b P_b / P_b^L, both PAN images regressed onto the band.
 
-    The regression is x -> g_b (x - μ(P)) + μ(M_b) with g_b = cov(M_b, P_b^L) / var(P_b^L).
+    The regression is x -> g_b (x - μ(P)) + μ(M_b) with g_b = cov(M_b, P_b^L) / var(P_b^L). P_b^L is divided by as
+    it is, near 0 too, as in the toolbox.
     """
     low = blurred_pan(pan, sensor)
     gain = divide(cov(lms, low), var(low))

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import register_method
+from pansharp_bench.scene import as_images
 
 
 @register_method("oracle-pointwise", title="Oracle pointwise", kind="oracle", sees="reference")
@@ -12,6 +13,7 @@ def oracle_pointwise(pan: Tensor, reference: Tensor | None) -> Tensor:
     """E[band | PAN], per image, over bins of one DN: no function of the (rounded) PAN value can do better."""
     if reference is None:
         raise BenchError("oracle-pointwise is fitted to the reference, and this image has none")
+    pan, reference = as_images(pan, "pan"), as_images(reference, "reference")
     n, bands = reference.shape[:2]
     level = pan.flatten(2).round().long()
     level = level - level.amin()

@@ -46,6 +46,7 @@ def high_pass(x: Tensor) -> Tensor:
     doi="10.1109/ICCV.2017.193",
     year=2017,
     licence="MIT (our implementation)",
+    smallest=12,
     published="PanNet",
 )
 class PanNetMethod(PairedMethod):

@@ -68,7 +68,8 @@ class PixelRegression(AffineRegression):
     def fit(self, data: PairedData, trainer: Trainer) -> dict[str, Any]:
         affine = super().fit(data, trainer)
         looked = torch.arange(0, len(data), max(1, len(data) // _VALID), device=data.device)
-        self.scale.copy_(pixels(data.scenes(looked))[1].std(0).clamp_min(1e-6 * self.sensor.peak))
+        spread = pixels(data.scenes(looked))[1].std(0).nan_to_num(0)  # NaN of fewer than two pixels
+        self.scale.copy_(spread.clamp_min(1e-6 * self.sensor.peak))
         learner = _PixelLearner(self, data, trainer)
         every = max(1, self.config.steps // self.config.validations)
         trainer.run(learner, self.config.steps, validate_every=every)

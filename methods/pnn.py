@@ -33,6 +33,7 @@ class PNN(nn.Sequential):
     doi="10.3390/rs8070594",
     year=2016,
     licence="MIT (our implementation)",
+    smallest=20,
     published="PNN",
 )
 class PNNMethod(PairedMethod):

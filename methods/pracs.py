@@ -36,7 +36,8 @@ def pracs(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
 
     With M'_b the band matched to PAN and kept >= 0, and L(x) the regression on all M' and a constant of x resized
     down and up by bicubic: H_b = ρ P + (1 - ρ) M'_b, ρ = corr(L(P), M'_b); I_b = L(H_b). The weight is
-    w_b = β corr(I_b, M_b) σ(M_b) / mean σ(M), the adjustment a_b = 1 - |1 - corr(L(P), M_b) M_b / I_b|.
+    w_b = β corr(I_b, M_b) σ(M_b) / mean σ(M), the adjustment a_b = 1 - |1 - corr(L(P), M_b) M_b / I_b|; I_b is
+    divided by as it is, near 0 too, as in the toolbox.
     """
     bands = with_ones(matched(lms, pan, lms).clamp(min=0))
 

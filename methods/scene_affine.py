@@ -5,7 +5,7 @@ from torch import Tensor
 from pansharp_bench.methods._classical import divide, mean, std
 from pansharp_bench.methods._closed_form import ms_like
 from pansharp_bench.registry import register_method
-from pansharp_bench.scene import Sensor, as_sensor
+from pansharp_bench.scene import Sensor, as_images, as_sensor
 
 
 @register_method("scene-affine", title="Scene affine", kind="baseline", sees="pan+bag")
@@ -14,6 +14,7 @@ def scene_affine(pan: Tensor, ms: Tensor, *, sensor: str | Sensor) -> Tensor:
 
     PAN_b is PAN through the band's MTF and decimated, so that both deviations belong to one resolution.
     """
-    high, bag = pan.double(), ms.double()
+    pan = as_images(pan, "pan")
+    high, bag = pan.double(), as_images(ms, "ms").double()
     low = ms_like(high, as_sensor(sensor))
     return ((high - mean(low)) * divide(std(bag), std(low)) + mean(bag)).to(pan.dtype)

@@ -19,7 +19,10 @@ from pansharp_bench.scene import Sensor
 )
 @fusion
 def sfim(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
-    """M_b P / box(P), the box as wide as one MS pixel and its rim: ratio + 1 (edge-repeating borders)."""
+    """M_b P / box(P), the box as wide as one MS pixel and its rim: ratio + 1 (edge-repeating borders).
+
+    box(P) is divided by as it is, near 0 too.
+    """
     reach = sensor.ratio // 2
     smooth = F.avg_pool2d(F.pad(pan, (reach,) * 4, mode="replicate"), 2 * reach + 1, stride=1)
     return lms * pan / (smooth + EPS)

@@ -1,28 +1,54 @@
-"""What several metrics share: checked shapes, work in pieces, window sums, 32 x 32 blocks."""
+"""What several metrics share: checked images, work in pieces, window sums, 32 x 32 blocks."""
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from functools import reduce
 
 import torch
+from einops import rearrange
 from torch import Tensor
+
+from pansharp_bench.errors import ImageError
+from pansharp_bench.scene import as_float
 
 BLOCK = 32
 _PIECE = 1 << 18  # samples: 2 MB in float64
 
 
 def check_shapes(fused: Tensor, reference: Tensor, smallest: int = 1) -> None:
-    """Raise ValueError unless both are (N, C, H, W) of one shape, with sides of at least ``smallest``."""
+    """Raise ImageError unless both are (N, C, H, W) of one shape, with sides of at least ``smallest``."""
+    for name, x in (("fused", fused), ("reference", reference)):
+        as_float(x, name)
     if fused.ndim != 4 or fused.shape != reference.shape:
-        raise ValueError(
+        raise ImageError(
             "fused and reference must both be (N, C, H, W) of the same shape; "
             f"found fused {tuple(fused.shape)} and reference {tuple(reference.shape)}"
         )
     if min(fused.shape[-2:]) < smallest:
-        raise ValueError(
+        raise ImageError(
             f"images must be at least {smallest} x {smallest} pixels; found {tuple(fused.shape)}"
         )
+
+
+def check_images(images: Tensor, smallest: int = 1) -> None:
+    """Raise ImageError unless these are (N, C, H, W), with sides of at least ``smallest``."""
+    if as_float(images, "images").ndim != 4 or min(images.shape[-2:]) < smallest:
+        sides = f" with sides of at least {smallest}" if smallest > 1 else ""
+        raise ImageError(f"images must be (N, C, H, W){sides}; found {tuple(images.shape)}")
+
+
+def warn_of_normalised(metric: str, *images: Tensor, peak: float = math.inf) -> None:
+    """Warn where all values of all images lie in [0, 1], and not all are 0, but the definition takes them for DN up
+    to ``peak``. Only values in memory are looked at."""
+    if peak <= 1 or not all(x.numel() and x.device.type in ("cpu", "cuda") for x in images):
+        return
+    bounds = [x.double().aminmax() for x in images]
+    if min(b.min for b in bounds) >= 0 and 0 < max(b.max for b in bounds) <= 1:
+        what = "is defined for DN" if peak == math.inf else f"with peak {peak:g} takes images for DN"
+        warnings.warn(f"{metric} {what}, but all values lie in [0, 1]", stacklevel=3)
 
 
 def pieces(images: Tensor) -> Sequence[Tensor]:
@@ -87,6 +113,4 @@ def weighted_sum(x: Tensor, taps: Sequence[float]) -> Tensor:
 
 def blocks(x: Tensor) -> Tensor:
     """Non-overlapping 32 x 32 blocks: (N, C, H, W) -> (N, H/32, W/32, C, 1024)."""
-    n, c, h, w = x.shape
-    tiles = x.reshape(n, c, h // BLOCK, BLOCK, w // BLOCK, BLOCK).permute(0, 2, 4, 1, 3, 5)
-    return tiles.reshape(n, h // BLOCK, w // BLOCK, c, BLOCK * BLOCK)
+    return rearrange(x, "n c (y i) (x j) -> n y x c (i j)", i=BLOCK, j=BLOCK)

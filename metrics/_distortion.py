@@ -6,27 +6,31 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from pansharp_bench.errors import ImageError
 from pansharp_bench.imaging import interp23, resize_bicubic
 from pansharp_bench.metrics._common import BLOCK, blocks, in_pieces
+from pansharp_bench.scene import as_float
 
 
 def full_resolution(
     function: Callable[[Tensor, Tensor, Tensor], Tensor],
     fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None, ratio: int,
 ) -> Tensor:  # fmt: skip
-    """``function(fused, pan, expanded ms)`` in float64. Raises ValueError where shapes do not belong together
+    """``function(fused, pan, expanded ms)`` in float64. Raises ImageError where shapes do not belong together
     or sides are no multiples of 32."""
+    given = {"fused": fused, "ms": ms, "pan": pan} | ({} if lms is None else {"lms": lms})
+    for name, x in given.items():
+        as_float(x, name)
     shape = (*ms.shape[:-2], *(ratio * side for side in ms.shape[-2:]))
     fits = fused.ndim == 4 and fused.shape == shape and pan.shape == (shape[0], 1, *shape[-2:])
     if not fits or (lms is not None and lms.shape != shape):
-        found = {"fused": fused, "ms": ms, "pan": pan} | ({} if lms is None else {"lms": lms})
-        raise ValueError(
+        raise ImageError(
             f"with ratio {ratio} expected fused and lms (N, C, {ratio}h, {ratio}w), ms (N, C, h, w) and pan "
             f"(N, 1, {ratio}h, {ratio}w); found "
-            + ", ".join(f"{name} {tuple(x.shape)}" for name, x in found.items())
+            + ", ".join(f"{name} {tuple(x.shape)}" for name, x in given.items())
         )
     if any(side % BLOCK for side in shape[-2:]):
-        raise ValueError(f"sides must be multiples of {BLOCK} at full resolution; found fused {tuple(shape)}")
+        raise ImageError(f"sides must be multiples of {BLOCK} at full resolution; found fused {tuple(shape)}")
     if lms is None:
         return in_pieces(lambda f, p, m: function(f, p, interp23(m, ratio)), fused, pan, ms)
     return in_pieces(function, fused, pan, lms)

@@ -28,7 +28,7 @@ def ergas(fused: Tensor, reference: Tensor, ratio: float = 4) -> Tensor:
         (N,) float64.
 
     Raises:
-        ValueError: the shapes differ.
+        ImageError: the shapes differ.
 
     >>> import torch
     >>> reference = torch.full((1, 4, 64, 64), 500.0)

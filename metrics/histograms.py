@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pansharp_bench.metrics._common import pieces
+from pansharp_bench.errors import ImageError
+from pansharp_bench.metrics._common import check_images, pieces
 from pansharp_bench.registry import register_metric
 from pansharp_bench.scene import Sensor, as_sensor
 
@@ -35,7 +36,7 @@ def histogram(images: Tensor, bins: int = COARSE, peak: float = 1.0) -> Tensor:
         (C, bins) float64.
 
     Raises:
-        ValueError: the images are not (N, C, H, W).
+        ImageError: the images are not (N, C, H, W).
 
     >>> import torch
     >>> histogram(torch.tensor([0.1, 0.6, 0.6, 1.7]).view(1, 1, 2, 2), bins=4)
@@ -61,7 +62,7 @@ def chi2_histogram(images: Tensor, target: Tensor, bins: int = COARSE, peak: flo
         () float64; NaN where a value is not finite.
 
     Raises:
-        ValueError: not (N, C, H, W), or the numbers of channels differ.
+        ImageError: not (N, C, H, W), or the numbers of channels differ.
 
     >>> import torch
     >>> images, target = torch.full((2, 3, 8, 8), 0.2), torch.full((5, 3, 8, 8), 0.2)
@@ -163,8 +164,7 @@ def _count(images: Tensor, bins: int, peak: float) -> Tensor:
     The product is exact for float32 values and the quotient rounded once, so a value that lies on an edge is
     counted above it whatever the number of bins.
     """
-    if images.ndim != 4:
-        raise ValueError(f"images must be (N, C, H, W); found {tuple(images.shape)}")
+    check_images(images)
     channels, places = images.shape[1], bins + 1
     first = torch.arange(channels, device=images.device)[:, None, None] * places
     counts = torch.zeros(channels * places, dtype=torch.int64, device=images.device)
@@ -185,7 +185,7 @@ def _normalised(counts: Tensor, bins: int) -> Tensor:
 def _both(images: Tensor, target: Tensor, bins: int, peak: float) -> tuple[Tensor, Tensor]:
     p, q = histogram(images, bins, peak), histogram(target, bins, peak)
     if len(p) != len(q):
-        raise ValueError(f"images have {len(p)} channels and target {len(q)}")
+        raise ImageError(f"images have {len(p)} channels and target {len(q)}")
     return p, q.to(p.device)
 
 

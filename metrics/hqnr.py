@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.imaging import mtf_filter
+from pansharp_bench.metrics._common import BLOCK, warn_of_normalised
 from pansharp_bench.metrics._distortion import full_resolution, spatial_distortion
-from pansharp_bench.metrics.q2n import q2n
+from pansharp_bench.metrics.q2n import block_q2n
 from pansharp_bench.registry import register_metric
 from pansharp_bench.scene import Sensor, as_sensor
 
@@ -30,7 +31,8 @@ def hqnr(
     ``(1 - Dλ_K)(1 - D_s)``; 1 is perfect.
     ``Dλ_K = 1 - Q2n(MS expanded, fused image filtered by the sensor's MTF)``, nothing decimated.
     ``D_s = mean_b |Q(F_b, PAN) - Q(MS_b expanded, PAN_low)|`` with PAN_low = PAN reduced by MATLAB's bicubic
-    and expanded again, and Q the universal quality index on 32 x 32 blocks.
+    and expanded again, and Q the universal quality index on 32 x 32 blocks. Q2n rounds to integers, so the images
+    must be DN; values that all lie in [0, 1] are warned of.
 
     Args:
         fused: (N, C, H, W) DN, H and W multiples of 32.
@@ -43,7 +45,7 @@ def hqnr(
         Named tuple ``hqnr, d_lambda, d_s``, each (N,) float64.
 
     Raises:
-        ValueError: shapes that do not belong together, or sides that are no multiples of 32.
+        ImageError: shapes that do not belong together, or sides that are no multiples of 32.
         BenchError: the sensor has another number of bands.
         UnknownName: no such sensor.
 
@@ -57,16 +59,17 @@ def hqnr(
     sensor = as_sensor(sensor)
 
     def distortions(fused: Tensor, pan: Tensor, lms: Tensor) -> Tensor:
-        d_lambda = 1 - q2n(mtf_filter(fused, sensor), lms)
+        d_lambda = 1 - block_q2n(mtf_filter(fused, sensor), lms).mean((1, 2))
         return torch.stack([d_lambda, spatial_distortion(fused, pan, lms, sensor.ratio)], 1)
 
     d_lambda, d_s = full_resolution(distortions, fused, ms, pan, lms, sensor.ratio).unbind(1)
+    warn_of_normalised("HQNR", fused, ms)
     return HQNR((1 - d_lambda) * (1 - d_s), d_lambda, d_s)
 
 
 @register_metric(
     "hqnr", title="HQNR", protocol="full", columns=("HQNR", "D_s", "D_lambda"), better=("high", "low", "low"),
-    order=10,
+    order=10, smallest=BLOCK,
 )  # fmt: skip
 def _columns(
     fused: Tensor, ms: Tensor, pan: Tensor, sensor: str | Sensor, lms: Tensor | None = None

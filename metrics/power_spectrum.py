@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pansharp_bench.metrics._common import in_pieces
+from pansharp_bench.errors import ImageError
+from pansharp_bench.metrics._common import check_images, in_pieces
 from pansharp_bench.registry import register_metric
 from pansharp_bench.scene import Sensor
 
@@ -41,7 +42,7 @@ def power_spectrum(images: Tensor, spacing: float = 1.0) -> PowerSpectrum:
         where an image has a value that is not finite, or there are no images.
 
     Raises:
-        ValueError: the images are not (N, C, H, W), or too small.
+        ImageError: the images are not (N, C, H, W), or too small.
 
     >>> import torch
     >>> wave = torch.sin(2 * torch.pi * 8 / 64 * torch.arange(64.0)).expand(1, 1, 64, 64)
@@ -55,7 +56,7 @@ def power_spectrum(images: Tensor, spacing: float = 1.0) -> PowerSpectrum:
 
 @register_metric(
     "power_spectrum", title="Power spectrum", protocol="calibration", tracks=("calibration",), scope="set",
-    columns=("psd_gap",), better=("low",), unit="dB", order=40, digits=2,
+    columns=("psd_gap",), better=("low",), unit="dB", order=40, digits=2, smallest=4,
 )  # fmt: skip
 class PowerSpectra:
     """Detail of the outputs against that of their sources, by the power spectra of the sets.
@@ -84,7 +85,7 @@ class PowerSpectra:
         if self._frequency is None:
             self._frequency = frequency
         if not torch.equal(self._frequency, frequency):
-            raise ValueError(
+            raise ImageError(
                 f"power spectra are of images of one size; {role} images have sides of "
                 f"{tuple(images.shape[-2:])} where the shorter was {2 * len(self._frequency)} before"
             )
@@ -118,8 +119,7 @@ def _frequencies(images: Tensor) -> Tensor:
 
 def _spectra(images: Tensor) -> Tensor:
     """(N, C, K): normalised density of each image and channel in the rings, in pixels²."""
-    if images.ndim != 4 or min(images.shape[-2:]) < 4:
-        raise ValueError(f"images must be (N, C, H, W) with sides of at least 4; found {tuple(images.shape)}")
+    check_images(images, smallest=4)
     height, width = images.shape[-2:]
     side, device = min(height, width), images.device
     if not images.numel():  # which the transform refuses

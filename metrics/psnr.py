@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pansharp_bench.metrics._common import check_shapes, in_pieces
+from pansharp_bench.metrics._common import check_shapes, in_pieces, warn_of_normalised
 from pansharp_bench.registry import register_metric
 
 
@@ -19,7 +19,7 @@ def psnr(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor:
     """Peak signal-to-noise ratio in dB, the error pooled over all pixels and bands.
 
     ``10 log10(peak² / MSE)``, which is what the field's published tables fit. Infinite where the images are
-    equal.
+    equal. ``peak`` must be the images' own: all values in [0, 1] and a peak beyond 1 are warned of.
 
     Args:
         fused, reference: (N, C, H, W) DN.
@@ -29,14 +29,16 @@ def psnr(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor:
         (N,) float64.
 
     Raises:
-        ValueError: the shapes differ.
+        ImageError: the shapes differ.
 
     >>> import torch
     >>> reference = torch.zeros(1, 4, 64, 64)
     >>> psnr(reference + 20.47, reference).round(decimals=4)
     tensor([40.], dtype=torch.float64)
     """
-    return _decibels(_band_mse(fused, reference).mean(1), peak)
+    mse = _band_mse(fused, reference).mean(1)
+    warn_of_normalised("PSNR", fused, reference, peak=peak)
+    return _decibels(mse, peak)
 
 
 @register_metric(
@@ -55,7 +57,9 @@ def psnr_band_mean(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tens
     >>> psnr_band_mean(reference + error, reference).round(decimals=4)  # (40 + 60) / 2
     tensor([50.], dtype=torch.float64)
     """
-    return _decibels(_band_mse(fused, reference), peak).mean(1)
+    mse = _band_mse(fused, reference)
+    warn_of_normalised("PSNR", fused, reference, peak=peak)
+    return _decibels(mse, peak).mean(1)
 
 
 def _band_mse(fused: Tensor, reference: Tensor) -> Tensor:

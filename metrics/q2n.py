@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from pansharp_bench.metrics._common import BLOCK, blocks, check_shapes, in_pieces
+from pansharp_bench.metrics._common import BLOCK, blocks, check_shapes, in_pieces, warn_of_normalised
 from pansharp_bench.registry import register_metric
 
 _HALF = (
@@ -22,14 +22,14 @@ _HALF = (
 _EPS = 2**-52
 
 
-@register_metric("q2n", title="Q2n", protocol="reduced", columns=("Q2n",), order=40)
+@register_metric("q2n", title="Q2n", protocol="reduced", columns=("Q2n",), order=40, smallest=BLOCK // 2)
 def q2n(fused: Tensor, reference: Tensor) -> Tensor:
     """Hypercomplex quality index over 32 x 32 blocks: Q4 for 4 bands, Q8 for 8.
 
-    1 is perfect. Both images are rounded to integers in 0..65535 (NaN counts as 0), so they must be DN, not
-    [0, 1]. Each block is normalised by the reference's mean and sample deviation, and the hypercomplex product
-    does not commute: the arguments cannot be exchanged. Missing bands up to a power of two are zero; images
-    are mirrored at the right and the bottom up to a multiple of 32.
+    1 is perfect. Both images are rounded to integers in 0..65535 (NaN counts as 0), so they must be DN; in [0, 1]
+    little is left of them, which is warned of. Each block is normalised by the reference's mean and sample
+    deviation, and the hypercomplex product does not commute: the arguments cannot be exchanged. Missing bands up to
+    a power of two are zero; images are mirrored at the right and the bottom up to a multiple of 32.
 
     Args:
         fused, reference: (N, C, H, W) DN.
@@ -38,7 +38,7 @@ def q2n(fused: Tensor, reference: Tensor) -> Tensor:
         (N,) float64.
 
     Raises:
-        ValueError: the shapes differ, or the images are too small to be mirrored to a multiple of 32.
+        ImageError: the shapes differ, or the images are too small to be mirrored to a multiple of 32.
 
     >>> import torch
     >>> reference = torch.rand(1, 4, 64, 64, generator=torch.Generator().manual_seed(0)) * 2047
@@ -51,10 +51,12 @@ def q2n(fused: Tensor, reference: Tensor) -> Tensor:
 def q2n_map(fused: Tensor, reference: Tensor) -> Tensor:
     """Q2n of every 32 x 32 block, between 0 and 1: (N, ceil(H/32), ceil(W/32)) float64. See :func:`q2n`."""
     check_shapes(fused, reference, smallest=BLOCK // 2)
-    return in_pieces(_block_quality, fused, reference)
+    warn_of_normalised("Q2n", fused, reference)
+    return in_pieces(block_q2n, fused, reference)
 
 
-def _block_quality(fused: Tensor, reference: Tensor) -> Tensor:
+def block_q2n(fused: Tensor, reference: Tensor) -> Tensor:
+    """:func:`q2n_map` of float64 images that have been checked."""
     f, g = _integer_blocks(fused), _integer_blocks(reference)
     n = BLOCK * BLOCK
     sum_f, sum_g = f.sum(-1), g.sum(-1)

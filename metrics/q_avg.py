@@ -7,7 +7,7 @@ from pansharp_bench.metrics._common import BLOCK, box_sum, check_shapes, in_piec
 from pansharp_bench.registry import register_metric
 
 
-@register_metric("q_avg", title="Q", protocol="reduced", columns=("Q",), order=70)
+@register_metric("q_avg", title="Q", protocol="reduced", columns=("Q",), order=70, smallest=BLOCK)
 def q_avg(fused: Tensor, reference: Tensor) -> Tensor:
     """Universal image quality index over sliding 32 x 32 windows, mean over windows and bands.
 
@@ -21,7 +21,7 @@ def q_avg(fused: Tensor, reference: Tensor) -> Tensor:
         (N,) float64.
 
     Raises:
-        ValueError: the shapes differ, or the images are smaller than a window.
+        ImageError: the shapes differ, or the images are smaller than a window.
 
     >>> import torch
     >>> zeros = torch.zeros(1, 4, 64, 64)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pansharp_bench.metrics._common import BLOCK
 from pansharp_bench.metrics._distortion import block_quality, full_resolution, spatial_distortion
 from pansharp_bench.registry import register_metric
 
@@ -38,7 +39,7 @@ def qnr(fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio
         one block.
 
     Raises:
-        ValueError: shapes that do not belong together, or sides that are no multiples of 32.
+        ImageError: shapes that do not belong together, or sides that are no multiples of 32.
 
     >>> import torch
     >>> from pansharp_bench.imaging import interp23
@@ -46,10 +47,10 @@ def qnr(fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio
     >>> qnr(interp23(ms), ms, pan).d_lambda.round(decimals=6)  # expanding keeps the relations of the bands
     tensor([0., 0.], dtype=torch.float64)
     """
-    bands = fused.shape[1]
-    i, j = torch.triu_indices(bands, bands, 1, device=fused.device)
 
     def distortions(fused: Tensor, pan: Tensor, lms: Tensor) -> Tensor:
+        bands = fused.shape[1]
+        i, j = torch.triu_indices(bands, bands, 1, device=fused.device)
         change = block_quality(fused, fused) - block_quality(lms, lms)
         d_lambda = change[:, i, j].abs().mean(1)
         return torch.stack([d_lambda, spatial_distortion(fused, pan, lms, ratio)], 1)
@@ -59,7 +60,8 @@ def qnr(fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio
 
 
 @register_metric(
-    "qnr", title="QNR", protocol="full", columns=("QNR", "D_lambda_QNR"), better=("high", "low"), order=20
+    "qnr", title="QNR", protocol="full", columns=("QNR", "D_lambda_QNR"), better=("high", "low"), order=20,
+    smallest=BLOCK,
 )  # fmt: skip
 def _columns(
     fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio: int = 4

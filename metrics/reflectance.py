@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pansharp_bench.errors import DataError
-from pansharp_bench.metrics._common import in_pieces
+from pansharp_bench.errors import DataError, ImageError
+from pansharp_bench.metrics._common import check_images, in_pieces
 from pansharp_bench.registry import register_metric
 from pansharp_bench.scene import Sensor, as_sensor
 
@@ -60,7 +60,9 @@ def read_spectrum(path: str | Path, column: int | None = None) -> Spectrum:
     """
     path = Path(path)
     try:
-        lines = (line.partition("#")[0].replace(",", " ") for line in path.read_text().splitlines())
+        lines = (
+            line.partition("#")[0].replace(",", " ") for line in path.read_text(encoding="utf-8").splitlines()
+        )
         table = np.array([[float(v) for v in line.split()] for line in lines if line.strip()], ndmin=2)
     except OSError as error:
         raise DataError(f"spectrum {path}: {error.strerror or error}") from None
@@ -123,7 +125,7 @@ def mean_reflectance(images: Tensor, zones: Tensor | None = None) -> Tensor:
         (C,) float64, or (Z, C) with Z = largest zone + 1; NaN for a zone without images.
 
     Raises:
-        ValueError: the images are not (N, C, H, W), or the zones not (N,).
+        ImageError: the images are not (N, C, H, W), or the zones not (N,).
 
     >>> import torch
     >>> images = torch.tensor([0.1, 0.3, 0.8]).view(3, 1, 1, 1).expand(3, 2, 8, 8)
@@ -132,13 +134,12 @@ def mean_reflectance(images: Tensor, zones: Tensor | None = None) -> Tensor:
             [   nan,    nan],
             [0.8000, 0.8000]], dtype=torch.float64)
     """
-    if images.ndim != 4:
-        raise ValueError(f"images must be (N, C, H, W); found {tuple(images.shape)}")
+    check_images(images)
     means = in_pieces(lambda x: x.mean((2, 3)), images)
     if zones is None:
         return means.mean(0)
     if zones.shape != (len(images),):
-        raise ValueError(f"{len(images)} images need as many zones; found zones {tuple(zones.shape)}")
+        raise ImageError(f"{len(images)} images need as many zones; found zones {tuple(zones.shape)}")
     zones = zones.to(means.device, torch.int64)
     count = torch.bincount(zones)
     sums = means.new_zeros(len(count), images.shape[1]).index_add_(0, zones, means)
@@ -162,7 +163,7 @@ def compare_reflectance(
         zones, centres, width: as for :func:`mean_reflectance` and :func:`band_reflectance`.
 
     Raises:
-        ValueError: the images have another number of channels than there are centres.
+        ImageError: the images have another number of channels than there are centres.
 
     >>> import torch
     >>> flat = Spectrum(torch.tensor([300.0, 900.0]).double(), torch.tensor([0.5, 0.5]).double())
@@ -171,7 +172,7 @@ def compare_reflectance(
     """
     measured = mean_reflectance(images, zones)
     if measured.shape[-1] != len(centres):
-        raise ValueError(
+        raise ImageError(
             f"images have {measured.shape[-1]} channels and there are {len(centres)} band centres"
         )
     reference = band_reflectance(spectrum, centres, width).to(measured.device)

@@ -27,7 +27,7 @@ def rmse(fused: Tensor, reference: Tensor) -> Tensor:
         (N,) float64.
 
     Raises:
-        ValueError: the shapes differ.
+        ImageError: the shapes differ.
 
     >>> import torch
     >>> reference = torch.rand(2, 3, 16, 16)

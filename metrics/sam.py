@@ -29,7 +29,7 @@ def sam(fused: Tensor, reference: Tensor) -> Tensor:
         (N,) float64; NaN where every pixel is left out.
 
     Raises:
-        ValueError: the shapes differ.
+        ImageError: the shapes differ.
 
     >>> import torch
     >>> reference = torch.tensor([100.0, 100.0]).view(1, 2, 1, 1).expand(1, 2, 8, 8)

@@ -8,7 +8,7 @@ from pansharp_bench.metrics._common import check_shapes, in_pieces, planes
 from pansharp_bench.registry import register_metric
 
 
-@register_metric("scc", title="SCC", protocol="reduced", columns=("SCC",), order=20)
+@register_metric("scc", title="SCC", protocol="reduced", columns=("SCC",), order=20, smallest=4)
 def scc(fused: Tensor, reference: Tensor) -> Tensor:
     """Spatial correlation coefficient: how well the edges of both images agree.
 
@@ -23,7 +23,7 @@ def scc(fused: Tensor, reference: Tensor) -> Tensor:
         (N,) float64; NaN for an image of zeros.
 
     Raises:
-        ValueError: the shapes differ, or the images are too small.
+        ImageError: the shapes differ, or the images are too small.
 
     >>> import torch
     >>> reference = torch.rand(1, 4, 64, 64, generator=torch.Generator().manual_seed(0)) * 2047

@@ -5,7 +5,14 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from pansharp_bench.metrics._common import box_sum, check_shapes, in_pieces, planes, weighted_sum
+from pansharp_bench.metrics._common import (
+    box_sum,
+    check_shapes,
+    in_pieces,
+    planes,
+    warn_of_normalised,
+    weighted_sum,
+)
 from pansharp_bench.registry import register_metric
 
 _BELL = [math.exp(-(i**2) / (2 * 1.5**2)) for i in range(-5, 6)]
@@ -14,13 +21,19 @@ _SIDE = 7
 
 
 @register_metric(
-    "ssim", title="SSIM", protocol=("reduced", "calibration", "truth"), columns=("SSIM",), order=60
+    "ssim",
+    title="SSIM",
+    protocol=("reduced", "calibration", "truth"),
+    columns=("SSIM",),
+    order=60,
+    smallest=len(_GAUSSIAN),
 )
 def ssim(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor:
     """Structural similarity, mean over valid windows and bands.
 
     Gaussian window of 11 x 11 pixels with σ = 1.5, population moments, constants (0.01·peak)² and
-    (0.03·peak)²: Wang's original, applied to each band. 1 is perfect.
+    (0.03·peak)²: Wang's original, applied to each band. 1 is perfect. ``peak`` must be the images' own: all values
+    in [0, 1] and a peak beyond 1 are warned of.
 
     Args:
         fused, reference: (N, C, H, W) DN, H and W at least 11.
@@ -30,18 +43,21 @@ def ssim(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor:
         (N,) float64.
 
     Raises:
-        ValueError: the shapes differ, or the images are smaller than a window.
+        ImageError: the shapes differ, or the images are smaller than a window.
 
     >>> import torch
     >>> reference = torch.full((1, 4, 64, 64), 100.0)
     >>> ssim(2 * reference, reference, peak=1e-6)  # means alone: 2 · 2 · 1 / (2² + 1²)
     tensor([0.8000], dtype=torch.float64)
     """
-    return _mean_similarity(fused, reference, peak, 11, lambda x: weighted_sum(x, _GAUSSIAN), 1)
+    check_shapes(fused, reference, smallest=len(_GAUSSIAN))
+    warn_of_normalised("SSIM", fused, reference, peak=peak)
+    return _mean_similarity(fused, reference, peak, lambda x: weighted_sum(x, _GAUSSIAN), 1)
 
 
 @register_metric(
-    "ssim_uniform", title="SSIM (7 x 7)", protocol="reduced", columns=("SSIM_uniform",), order=61, default=False
+    "ssim_uniform", title="SSIM (7 x 7)", protocol="reduced", columns=("SSIM_uniform",), order=61, default=False,
+    smallest=_SIDE,
 )  # fmt: skip
 def ssim_uniform(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor:
     """Structural similarity with a uniform 7 x 7 window and sample moments, scikit-image's default.
@@ -54,14 +70,14 @@ def ssim_uniform(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor
     tensor([1.], dtype=torch.float64)
     """
     n = _SIDE**2
-    return _mean_similarity(fused, reference, peak, _SIDE, lambda x: box_sum(x, _SIDE).div_(n), n / (n - 1))
+    check_shapes(fused, reference, smallest=_SIDE)
+    warn_of_normalised("SSIM", fused, reference, peak=peak)
+    return _mean_similarity(fused, reference, peak, lambda x: box_sum(x, _SIDE).div_(n), n / (n - 1))
 
 
 def _mean_similarity(
-    fused: Tensor, reference: Tensor, peak: float, side: int, local_mean: Callable[[Tensor], Tensor],
-    unbiased: float,
+    fused: Tensor, reference: Tensor, peak: float, local_mean: Callable[[Tensor], Tensor], unbiased: float
 ) -> Tensor:  # fmt: skip
-    check_shapes(fused, reference, smallest=side)
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
 
     def of_planes(f: Tensor, g: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from pansharp_bench.registry import (
 
 if TYPE_CHECKING:
     from pansharp_bench.method import fuse
+    from pansharp_bench.results import load_results
     from pansharp_bench.scene import Dataset, Scene, Sensor, Split, load_dataset
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ _LAZY = {
     "Split": ("scene", "Split"),
     "fuse": ("method", "fuse"),
     "load_dataset": ("scene", "load_dataset"),
+    "load_results": ("results", "load_results"),
 }
 
 
@@ -73,6 +75,7 @@ __all__ = [
     "list_methods",
     "list_metrics",
     "load_dataset",
+    "load_results",
     "register_dataset",
     "register_method",
     "register_metric",

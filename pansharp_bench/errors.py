@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_ENGINE = str(Path(__file__).parent)
+
 
 class BenchError(Exception):
     """A mistake outside the program: wrong name, missing file, bad data. The message is the whole report."""
@@ -18,9 +25,31 @@ class OptionError(BenchError, ValueError):
     """An option whose value does not fit the images at hand: says which, and what would."""
 
 
+class ImageError(BenchError, ValueError):
+    """What cannot be images, or images that do not belong together: says what was found and expected."""
+
+
 class DataError(BenchError, ValueError):
     """A data file or folder that cannot be used: says which file and key, what was found and expected."""
 
 
 class RecordExists(BenchError, FileExistsError):
     """A record of the same specification is already on disk and would be overwritten."""
+
+
+@contextmanager
+def blaming(
+    what: str, kinds: type[BaseException] | tuple[type[BaseException], ...] = Exception
+) -> Iterator[None]:
+    """Around code that plugs in: what it raises becomes one BenchError that says ``what`` was under way, the error
+    and the line of the code that plugged in (of libraries it called, the line that called them)."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except kinds as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith("<")]
+        own = [f for f in own if not f.filename.startswith(_ENGINE)] or own
+        at = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+        raise BenchError(f"{what}: {type(error).__name__}: {error}{at}") from error

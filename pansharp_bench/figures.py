@@ -1,36 +1,48 @@
-"""Pictures: true colour, PAN, error maps, curves. matplotlib is loaded on first use, without a display."""
+"""Pictures: true colour, PAN and error maps side by side, written by Pillow; curves, drawn by matplotlib, which is
+loaded on first use, without a display."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pansharp_bench.files import atomically
 from pansharp_bench.scene import Scene, Sensor
 
 LOW, HIGH = 1.0, 99.0  # percentiles of the display stretch
+_SIDES = (256, 512)  # pixels of a picture's longer side: an image between them is shown as it is
+_GAP = 8
+_ENOUGH = 1 << 20  # pixels that a percentile is taken from
+_MAGMA = (
+    "000004 0a0822 1d1147 36106b 51127c 6a1c81 832681 9c2e7f b73779 cf4070 e55064 f4695c fb8761 fea571 fec287 "
+    "fde0a1 fcfdbf"
+)  # every sixteenth colour of matplotlib's map
 
 
 def stretch_limits(image: Tensor) -> tuple[Tensor, Tensor]:
     """Per-channel display limits of a (C, H, W) image: its 1st and 99th percentile."""
-    flat = image.double().flatten(1)
-    low = torch.quantile(flat, LOW / 100, dim=1)
-    high = torch.quantile(flat, HIGH / 100, dim=1)
+    flat = image.flatten(1)
+    some = flat[:, :: max(1, flat.shape[1] // _ENOUGH)].double().numpy()
+    low, high = torch.from_numpy(np.percentile(some, (LOW, HIGH), axis=1))
     spread = (high - low).max().clamp_min(torch.finfo(torch.float32).tiny)
     return low, torch.maximum(high, low + 1e-3 * spread)  # a flat band is shown flat, not as noise
 
 
 def display(image: Tensor, limits: tuple[Tensor, Tensor]) -> np.ndarray:
-    """A (C, H, W) image as H,W,C (H,W for one channel) in [0, 1] under these limits."""
-    low, high = (x[:, None, None] for x in limits)
-    shown = ((image.double() - low) / (high - low)).clamp(0, 1)
-    return (shown[0] if shown.shape[0] == 1 else shown.permute(1, 2, 0)).numpy()
+    """A (C, H, W) image as H,W,3 bytes under these limits; NaN is black."""
+    low, high = (x[:, None, None].float() for x in limits)
+    shown = ((image.float() - low) / (high - low)).nan_to_num(0).clamp(0, 1) * 255
+    return shown.round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy()
 
 
 def rgb_bands(image: Tensor, sensor: Sensor) -> Tensor:
@@ -47,36 +59,75 @@ def compare_scene(scene: Scene, fused: Tensor, path: Path, title: str = "", sour
     error map is the mean absolute error over bands; its scale ends at the 99th percentile and is printed beside
     it.
     """
-    plt = _pyplot()
     sensor = scene.sensor
     fused = fused[0].cpu()
     base = next(x for x in (scene.gt, scene.lms, scene.pan) if x is not None)[0]
-    limits = stretch_limits(rgb_bands(base, sensor) if len(base) == sensor.channels else fused)
+    limits = stretch_limits(
+        rgb_bands(base, sensor) if len(base) == sensor.channels else rgb_bands(fused, sensor)
+    )
     seen = rgb_bands(scene.pan[0], sensor) if sensor.source_bands > 1 else scene.pan[0]
     panels = [(source, display(seen, limits if sensor.source == sensor.bands else stretch_limits(seen)))]
     if scene.ms is not None:
         panels.append(("MS", display(rgb_bands(scene.ms[0], sensor), limits)))
     panels.append(("fused" if scene.ms is not None else "output", display(rgb_bands(fused, sensor), limits)))
+    top = None
     if scene.gt is not None:
         panels.append(("reference", display(rgb_bands(scene.gt[0], sensor), limits)))
-    count = len(panels) + (scene.gt is not None)
-    figure, axes = plt.subplots(1, count, figsize=(3.1 * count, 3.6), layout="constrained", squeeze=False)
-    axes = axes[0]
-    for axis, (name, picture) in zip(axes, panels, strict=False):
-        axis.imshow(
-            picture, cmap="gray" if picture.ndim == 2 else None, interpolation="nearest", vmin=0, vmax=1
+        error = (fused.float() - scene.gt[0].float()).abs().mean(0).numpy()
+        finite = error[np.isfinite(error)]
+        top = max(float(np.percentile(finite, HIGH)), 1e-6) if finite.size else 1.0
+        panels.append(("mean |error| over bands", _magma(error / top)))
+    with atomically(path) as part:
+        _side_by_side(panels, title, top).save(part, compress_level=4)
+    return path
+
+
+def _side_by_side(panels: Sequence[tuple[str, np.ndarray]], title: str, top: float | None) -> Image.Image:
+    """Named H,W,3 pictures in a row, all as large as the first, under a title; the last one's colours end at the
+    value ``top``."""
+    shape = panels[0][1].shape[1::-1]
+    scale = min(max(1.0, _SIDES[0] / max(shape)), _SIDES[1] / max(shape))
+    size = (max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale)))
+    left, above = _GAP, 3 * _GAP + 32
+    bar = 0 if top is None else 72
+    width = max(left + (size[0] + _GAP) * len(panels) + bar, round(_font(15).getlength(title)) + 2 * _GAP)
+    whole = Image.new("RGB", (width, above + size[1] + _GAP), "white")
+    draw = ImageDraw.Draw(whole)
+    draw.text((whole.width / 2, _GAP), title, "black", _font(15), anchor="ma")
+    for name, pixels in panels:
+        picture = Image.fromarray(pixels)
+        grows = picture.width <= size[0]
+        shown = picture.resize(size, Image.Resampling.NEAREST if grows else Image.Resampling.BOX)
+        whole.paste(shown, (left, above))
+        draw.text((left + size[0] / 2, above - 4), name, "black", _font(13), anchor="md")
+        left += size[0] + _GAP
+    if top is not None:
+        ramp = _magma(np.linspace(1, 0, size[1])[:, None].repeat(12, 1))
+        whole.paste(Image.fromarray(ramp), (left, above))
+        draw.text((left + 16, above), f"{top:.4g}", "black", _font(12), anchor="la")
+        draw.text((left + 16, above + size[1]), "0", "black", _font(12), anchor="ld")
+    return whole
+
+
+def _magma(values: np.ndarray) -> np.ndarray:
+    """(H, W) in [0, 1] as H,W,3 bytes, dark to light; NaN is the lightest."""
+    stops = np.array([list(bytes.fromhex(c)) for c in _MAGMA.split()], dtype=float)
+    index = np.nan_to_num(values, nan=1.0, posinf=1.0).clip(0, 1)
+    steps = np.linspace(0, 1, len(stops))
+    return np.stack([np.interp(index, steps, channel) for channel in stops.T], -1).round().astype(np.uint8)
+
+
+@cache
+def _font(size: int) -> Any:
+    """matplotlib's, which has Greek letters and signs, without loading matplotlib; Pillow's own in its absence."""
+    package = find_spec("matplotlib")
+    try:
+        assert package is not None and package.origin is not None
+        return ImageFont.truetype(
+            str(Path(package.origin).with_name("mpl-data") / "fonts/ttf/DejaVuSans.ttf"), size
         )
-        axis.set_title(name, fontsize=10)
-    if scene.gt is not None:
-        error = (fused.double() - scene.gt[0].double()).abs().mean(0).numpy()
-        top = max(float(np.nanpercentile(error, HIGH)), 1e-6)
-        shown = axes[-1].imshow(error, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
-        axes[-1].set_title("mean |error| over bands", fontsize=10)
-        figure.colorbar(shown, ax=axes[-1], shrink=0.8)
-    for axis in axes:
-        axis.set_axis_off()
-    figure.suptitle(title, fontsize=11)
-    return _save(plt, figure, path)
+    except (AssertionError, OSError):
+        return ImageFont.load_default(size)
 
 
 def training_curves(log: Path, path: Path, title: str = "") -> Path | None:
@@ -84,13 +135,13 @@ def training_curves(log: Path, path: Path, title: str = "") -> Path | None:
 
     Numbered quantities of one name (``gate0``, ``gate1``, …) share a panel, all others have their own.
     """
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    for line in lines:
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for line in map(json.loads, text.splitlines()):
         for name, value in line.items():
             if name not in ("step", "seconds"):
-                panel = panels.setdefault(name.rstrip("0123456789") or name, {})
-                panel.setdefault(name, []).append((line["step"], value))
+                curves.setdefault(name, []).append((line["step"], value))
+    panels = panels_of(curves)
     if not panels:
         return None
     plt = _pyplot()
@@ -99,19 +150,34 @@ def training_curves(log: Path, path: Path, title: str = "") -> Path | None:
     figure, axes = plt.subplots(
         rows, columns, figsize=(3.4 * columns, 2.4 * rows), layout="constrained", squeeze=False
     )
-    for axis, (name, curves) in zip(axes.flat, panels.items(), strict=False):
-        for label, points in curves.items():
+    for axis, (name, labels) in zip(axes.flat, panels.items(), strict=False):
+        for label in labels:
+            points = curves[label]
             axis.plot(
                 *zip(*points, strict=True), lw=1.2, label=label, marker="." if len(points) < 2 else None
             )
         axis.set_title(name, fontsize=10)
         axis.tick_params(labelsize=8)
-        if len(curves) > 1:
+        if len(labels) > 1:
             axis.legend(fontsize=7)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     figure.suptitle(f"{title} · means between log entries, against steps", fontsize=11)
     return _save(plt, figure, path)
+
+
+def panels_of(names: Iterable[str]) -> dict[str, list[str]]:
+    """Panels by title: several numbered quantities of one name share one, any other has its own.
+
+    >>> panels_of(["gate0", "gate1", "l1", "validation"])
+    {'gate': ['gate0', 'gate1'], 'l1': ['l1'], 'validation': ['validation']}
+    """
+    stems = {name: name.rstrip("0123456789") or name for name in names}
+    shared = Counter(stems.values())
+    panels: dict[str, list[str]] = {}
+    for name, stem in stems.items():
+        panels.setdefault(stem if shared[stem] > 1 else name, []).append(name)
+    return panels
 
 
 def spectra(

@@ -18,6 +18,7 @@ from pansharp_bench.errors import BenchError, DataError
 
 _BLOCK = 1 << 22
 _POLL = 0.1  # seconds between two looks at a lock that is held
+_hashed: dict[str, str] = {}
 
 
 @contextlib.contextmanager
@@ -114,7 +115,7 @@ def locked(path: Path, refusal: str = "") -> Iterator[bool]:
     """
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a")  # noqa: SIM115 (closed below)
+        file = open(path, "ab")  # noqa: SIM115 (closed below)
     with file:
         try:
             while not _try_lock(file.fileno()):
@@ -200,8 +201,11 @@ def made_once(folder: Path, make: Callable[[Path], None], what: str) -> Path:
     base = folder.parent
     if folder.is_dir():
         return folder
+    lock = base / f"{folder.name}.lock"
     try:
-        with locked(base / f"{folder.name}.lock") as held:
+        base.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+        with locked(lock) as held:
             if not folder.is_dir():  # another process may have made it while we waited
                 for left in base.glob(f"{folder.name}.part-*") if held else ():
                     shutil.rmtree(left, ignore_errors=True)
@@ -248,17 +252,19 @@ def looks_like(path: Path) -> str:
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal.
 
-    The result is kept in the cache under the file's path, size, times and inode, so a file is hashed again
-    only after it was touched. A cache that cannot be written is done without. Raises DataError when the file
-    cannot be read, or changes meanwhile.
+    The result is kept, in the process and in the cache, under the file's path, size, times and inode, so a file is
+    hashed again only after it was touched. A cache that cannot be written is done without. Raises DataError when
+    the file cannot be read, or changes meanwhile.
     """
     try:
         before = _stamp(path)
-        key = repr((str(path.resolve()), before)).encode()
-        kept = cache_dir() / "sha256" / hashlib.sha256(key).hexdigest()
+        key = repr((str(path.resolve()), before))
+        if key in _hashed:
+            return _hashed[key]
+        kept = cache_dir() / "sha256" / hashlib.sha256(key.encode()).hexdigest()
         try:
-            known = kept.read_text()
-        except OSError:
+            known = kept.read_text(encoding="ascii")
+        except (OSError, ValueError):
             known = ""
         if len(known) == 64:
             return known
@@ -267,6 +273,7 @@ def sha256_of(path: Path) -> str:
             raise DataError(f"{path} changed while it was being read; wait until it is complete")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    _hashed[key] = digest
     with contextlib.suppress(BenchError):
         write_text(kept, digest)
     return digest

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
 
+import torch
 from torch import Tensor, nn
 
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, ImageError
 from pansharp_bench.registry import METHODS, Entry, MethodCard
-from pansharp_bench.scene import Scene, Sensor, as_sensor
+from pansharp_bench.scene import Scene, Sensor, as_images, as_sensor
 from pansharp_bench.weights import load_exactly, misfits, read_weights
 
 Pairing = Literal["disjoint", "independent"]
@@ -59,7 +61,12 @@ class FunctionMethod:
     function: Callable[..., Tensor]
 
     def fuse(self, scene: Scene) -> Tensor:
-        """Call the function with what it asks for by name."""
+        """Call the function with what it asks for by name. Raises ImageError for images below its least size."""
+        if min(scene.pan.shape[-2:]) < (smallest := self.card.smallest):
+            raise ImageError(
+                f"method {self.card.name!r} needs images of at least {smallest} x {smallest} PAN pixels; "
+                f"found pan {tuple(scene.pan.shape)}"
+            )
         offered = {
             "pan": scene.pan,
             "ms": scene.ms,
@@ -204,6 +211,8 @@ def resolve_config(
         return entry.obj.configure(preset, options)
     if options:
         raise BenchError(f"method {entry.name!r} has no options (given: {', '.join(options)})")
+    if preset not in TrainedMethod.presets:
+        raise BenchError(f"unknown preset {preset!r}; known are: {', '.join(TrainedMethod.presets)}")
     return None
 
 
@@ -221,18 +230,21 @@ def build(
 def fuse(name: str, pan: Tensor, ms: Tensor, sensor: str | Sensor) -> Tensor:
     """Fuse with an untrained method.
 
+    Warns where the result has values outside [-peak, 2 peak]: some methods divide by what may be nearly nothing.
+
     Args:
         name: a registered method that needs no training, e.g. ``"gsa"``.
-        pan: (N, 1, H, W) DN.
+        pan: (N, 1, H, W) DN, of any real number type.
         ms: (N, C, H/4, W/4) DN.
         sensor: registered name, e.g. ``"qb"``, or a Sensor.
 
     Returns:
-        (N, C, H, W) DN.
+        (N, C, H, W) DN, float64 where an input was (or held integers of 32 bits and more), else float32.
 
     Raises:
         UnknownName: no such method or sensor.
-        BenchError: the method needs training, or the shapes do not belong together.
+        BenchError: the method needs training, or is made for another track.
+        ImageError: the images are no tensors of finite real numbers, or do not belong together or to the sensor.
 
     >>> import torch
     >>> pan, ms = torch.rand(1, 1, 64, 64) * 2047, torch.rand(1, 4, 16, 16) * 2047
@@ -241,16 +253,33 @@ def fuse(name: str, pan: Tensor, ms: Tensor, sensor: str | Sensor) -> Tensor:
     """
     from pansharp_bench.imaging import interp23
 
-    sensor = as_sensor(sensor)
-    entry = METHODS.get(name)
+    sensor, entry = as_sensor(sensor), METHODS.get(name)
     if is_trained(entry):
         raise BenchError(f"method {name!r} must be trained first: `bench run --method {name}`")
-    n, c, h, w = ms.shape
-    r = sensor.ratio
-    if c != sensor.channels or pan.shape != (n, 1, r * h, r * w):
-        raise BenchError(
-            f"sensor {sensor.name!r} has {sensor.channels} bands and ratio {r}: with ms {tuple(ms.shape)} "
-            f"expected ms (N, {sensor.channels}, h, w) and pan (N, 1, {r}h, {r}w), found pan {tuple(pan.shape)}"
-        )
-    scene = Scene(sensor, pan=pan, ms=ms, lms=interp23(ms, r))
-    return FunctionMethod(entry.card, entry.obj).fuse(scene.seen_by(entry.card))
+    if "pansharpening" not in entry.card.tracks:
+        raise BenchError(f"method {name!r} is made for {', '.join(entry.card.tracks)}, not for pansharpening")
+    pan, ms = as_images(pan, "pan"), as_images(ms, "ms")
+    if pan.device != ms.device:
+        raise ImageError(f"pan is on {pan.device} and ms on {ms.device}; move one of them")
+    for what, image in (("pan", pan), ("ms", ms)):
+        if missing := int((~image.isfinite()).sum()):
+            raise ImageError(
+                f"{what} has {missing} values that are NaN or infinite, and one of them spoils a whole image: fill "
+                "them or cut them away first"
+            )
+    dtype = torch.promote_types(pan.dtype, ms.dtype)
+    pan, ms = pan.to(dtype), ms.to(dtype)
+    scene = Scene(sensor, pan=pan, ms=ms)
+    scene = replace(scene, lms=interp23(ms, sensor.ratio))
+    fused = FunctionMethod(entry.card, entry.obj).fuse(scene.seen_by(entry.card))
+    if outlier := implausible(fused, sensor):
+        warnings.warn(f"method {name!r} gave {outlier}", stacklevel=2)
+    return fused
+
+
+def implausible(fused: Tensor, sensor: Sensor) -> str:
+    """Says so where values lie outside [-peak, 2 peak], which no ringing explains; else empty."""
+    low, high = (float(v) for v in fused.aminmax())
+    if -sensor.peak <= low and high <= 2 * sensor.peak:
+        return ""
+    return f"values from {low:.4g} to {high:.4g} where the sensor's peak is {sensor.peak:g}"

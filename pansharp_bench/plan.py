@@ -95,11 +95,13 @@ def plan(spec: RunSpec) -> Plan:
         raise BenchError(
             f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
         )
-    if spec.weights and not learns:
-        raise BenchError(f"method {card.name!r} has no weights; leave out --weights")
+    given = {"weights": spec.weights, "precision": spec.precision != "auto"}
+    if not learns and (useless := [f"--{name}" for name, value in given.items() if value]):
+        raise BenchError(f"method {card.name!r} is not trained; leave out {' and '.join(useless)}")
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
     protocols = _protocols(track, dataset, card)
     needed = _needed_splits(learns and spec.weights is None, protocols, dataset)
+    _refuse_small(card, dataset, protocols, needed)
     described = _describe_dataset(dataset, dataset.files(*needed), protocols)
     identity = {
         "track": track,
@@ -175,6 +177,21 @@ def _needed_splits(fits: bool, protocols: list[Protocol], dataset: Dataset) -> t
         dataset.split(split)  # raises the reader's own account of what is missing
     read = [s for p in protocols for s in (p.split, p.target) if s]
     return tuple(dict.fromkeys((*needed, *read)))
+
+
+def _refuse_small(
+    card: MethodCard, dataset: Dataset, protocols: list[Protocol], needed: tuple[SplitName, ...]
+) -> None:
+    """Raise DataError where the images of a split are too small for the method, or for what scores them."""
+    demands = [(f"method {card.name!r}", card.smallest, split) for split in needed]
+    demands += [(f"scoring ({p.title.lower()})", p.smallest, p.split) for p in protocols]
+    for who, smallest, split in demands:
+        height, width = dataset.split(split).read("pan", 0).shape[-2:]
+        if min(height, width) < smallest:
+            raise DataError(
+                f"{who} needs images of at least {smallest} x {smallest} PAN pixels; those of split {split!r} of "
+                f"dataset {dataset.name} have {height} x {width}"
+            )
 
 
 def second_split(dataset: Dataset) -> SplitName:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.method import Method
+from pansharp_bench.method import Method, implausible
 from pansharp_bench.registry import METRICS, Entry, MetricCard, Sees
 from pansharp_bench.scene import Dataset, Scene, Sensor, Split, SplitName
 
@@ -28,6 +29,7 @@ class Protocol:
     ``split`` is what it reads; ``metrics`` the ``protocol`` value of the metrics it computes; ``prepare``
     turns (fused, scene) into the named tensors that metrics ask for. ``needs_gt``: skipped where the split
     has no reference. ``target``: the split whose images, all together, metrics of sets compare with.
+    ``cut``: how many pixels a side loses before it is scored.
     ``short`` tells its columns from another protocol's in one table; ``published`` is its name in
     published.csv.
     """
@@ -41,6 +43,12 @@ class Protocol:
     target: SplitName | None = None
     short: str = ""
     published: str = ""
+    cut: int = 0
+
+    @property
+    def smallest(self) -> int:
+        """The least side, in pixels, of images that all its metrics are defined for."""
+        return self.cut + max((e.card.smallest for e in self.entries()), default=1)
 
     def entries(self, scope: str | None = None) -> list[Entry[MetricCard]]:
         """The metrics of this protocol's table, in its order; of one scope, if that is given."""
@@ -134,7 +142,8 @@ def evaluate(
     """Fuse every scene of a split, alone, and score it under these protocols (all of one split).
 
     The method is given only what its card says it sees. Images are fused one by one, so that memory and the
-    recorded times are those of single images. Raises BenchError on an output of wrong shape.
+    recorded times are those of single images. Warns, once, where an untrained method's values are beyond reason.
+    Raises BenchError on an output of wrong shape.
     """
     split = dataset.split(protocols[0].split)
     scores: dict[str, dict[str, list[float]]] = {p.name: {} for p in protocols}
@@ -145,6 +154,7 @@ def evaluate(
     seconds: list[float] = []
     kept: list[Tensor] = []
     pixels, broken = 0, False
+    odd: dict[int, str] = {}
     for index in tqdm(range(len(split)), desc=f"{split.name} scenes", unit="image", disable=not progress):
         scene = split[index].to(device)
         visible = scene.clone().seen_by(method.card, seed=index)  # a method cannot touch what it is scored by
@@ -162,6 +172,8 @@ def evaluate(
         pixels = scene.pan.shape[-2] * scene.pan.shape[-1]
         # some definitions count NaN as 0; an image with NaN has no score
         whole = bool(fused.isfinite().all())
+        if whole and method.card.training == "none" and (said := implausible(fused, scene.sensor)):
+            odd[index] = said
         for protocol in protocols:
             for column, value in protocol.score(fused, scene).items():
                 scores[protocol.name].setdefault(column, []).append(value.item() if whole else math.nan)
@@ -171,6 +183,13 @@ def evaluate(
         broken |= not whole
         if index < keep:
             kept.append(fused.float().cpu())
+    if odd:
+        first, said = next(iter(odd.items()))
+        warnings.warn(
+            f"method {method.card.name!r} gave {said} in {split.name} scene {first}, and the like in {len(odd)} of "
+            f"{len(split)} scenes: their scores say little else",
+            stacklevel=2,
+        )
     for name, found in sets.items():
         of_set = found.scores()
         scores[name] |= {column: [math.nan if broken else value] for column, value in of_set.items()}

@@ -26,6 +26,8 @@ _NEEDED = {
     "method": ("name", "title", "sees", "training"),
     "dataset": ("name", "sensor", "channels", "files", "test_fingerprint", "provenance"),
 }
+_SCORED = ("images", "scores", "missing", "mean", "std")
+_NUMBERS = {int, float}
 _FOREIGN = ("source", "sensor")  # in a specification only where something foreign takes part
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -130,19 +132,24 @@ def read(path: Path) -> Record:
         schema = data["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(f"{path} is not a readable record: {error}") from error
-    if schema == 1:
-        data = _from_schema_1(data)
-    elif schema != SCHEMA:
+    if schema not in (1, SCHEMA):
         raise BenchError(
             f"{path} has schema {schema}; this version reads 1 to {SCHEMA}: update pansharp-bench"
         )
     try:
+        data = _from_schema_1(data) if schema == 1 else data
         known = {f.name for f in fields(Record)}
         record = Record(**{k: _unplain(v) for k, v in data.items() if k in known})
         for part, keys in _NEEDED.items():
             if missing := [k for k in keys if k not in getattr(record, part)]:
                 raise KeyError(f"{part} lacks {', '.join(missing)}")
-    except (TypeError, KeyError) as error:
+        for name, scored in record.protocols.items():
+            if missing := [k for k in _SCORED if k not in scored]:
+                raise KeyError(f"protocol {name} lacks {', '.join(missing)}")
+            for column, scores in scored["scores"].items():
+                if not _NUMBERS.issuperset(map(type, scores)):
+                    raise TypeError(f"{column} of protocol {name} is not a list of numbers")
+    except (AttributeError, TypeError, ValueError, KeyError) as error:
         raise BenchError(f"{path} is not a whole record: {error}") from error
     return record
 
@@ -239,6 +246,8 @@ def _plain(value: Any) -> Any:
 
 
 def _unplain(value: Any) -> Any:
+    if isinstance(value, list) and _NUMBERS.issuperset(map(type, value)):
+        return value  # most of a record is lists of scores
     if isinstance(value, str):
         return _WORDS.get(value, value)
     if isinstance(value, dict):

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, Literal, TypeVar, get_args
 
-from pansharp_bench.errors import BenchError, UnknownName
+from pansharp_bench.errors import BenchError, UnknownName, blaming
 
 Sees = Literal["pan", "pan+bag", "pan+ms", "reference"]
 Training = Literal["none", "unpaired", "paired"]
@@ -58,7 +58,8 @@ class MethodCard(Card):
     which is shown, never ranked, as nothing resembles it more). ``sees`` is what it gets at inference: ``pan``
     (PAN only), ``pan+bag`` (PAN and the scene's MS pixels without their positions), ``pan+ms`` (PAN and
     registered MS), ``reference`` (an oracle that looks at the answer; shown, never ranked). ``training`` is what
-    it learnt from: none, unpaired or paired samples.
+    it learnt from: none, unpaired or paired samples. ``smallest``: the least side, in PAN pixels, of images that it
+    can learn from and fuse.
     """
 
     kind: str = "classical"
@@ -69,6 +70,7 @@ class MethodCard(Card):
     year: int | None = None
     licence: str = ""
     published: str = ""  # its name in published.csv, where that differs from the title
+    smallest: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,7 +91,8 @@ class MetricCard(Card):
     table shows; ``order`` is its place in tables. A metric with ``default=False`` is not part of the protocol's
     table. ``scope``: a function that scores each image, or a class that scores a ``set``: it is made with the
     sensor, takes ``add(role, images)`` (role: output, source, target or truth) for all of them, and then
-    gives ``scores()``, a tuple in the order of the columns, and ``curves()``, a JSON-able dict.
+    gives ``scores()``, a tuple in the order of the columns, and ``curves()``, a JSON-able dict. ``smallest``: the
+    least side, in pixels, of images that it is defined for.
     """
 
     protocol: str | tuple[str, ...] = "reduced"
@@ -100,6 +103,7 @@ class MetricCard(Card):
     default: bool = True
     scope: Literal["image", "set"] = "image"
     digits: int = 4
+    smallest: int = 1
 
     @property
     def directions(self) -> dict[str, str]:
@@ -217,6 +221,8 @@ class Registry(Generic[C]):
         text += (
             f"; did you mean {' or '.join(near)}?" if near else f"; known are: {', '.join(known) or 'none'}"
         )
+        if self.entry_points:
+            text += f"; --plugin FILE adds {self.kind}s of your own"
         if broken:
             text += f" (plug-ins that failed to import: {', '.join(sorted(broken))}; see `bench list`)"
         return text
@@ -257,30 +263,31 @@ def _import_tree(package: str) -> None:
 
 def load_plugin(path: str | Path) -> None:
     """Import a plug-in file given by the user; what it registers becomes available. It comes after everything
-    shipped, so that it cannot take a name. A failure is kept in ``broken``. Raises BenchError when the file
-    does not exist."""
+    shipped, so that it cannot take a name. Raises BenchError when the file does not exist or fails: it was asked
+    for by name, so nothing goes on without it, and nothing that it registered before it failed stays."""
     path = Path(path)
     if not path.is_file():
         raise BenchError(f"plug-in file {path} does not exist")
-    for table in (METHODS, METRICS, DATASETS, SENSORS, TRACKS):
+    for table in TABLES:
         table.discover()
     name = "pansharp_bench_plugin_" + "".join(c if c.isalnum() else "_" for c in str(path.resolve()))
     if name in sys.modules:
         return
 
-    def load() -> None:
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{path} is not a Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BenchError(f"plug-in file {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    before = [dict(table._entries) for table in TABLES]
+    sys.modules[name] = module
+    try:
+        with blaming(f"plug-in {path} failed", (Exception, SystemExit)):
             spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-
-    _guarded(str(path), load)
+    except BaseException:
+        del sys.modules[name]
+        for table, entries in zip(TABLES, before, strict=True):
+            table._entries = entries
+        raise
 
 
 _PACKAGE = "pansharp_bench"
@@ -289,6 +296,8 @@ METRICS = Registry("metric", MetricCard, (f"{_PACKAGE}.metrics",), f"{_PACKAGE}.
 DATASETS = Registry("dataset", DatasetCard, (f"{_PACKAGE}.datasets",), f"{_PACKAGE}.datasets")
 SENSORS = Registry("sensor", Card, (f"{_PACKAGE}.datasets",), "")
 TRACKS = Registry("track", TrackCard, (f"{_PACKAGE}.protocols",), "")
+
+TABLES: tuple[Registry[Any], ...] = (METHODS, METRICS, DATASETS, SENSORS, TRACKS)
 
 register_method = METHODS.register
 register_metric = METRICS.register

@@ -17,6 +17,7 @@ simulation knows it.
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
 from abc import ABC, abstractmethod
@@ -28,7 +29,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, ImageError
 from pansharp_bench.registry import DATASETS, SENSORS, MethodCard
 
 DATA_VARIABLE = "PANSHARP_DATA"
@@ -86,9 +87,40 @@ def as_sensor(sensor: str | Sensor) -> Sensor:
     return sensor if isinstance(sensor, Sensor) else SENSORS.get(sensor).obj
 
 
+def as_float(x: Tensor, name: str = "image") -> Tensor:
+    """Numbers to compute with: floats of any width as they are, integers as float32 (of 32 bits and more float64).
+
+    Raises ImageError for anything but a tensor of real numbers.
+    """
+    if not isinstance(x, Tensor):
+        what = f"{type(x).__module__}.{type(x).__qualname__}".removeprefix("builtins.")
+        raise ImageError(
+            f"{name} must be a torch.Tensor, found {what} (of an array: torch.from_numpy(array))"
+        )
+    if x.is_complex() or x.dtype == torch.bool:
+        raise ImageError(f"{name} must hold real numbers, found {x.dtype}")
+    return x if x.is_floating_point() else x.to(torch.float32 if x.element_size() < 4 else torch.float64)
+
+
+def as_images(x: Tensor, name: str = "images") -> Tensor:
+    """A batch of images, (N, C, H, W) in float32 or float64; what is narrower or integer becomes one of these.
+
+    Raises ImageError where ``x`` is no tensor of real numbers with these axes, or has no bands or pixels.
+    """
+    x = as_float(x, name)
+    if x.ndim != 4 or 0 in x.shape[1:]:
+        raise ImageError(f"{name} must be (N, C, H, W), found {tuple(x.shape)}")
+    return x if x.element_size() >= 4 else x.float()
+
+
 @dataclass(frozen=True)
 class Scene:
-    """A batch of co-located images of one sensor (see the module's table). Slicing gives a smaller batch."""
+    """A batch of co-located images of one sensor (see the module's table). Slicing gives a smaller batch, iterating
+    batches of one.
+
+    Raises ImageError where the images cannot be the sensor's, or do not belong together; integers and half
+    precision become float32.
+    """
 
     sensor: Sensor
     pan: Tensor
@@ -96,12 +128,36 @@ class Scene:
     lms: Tensor | None = None
     gt: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("pan", "ms", "lms", "gt"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, as_images(getattr(self, name), name))
+        (n, _, h, w), r, c = self.pan.shape, self.sensor.ratio, self.sensor.channels
+        expected = {"pan": (n, self.sensor.source_bands, h, w), "ms": (n, c, h // r, w // r)}
+        expected |= dict.fromkeys(("lms", "gt"), (n, c, h, w))
+        found = {name: tuple(x.shape) for name in expected if (x := getattr(self, name)) is not None}
+        if (self.ms is not None and (h % r or w % r)) or any(
+            shape != expected[name] for name, shape in found.items()
+        ):
+            raise ImageError(
+                f"sensor {self.sensor.name!r} has {c} bands and ratio {r}: expected pan "
+                f"(N, {self.sensor.source_bands}, {r}h, {r}w), ms (N, {c}, h, w), lms and gt (N, {c}, {r}h, {r}w); "
+                "found " + ", ".join(f"{name} {shape}" for name, shape in found.items())
+            )
+
     def __len__(self) -> int:
         return self.pan.shape[0]
 
     def __getitem__(self, index: int | slice) -> Scene:
-        part = slice(index, index + 1 or None) if isinstance(index, int) else index
-        return self._map(lambda x: x[part])
+        if not isinstance(index, slice):
+            at, n = operator.index(index), len(self)
+            if not -n <= at < n:
+                raise IndexError(f"scene {at} of a batch of {n}")
+            index = slice(at % n, at % n + 1)
+        return self._map(lambda x: x[index])
+
+    def __iter__(self) -> Iterator[Scene]:
+        return (self[i] for i in range(len(self)))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Scene:
         """The same scenes on a device, or as another type of numbers."""

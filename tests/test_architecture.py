@@ -28,7 +28,9 @@ ENGINE = {
     "plan",
     "experiment",
     "tables",
+    "results",
     "figures",
+    "raster",
     "cli",
 }
 
@@ -48,6 +50,7 @@ MAY = {
     "environment": set(),
     "source": {"environment", "registry"},
     "figures": {"files", "scene"},
+    "raster": {"errors", "files"},
     "plan": {
         "errors",
         "files",
@@ -75,10 +78,11 @@ MAY = {
         "figures",
     },
     "tables": {"errors", "files", "method", "record", "registry", "protocol"},
+    "results": {"errors", "record"},
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},
-    "datasets": {"errors", "files", "registry", "scene", "imaging"},
+    "datasets": {"errors", "files", "registry", "scene", "imaging", "raster"},
 }
 
 
@@ -119,6 +123,32 @@ def test_rooms_call_only_whom_they_may(room, path):
     public = {"fuse", "load_dataset", "list_methods", "__version__"}  # of the package itself
     reached = imported_rooms(path) - {room} - public
     assert reached <= MAY[room], f"{path} may not import {sorted(reached - MAY[room])}"
+
+
+def test_datasets_stand_on_jupiter_and_it_on_no_dataset():
+    guilty = []
+    for path in (ROOT / "datasets" / "jupiter").rglob("*.py"):
+        names = re.findall(rf"{PACKAGE}\.datasets\.(\w+)", path.read_text())
+        guilty += [f"{path.relative_to(ROOT)}: {name}" for name in names if name != "jupiter"]
+    assert not guilty
+
+
+@pytest.mark.parametrize("name", ["__init__", "zones", "junocam/__init__"])
+def test_discovery_and_help_texts_cost_nothing_of_jupiter(name):
+    """Discovery imports the room; what it holds is imported by those who use it."""
+    tree = ast.parse((ROOT / "datasets" / "jupiter" / f"{name}.py").read_text())
+    imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
+    assert [n.module for n in imports if isinstance(n, ast.ImportFrom)] in ([], ["__future__"])
+    assert not any(isinstance(n, ast.Import) for n in imports)
+
+
+def test_no_public_class_name_stands_in_two_files():
+    homes: dict[str, list[str]] = {}
+    for _, path in modules():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert not {name: paths for name, paths in homes.items() if len(paths) > 1}
 
 
 def test_what_is_private_to_a_file_stays_in_it():
@@ -182,6 +212,54 @@ def test_importing_the_package_and_asking_for_help_stays_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_text_files_name_their_encoding():
+    """The default is the console's: cp1252 on Windows, ASCII in many containers."""
+    guilty = []
+    for _, path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            own = isinstance(node.func, ast.Attribute) and node.func.attr in ("read_text", "write_text")
+            if isinstance(node.func, ast.Name) and node.func.id == "open":
+                mode = node.args[1].value if len(node.args) > 1 else "r"  # always written out
+                own = "b" not in mode
+            if own and not any(k.arg == "encoding" for k in node.keywords):
+                guilty.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not guilty
+
+
+def test_what_is_not_used_is_not_imported(tmp_path):
+    """Training and curves are loaded where something is trained or drawn; the compiler by who compiles."""
+    plugin = ROOT / "tests" / "plugins" / "tiny.py"
+    code = f"""
+import sys
+from pathlib import Path
+from click.testing import CliRunner
+from pansharp_bench.cli import main
+
+module = sys.modules["pansharp_bench.cli.table"]
+module.PAPERS = Path("papers.toml")
+module.PAPERS.write_text(
+    '[7]\\ntitle = "T"\\ndataset = "tiny"\\nprotocols = ["reduced"]\\nsource = ""\\nmethods = ["exp"]'
+)
+heavy = ["lightning_fabric", "torch._dynamo", "sympy", "scipy", "pandas", "rasterio", "matplotlib"]
+more = ["--plugin", {str(plugin)!r}]
+for words in (
+    ["list"], ["run", "--method", "exp", "--dataset", "tiny", *more], ["leaderboard", *more], ["table", "7", *more],
+    ["run", "--method", "pan-affine", "--dataset", "tiny", *more],
+):
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    print(words[0], [name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{word} []" for word in ("list", "run", "leaderboard", "table", "run")
+    ]
+    assert len(list(tmp_path.rglob("*.png"))) == 8  # two scenes of two splits each
 
 
 def test_the_repository_speaks_of_the_project_alone():

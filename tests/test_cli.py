@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pansharp_bench import record
+from pansharp_bench import record, registry
 from pansharp_bench.cli import main
 
 TINY = str(Path(__file__).parent / "plugins" / "tiny.py")
@@ -93,6 +93,19 @@ def test_the_same_run_again_is_refused_without_force(bench):
         (("--method", "exp", "--dataset", "qb", "--label", "mini"), "--data DIR"),
         (("--method", "exp", "--dataset", "qb", "--plugin", "gone.py"), "gone.py does not exist"),
         (("--method", "exp", "--dataset", "qb", "--set", "steps"), "name=value"),
+        (("--method", "exp", "--dataset", "tiny", "--plugin", BROKEN), "broken on purpose (broken.py, line"),
+        (("--method", "mine", "--dataset", "qb"), "--plugin FILE adds methods of your own"),
+        (("--method", "exp", "--dataset", "qb-sim", "--preset", "nope"), "unknown preset 'nope'"),
+        (("--method", "exp", "--dataset", "qb-sim", "--precision", "32-true"), "leave out --precision"),
+        (("--method", "exp", "--dataset", "qb-sim", "--pictures", "-3"), "-3 is not in the range"),
+        (
+            ("--method", "sp-i2i", "--dataset", "qb", "--set", "sp-chroma=1", "--set", "sp_chroma=2"),
+            "sp_chroma is given twice: 1 and 2",
+        ),
+        (
+            ("--method", "sp-i2i", "--dataset", "qb", "--samples", "2", "--set", "samples=3"),
+            "--samples 2 and --set samples=3: give one of them",
+        ),
     ],
 )
 def test_mistakes_exit_2_with_one_message_and_no_traceback(bench, words, message):
@@ -101,13 +114,77 @@ def test_mistakes_exit_2_with_one_message_and_no_traceback(bench, words, message
     assert message in result.output and "Traceback" not in result.output
 
 
-def test_list_shows_all_kinds_and_broken_plugins(bench):
-    result = bench("list", "--plugin", BROKEN, "--plugin", TINY)
+def test_list_shows_all_kinds_and_broken_plugins(bench, monkeypatch):
+    monkeypatch.setattr(registry, "broken", {"theirs = package": "ImportError: broken on purpose"})
+    result = bench("list", "--plugin", TINY)
     assert result.exit_code == 0
     for word in ("sp-i2i", "gsa", "ergas", "qb-sim", "wv3", "pansharpening", "half", "tiny"):
         assert word in result.output
     assert "broken plug-ins" in result.output and "broken on purpose" in result.output
     assert "ergas" not in bench("list", "methods").output
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sp-i2i", ("method SP-I2I", "year        2025", "option", "quick", "paper", "lambda_sp", "150000")),
+        ("gsa", ("10.1109/TGRS.2007.901007", "regressed on PAN", "pansharp_bench.methods.gsa")),
+        ("hqnr", ("D_lambda", "lower is better", "protocol    full")),
+        ("qb-sim", ("simulated   True", "nir ", "0.22", "size ", "default")),
+        ("wv3", ("dataset WorldView-3", "sensor WorldView-3", "red-edge", "0.14")),
+        ("calibration", ("protocols   calibration, truth",)),
+    ],
+)
+def test_list_shows_the_card_of_one_name(bench, name, words):
+    result = bench("list", name)
+    assert result.exit_code == 0, result.output
+    for word in words:
+        assert word in result.output
+    assert ":func:" not in result.output and ">>>" not in result.output
+
+
+def test_list_of_an_unknown_name_says_what_is_near(bench):
+    result = bench("list", "sp-i2")
+    assert result.exit_code == 2 and "did you mean sp-i2i" in result.stderr
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "gbk"])
+def test_a_console_without_unicode_gets_plain_signs(bench, encoding):
+    words = ("run", "--plugin", TINY, "--method", "half", "--dataset", "tiny", "--quiet", "--pictures", "0")
+    result = CliRunner(charset=encoding).invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert ("HQNR ↑" if encoding == "gbk" else "HQNR ^") in result.output and "record  " in result.output
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("cp1252", b"'?v'"), ("ascii", "'Δ↓'".encode())])
+def test_a_process_on_such_a_console_too(encoding, shown):  # where it is ASCII click writes UTF-8
+    command = (sys.executable, "-m", "pansharp_bench", "run", "--set", "Δ↓")
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert done.returncode == 2 and shown in done.stderr
+
+
+def test_a_sign_no_console_has_a_plain_form_for_is_a_question_mark():
+    assert "Δ ERGAS ↓ – 1 µm".encode("ascii", errors="plainly") == b"? ERGAS v - 1 um"
+
+
+def test_ctrl_c_at_any_moment_exits_130(bench, tmp_path, monkeypatch):
+    plugin = tmp_path / "slow.py"
+    plugin.write_text("raise KeyboardInterrupt\n")
+    loading = bench("run", "--plugin", plugin, "--method", "exp", "--dataset", "tiny")
+    assert loading.exit_code == 130 and "interrupted" in loading.stderr
+    monkeypatch.setattr(
+        "pansharp_bench.record.read_all", lambda root: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    assert bench("leaderboard").exit_code == 130
+
+
+def test_what_the_system_refuses_is_one_message(bench, tmp_path, monkeypatch):
+    def refuse(root):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "results"))
+
+    monkeypatch.setattr("pansharp_bench.record.read_all", refuse)
+    result = bench("leaderboard")
+    assert result.exit_code == 2 and f"{tmp_path / 'results'}: Permission denied" in result.stderr
 
 
 def test_leaderboard_from_records(bench, tmp_path):

@@ -173,7 +173,7 @@ def test_two_metrics_cannot_give_one_column(go, monkeypatch):
         ({"method": "gain", "options": {"steps": "many"}}, BenchError, "steps='many' is not of type int"),
         ({"method": "exp", "options": {"steps": "3"}}, BenchError, "has no options"),
         ({"method": "exp", "resume": True}, BenchError, "no training to resume"),
-        ({"method": "exp", "weights": Path("w.pt")}, BenchError, "'exp' has no weights"),
+        ({"method": "exp", "weights": Path("w.pt")}, BenchError, "'exp' is not trained; leave out --weights"),
         ({"method": "exp", "dataset": "qb-sim", "label": "mini"}, BenchError, "simulated and keeps its name"),
         ({"method": "gain", "precision": "bogus"}, BenchError, "unknown precision 'bogus'"),
         ({"method": "exp", "device": "gpu"}, BenchError, "known are: auto, cpu, cuda"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pansharp_bench import files
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import RunFolder, atomically, check_writable, locked, made_once, write_text
 from pansharp_bench.training import Learner, Trainer
@@ -72,6 +73,18 @@ def test_a_new_file_may_be_asked_for(tmp_path, monkeypatch, links):
         with pytest.raises(FileExistsError):
             write_text(path, "second", replace=False)
         assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_hashed_once_even_where_nothing_can_be_kept(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file where the cache should be")
+    monkeypatch.setenv("PANSHARP_CACHE", str(tmp_path / "cache"))
+    data, read = tmp_path / "data.h5", []
+    data.write_bytes(b"1")
+    monkeypatch.setattr(files, "_hash", lambda path, whole=files._hash: read.append(path) or whole(path))
+    first = [files.sha256_of(data) for _ in range(3)]
+    assert len(set(first)) == 1 and len(read) == 1
+    data.write_bytes(b"22")
+    assert files.sha256_of(data) not in first
 
 
 def test_a_full_disk_is_one_error_and_leaves_nothing_behind(tmp_path):

@@ -12,13 +12,13 @@ import torch
 from torch.nn import functional as F
 
 from pansharp_bench.datasets.junocam2hst import simulated
-from pansharp_bench.datasets.junocam2hst.simulated import Map, Segments, Size
+from pansharp_bench.datasets.junocam2hst.simulated import Amount, Map, Segments
 from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import DATASETS
 
 # the default's segments, on a map of half its resolution
-SIZE = Size(pixels=64, step=0.28, perijoves=1, train=96, target=192, test=96)
+SIZE = Amount(pixels=64, step=0.28, perijoves=1, train=96, target=192, test=96)
 
 
 def dataset(**options):
@@ -109,7 +109,7 @@ def test_splits_hold_what_they_should(tiny):
 def test_default_has_every_zone_in_every_split():
     for m in simulated.maps(simulated.SIZES["default"]):
         rng = np.random.default_rng(0)
-        grid = simulated.Grid(0.0, 360.0 if m.split == "target" else 120.0, 1.0)
+        grid = simulated.MercatorGrid(0.0, 360.0 if m.split == "target" else 120.0, 1.0)
         seen = None if m.split == "target" else simulated.Pass(0.0, 8.0, 21.0, 42.0)  # the narrowest
         picked = simulated.choose(rng, m, seen, grid)
         assert len(picked.zone) == m.count and (np.bincount(picked.zone, minlength=len(ZONES)) >= 2).all()
@@ -194,7 +194,7 @@ def test_equal_seeds_give_equal_files_in_any_process(tiny, tmp_path, monkeypatch
     """Whatever the number of cores and threads, and the order of Python's sets."""
     code = (
         "import os, torch; os.sched_getaffinity = lambda pid: {0}; torch.set_num_threads(3); "
-        "from pansharp_bench.datasets.junocam2hst.simulated import Simulated; print(Simulated(0, 'tiny').path)"
+        "from pansharp_bench.datasets.junocam2hst.simulated import ready; print(ready(0, 'tiny'))"
     )
     env = {**os.environ, "PANSHARP_CACHE": str(tmp_path / "b"), "OMP_NUM_THREADS": "3", "PYTHONHASHSEED": "7"}
     ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)

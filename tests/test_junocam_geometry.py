@@ -7,7 +7,7 @@ import torch
 from pansharp_bench.datasets.jupiter.ellipsoid import RADII
 from pansharp_bench.datasets.jupiter.junocam import blend
 from pansharp_bench.datasets.jupiter.junocam import project as pj
-from pansharp_bench.datasets.jupiter.junocam.camera import Camera
+from pansharp_bench.datasets.jupiter.junocam.camera import JunoCam
 from pansharp_bench.datasets.jupiter.junocam.geometry import Poses, Spin, States, poses, subpoint
 from pansharp_bench.datasets.jupiter.junocam.limb import (
     find_limb,
@@ -19,13 +19,13 @@ from pansharp_bench.datasets.jupiter.junocam.limb import (
 from pansharp_bench.errors import BenchError, DataError
 
 BANDS = ("blue", "green", "red")
-KERNEL_CAMERA = Camera(magnification=dict.fromkeys((*BANDS, "methane"), 1.0))
+KERNEL_CAMERA = JunoCam(magnification=dict.fromkeys((*BANDS, "methane"), 1.0))
 STEP = 0.374
 
 
 @pytest.mark.parametrize("band", [*BANDS, "methane"])
 def test_pixel_to_ray_and_back(band):
-    camera = Camera()
+    camera = JunoCam()
     x, y = torch.meshgrid(torch.linspace(0, 1648, 200), torch.linspace(0, 128, 40), indexing="ij")
     rays = camera.rays(x, y, band)
     back = camera.pixels(3.7 * rays, band)
@@ -79,7 +79,7 @@ def facing(ephemeris, et, rate=0.2077, off=0.0):
     axis = np.cross(view, [0.2, 0.3, 0.9])
     axis /= np.linalg.norm(axis)
     axis = axis * np.cos(off) + view * np.sin(off)
-    camera = Camera()
+    camera = JunoCam()
     spin = Spin(np.arctan2(axis[1], axis[0]), np.arcsin(axis[2]), 0.0, rate, et, np.array(camera.mount))
     phases = np.linspace(0, 2 * np.pi, 3601)
     looks = [Spin(spin.ra, spin.dec, p, rate, et, spin.mount).rotation(et)[:, 2] @ view for p in phases]
@@ -127,12 +127,12 @@ def texture(points, *_):
 def test_the_loop_closes(near):
     """Framelets that hold the surface point's own coordinates give those back where the map looks them up:
     the error is that of the place, to a hundredth of a raw pixel."""
-    camera = Camera()
+    camera = JunoCam()
     values = see(camera, near, BANDS, lambda points, band, *_: points[..., band] / RADII[0])
     projector = pj.Projector(
         values, near, camera, BANDS, pj.Photometry("none", max_emission=60, max_incidence=90)
     )
-    grid = pj.Grid(4.0)
+    grid = pj.CylindricalGrid(4.0)
     out = np.full((3, grid.height, grid.width), -1.0, np.float32)
     done = []
     pj.project(projector, grid, out, done.append)
@@ -158,7 +158,7 @@ def test_the_loop_closes(near):
 
 
 def test_bands_are_registered_and_the_map_is_recovered(near):
-    camera = Camera()
+    camera = JunoCam()
     values = see(camera, near, BANDS, texture)
     projector = pj.Projector(values, near, camera, BANDS, pj.Photometry("none", max_incidence=90))
     middle = near[1:2]
@@ -180,7 +180,7 @@ def test_bands_are_registered_and_the_map_is_recovered(near):
 
 
 def test_backplanes_agree_with_the_projection(near):
-    camera = Camera()
+    camera = JunoCam()
     values = np.zeros((4, 3, 128, 1648), np.float32)
     projector = pj.Projector(values, near, camera, BANDS)
     planes = pj.backplanes(projector, 2, "red", "planetographic")
@@ -204,9 +204,9 @@ def test_photometry_takes_out_its_own_law(near, law):
         mu0 = normal @ torch.from_numpy(pose.sun[f])
         return torch.where(mu0 > 0.01, 0.7 * photometry.shading(mu0.clamp_min(0.01), mu.clamp_min(0.01)), 0)
 
-    values = see(Camera(), near, BANDS, shaded)
-    flat = pj.Projector(values, near, Camera(), BANDS, photometry).look(
-        pj.mid_time_points(near[1:2], Camera(), 256)
+    values = see(JunoCam(), near, BANDS, shaded)
+    flat = pj.Projector(values, near, JunoCam(), BANDS, photometry).look(
+        pj.mid_time_points(near[1:2], JunoCam(), 256)
     )
     assert torch.isfinite(flat).sum() > 50_000
     assert (flat[torch.isfinite(flat)] - 0.7).abs().max() < 2e-3
@@ -224,7 +224,7 @@ def far():
         mu0 = pj.normals(points) @ torch.from_numpy(pose.sun[f])
         return 300 * mu0.clamp_min(0)
 
-    camera = Camera()
+    camera = JunoCam()
     values = see(camera, pose, ("green",), lit, samples=3)
     values += np.random.default_rng(0).normal(0, 1, values.shape).astype(np.float32)
     return flyby, et, spin, find_limb(values, ("green",), camera)
@@ -253,7 +253,7 @@ def test_attitude_is_recovered_from_the_limb(far):
     assert abs(fit.spin.rate / spin.rate - 1) < 5e-3
     # where the camera looked: the two rotations differ by under half a pixel but for the roll about the view
     look = spin.rotation(et)[2].T @ fit.spin.rotation(et)[2] @ np.array([0, 0, 1.0])
-    assert np.hypot(look[0], look[1]) * Camera().focal < 0.5
+    assert np.hypot(look[0], look[1]) * JunoCam().focal < 0.5
     roll = np.degrees(
         np.arccos(np.clip((np.trace(spin.rotation(et)[2].T @ fit.spin.rotation(et)[2]) - 1) / 2, -1, 1))
     )
@@ -262,7 +262,7 @@ def test_attitude_is_recovered_from_the_limb(far):
 
 def test_no_limb_is_said():
     with pytest.raises(DataError, match="no bright limb"):
-        find_limb(np.zeros((2, 1, 128, 1648), np.float32), ("green",), Camera())
+        find_limb(np.zeros((2, 1, 128, 1648), np.float32), ("green",), JunoCam())
 
 
 def test_subpoint_is_the_nearest_point():
@@ -291,12 +291,12 @@ def test_low_pass_wraps_in_longitude_and_ignores_blanks():
     from scipy.ndimage import gaussian_filter
 
     image = wave()
-    low = blend.LowPass(lambda part: image[None, part], 90, 180, 6.0).rows(slice(0, 90))[0]
+    low = blend.MapLowPass(lambda part: image[None, part], 90, 180, 6.0).rows(slice(0, 90))[0]
     dense = gaussian_filter(image, 6.0, mode=("nearest", "wrap"))
     assert np.abs(low - dense)[20:70].max() < 3e-3
     holed = image.copy()
     holed[30:50, 60:64] = np.nan
-    part = blend.LowPass(lambda p: holed[None, p], 90, 180, 6.0).rows(slice(0, 90))[0]
+    part = blend.MapLowPass(lambda p: holed[None, p], 90, 180, 6.0).rows(slice(0, 90))[0]
     assert np.isfinite(part).all() and np.abs(part - dense)[20:70].max() < 0.02
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from pansharp_bench.datasets.junocam2hst.store import Writer
 from pansharp_bench.datasets.jupiter.ellipsoid import centres
 from pansharp_bench.datasets.jupiter.maps import GlobalMap
-from pansharp_bench.datasets.jupiter.mosaic import command, lay_out, mosaic, strips, write_geotiff
+from pansharp_bench.datasets.jupiter.mosaic import command, lay_out, mosaic, strips, write_map
 from pansharp_bench.datasets.jupiter.segments import Cutter
 from pansharp_bench.errors import BenchError, DataError
 
@@ -121,9 +121,7 @@ def test_geotiff_lies_where_the_map_says(tmp_path):
         whole = planet(90, kind, left).values
         whole[:, :9] = torch.nan
         pieces = [(0, whole[:, :50]), (50, whole[:, 50:])]
-        path, preview = write_geotiff(
-            tmp_path / f"{kind}.tif", pieces, 90, ("red", "green", "blue"), kind, left
-        )
+        path, preview = write_map(tmp_path / f"{kind}.tif", pieces, 90, ("red", "green", "blue"), kind, left)
         with rasterio.open(path) as file:
             assert file.bounds == (edge, -90, edge + 360, 90)
             assert file.descriptions == ("red", "green", "blue") and file.tags()["latitude"] == kind
@@ -146,11 +144,11 @@ def test_nothing_half_written_is_left(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_geotiff(tmp_path / "a.tif", killed(), 90, ("red", "green", "blue"))
+        write_map(tmp_path / "a.tif", killed(), 90, ("red", "green", "blue"))
     with pytest.raises(BenchError, match="no segment lies on the map"):
-        write_geotiff(tmp_path / "a.tif", [(0, torch.full((3, 90, 180), torch.nan))], 90, ("r", "g", "b"))
+        write_map(tmp_path / "a.tif", [(0, torch.full((3, 90, 180), torch.nan))], 90, ("r", "g", "b"))
     with pytest.raises(BenchError, match=r"end in \.tif"):
-        write_geotiff(tmp_path / "a.jpg", [], 90, ("r", "g", "b"))
+        write_map(tmp_path / "a.jpg", [], 90, ("r", "g", "b"))
     assert not list(tmp_path.iterdir())
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from goldens import GOLDEN
 from partitions import partitions
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
@@ -101,7 +100,8 @@ def trainer(folder: Path | None = None, resume: bool = False, precision: str = "
 def test_parameter_counts(name):
     entry = METHODS.get(name)
     for sensor, expected in zip(("qb", "wv3"), PARAMETERS[name], strict=True):
-        method = build(entry, as_sensor(sensor), resolve_config(entry, "standard"))
+        with torch.device("meta"):  # nothing is stored
+            method = build(entry, as_sensor(sensor), resolve_config(entry, "standard"))
         assert sum(p.numel() for p in method.parameters()) == expected
 
 
@@ -162,9 +162,10 @@ def test_learns(case, tmp_path):
     data = paired(size=32 if case == "pnn" else 16)
     method = make(case, steps=12, batch=4, validations=4, lr=2e-3, schedule="constant", warmup=0)
     before = method.learner(data, trainer(), 1).validate()
-    told = method.fit(data, trainer(tmp_path))
+    run = trainer(tmp_path)
+    told = method.fit(data, run)
     after = method.learner(data, trainer(), 1).validate()
-    assert after == pytest.approx(told["best_score"], rel=1e-4)
+    assert after == pytest.approx(run.summary.best_score, rel=1e-4)
     assert after < 0.9 * before
     assert told["epochs"] == 6
 
@@ -284,8 +285,8 @@ def test_cuda_trains(case, tmp_path):
     method = make(case, steps=12, batch=4, validations=4, lr=2e-3, schedule="constant", warmup=0).cuda()
     run = Trainer(tmp_path, "cuda:0", seed=3, progress=False)
     before = method.learner(data, run, 1).validate()
-    told = method.fit(data, run)
-    assert told["best_score"] < before
+    method.fit(data, run)
+    assert run.summary.best_score < before
 
 
 # -- weights of others --
@@ -335,13 +336,6 @@ def blobs(b: int = 3, n: int = 400, d: int = 5, k: int = 6) -> Tensor:
     return centres.gather(1, which[..., None].expand(b, n, d)) + torch.randn(b, n, d, generator=g)
 
 
-def spread(points: Tensor, labels: Tensor, k: int) -> Tensor:
-    """Mean squared distance from the own cluster's mean, per image."""
-    member = F.one_hot(labels, k).to(points.dtype)
-    means = member.mT @ points / member.sum(1).clamp(min=1)[..., None]
-    return (points - means.gather(1, labels[..., None].expand_as(points))).square().sum(2).mean(1)
-
-
 def test_lloyd_steps_are_those_of_scipy():
     points, k = blobs().double(), 6
     start = kmeans(points, k, iterations=1)
@@ -350,20 +344,6 @@ def test_lloyd_steps_are_those_of_scipy():
         means = torch.stack([p[s == i].mean(0) for i in range(k)])
         _, theirs = kmeans2(p.numpy(), means.numpy(), iter=4, minit="matrix")
         assert (labels.numpy() == theirs).all()
-
-
-def test_partitions_are_as_tight_as_the_authors():
-    """On the features of the layer goldens: k-means of another make, judged by what k-means minimises."""
-    import numpy as np
-
-    for name, k in (("canconv_layer_6_10_k8_s12", 8), ("canconv_layer_8_8_k4_s11", 4)):
-        with np.load(GOLDEN / "paired" / f"{name}.npz") as file:
-            points = torch.from_numpy(file["km/features"]).float()
-            theirs = torch.from_numpy(file["km/raw_labels"]).long()
-        assert (spread(points, kmeans(points, k), k) < 1.05 * spread(points, theirs, k)).all()
-        again = kmeans(points, k, start=theirs)
-        assert (spread(points, again, k) <= spread(points, theirs, k) * 1.0001).all()
-        assert (again == theirs).float().mean() > 0.9
 
 
 def test_seeding_draws_by_squared_distance():

@@ -11,39 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from records import make
 
 from pansharp_bench import record
 from pansharp_bench.errors import BenchError, RecordExists
 from pansharp_bench.record import Record, summarise
-
-
-def make(seed: int = 0, **scores: list[float]) -> Record:
-    spec = {
-        "track": "pansharpening",
-        "dataset": "tiny",
-        "method": "exp",
-        "preset": "untrained",
-        "options": {},
-        "changed": [],
-        "seed": seed,
-        "weights": {},
-    }
-    return Record(
-        schema=record.SCHEMA,
-        created="2026-01-01T00:00:00+00:00",
-        spec=spec,
-        spec_sha256=record.spec_hash(spec),
-        method={"name": "exp", "title": "EXP", "sees": "pan+ms", "training": "none"},
-        dataset={
-            "name": "tiny",
-            "sensor": "qb",
-            "channels": 4,
-            "files": [],
-            "test_fingerprint": {},
-            "provenance": {},
-        },
-        protocols={"reduced": summarise(scores or {"SAM": [1.0]})},
-    )
 
 
 def test_round_trip_with_nan_and_infinity(tmp_path):
@@ -152,7 +124,7 @@ import sys
 from pathlib import Path
 from pansharp_bench import record
 sys.path.insert(0, sys.argv[2])
-from test_record import make
+from records import make
 root = Path(sys.argv[1])
 big = [float(i) for i in range(20000)]
 record.write(make(SAM=big), root)
@@ -164,9 +136,9 @@ while True:
 
 @pytest.mark.parametrize("delay", [0.0, 0.013, 0.031, 0.057])
 def test_sigkill_while_writing_leaves_a_whole_record(tmp_path, delay):
-    here = os.path.dirname(__file__)
+    support = os.path.join(os.path.dirname(__file__), "support")
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path), here], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, str(tmp_path), support], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "ready\n"
     time.sleep(delay)

@@ -65,29 +65,58 @@ def broken(monkeypatch) -> dict:
     return registry.broken
 
 
-def test_a_plugin_that_fails_is_listed_and_harms_nothing(broken):
-    registry.load_plugin(PLUGINS / "broken.py")
-    (origin,) = broken
-    assert origin.endswith("broken.py")
-    assert "broken on purpose" in broken[origin]
-    assert "exp" in registry.METHODS
-
-
-def test_a_plugin_that_exits_is_only_broken(broken, tmp_path):
+def test_a_plugin_file_that_fails_is_an_error_that_names_its_line(tmp_path):
+    with pytest.raises(
+        BenchError, match=r"broken\.py failed: RuntimeError: .*on purpose \(broken\.py, line 3\)"
+    ):
+        registry.load_plugin(PLUGINS / "broken.py")
     path = tmp_path / "exits.py"
     path.write_text("import sys\nsys.exit(3)\n")
-    registry.load_plugin(path)
-    assert "SystemExit: 3" in broken[str(path)]
+    with pytest.raises(BenchError, match=r"exits\.py failed: SystemExit: 3"):
+        registry.load_plugin(path)
 
 
-def test_a_plugin_cannot_take_a_shipped_name(broken, tmp_path):
+def test_a_plugin_file_that_fails_leaves_nothing_registered(tmp_path):
+    path = tmp_path / "half.py"
+    text = "import pansharp_bench as pb\n@pb.register_method('gone')\ndef gone(lms): return lms\n"
+    path.write_text(text + "raise ValueError\n")
+    for _ in range(2):  # the second time it fails for the same reason, not for the name
+        with pytest.raises(BenchError, match="failed: ValueError"):
+            registry.load_plugin(path)
+    assert "gone" not in registry.METHODS
+
+
+@pytest.fixture
+def installed(broken, monkeypatch, tmp_path):
+    """A registry that finds what these files register through entry points."""
+
+    def installed(**files: str) -> Registry:
+        monkeypatch.syspath_prepend(tmp_path)
+        for name, text in files.items():
+            (tmp_path / f"third_party_{name}.py").write_text(text)
+        points = [
+            importlib.metadata.EntryPoint(name, f"third_party_{name}", "pansharp_bench.methods")
+            for name in files
+        ]
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
+        return Registry("method", MethodCard, (), "pansharp_bench.methods")
+
+    return installed
+
+
+def test_an_installed_plugin_that_exits_is_only_broken(broken, installed):
+    installed(exits="import sys\nsys.exit(3)\n").discover()
+    assert "SystemExit: 3" in broken["exits = third_party_exits"]
+
+
+def test_a_plugin_cannot_take_a_shipped_name(tmp_path):
     path = tmp_path / "hijack.py"
     path.write_text(
         "import pansharp_bench as pb\n@pb.register_method('exp')\ndef exp(lms, *, sensor): return lms * 0\n"
     )
     before = registry.METHODS.get("exp").obj
-    registry.load_plugin(path)
-    assert "already registered" in broken[str(path)]
+    with pytest.raises(BenchError, match=r"already registered by .*exp; .*\(hijack\.py, line 2\)"):
+        registry.load_plugin(path)
     assert registry.METHODS.get("exp").obj is before
 
 
@@ -111,23 +140,13 @@ def test_a_missing_plugin_file_is_a_user_mistake():
         registry.load_plugin("nowhere.py")
 
 
-def test_unknown_name_points_at_broken_plugins(broken, fresh):
-    registry.load_plugin(PLUGINS / "broken.py")
-    with pytest.raises(UnknownName, match=r"failed to import: .*broken\.py"):
-        fresh.get("mine")
+def test_unknown_name_points_at_broken_plugins(installed):
+    with pytest.raises(UnknownName, match=r"failed to import: bad = third_party_bad"):
+        installed(bad="import a_module_that_is_not_there\n").get("mine")
 
 
-def test_entry_points_are_loaded_and_isolated(broken, monkeypatch, tmp_path):
-    (tmp_path / "third_party_good.py").write_text("loaded = True\n")
-    (tmp_path / "third_party_bad.py").write_text("import a_module_that_is_not_there\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    points = [
-        importlib.metadata.EntryPoint(name, f"third_party_{name}", "pansharp_bench.methods")
-        for name in ("bad", "good")
-    ]
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
-    found = Registry("method", MethodCard, (), "pansharp_bench.methods")
-    found.discover()
+def test_entry_points_are_loaded_and_isolated(broken, installed):
+    installed(bad="import a_module_that_is_not_there\n", good="loaded = True\n").discover()
     import sys
 
     assert sys.modules["third_party_good"].loaded

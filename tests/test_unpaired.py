@@ -232,7 +232,7 @@ def test_end_to_end(name: str, tmp_path: Path) -> None:
     method = build(name)
     method.fit(data, trainer)
     assert trainer.summary.steps == 4 and trainer.summary.best_score is not None
-    scene = Textured(3, 50)[:]  # not a multiple of 4
+    scene = Scene(SENSOR, pan=Textured(3, 52)[:].pan[..., :50, :50])  # not a multiple of 4
     fused = method.fuse(scene)
     assert fused.shape == (3, 3, 50, 50) and fused.dtype == torch.float32
     assert fused.min() >= 0 and fused.max() <= SENSOR.peak

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from goldens import GOLDEN
+from goldens import DEVICES, GOLDEN, UNKNOWN, array_names, by_kind
 from torch import Tensor, nn
 
 from pansharp_bench.imaging import LaplacianPyramid
@@ -33,19 +34,50 @@ from pansharp_bench.training import Trainer
 
 FOLDER = GOLDEN / "unpaired"
 FORWARD = {"atol": 1e-5, "rtol": 0}  # forward maps in float32
+SCALARS = (
+    {name: about["scalars"] for name, about in json.loads((FOLDER / "index.json").read_text()).items()}
+    if (FOLDER / "index.json").exists()
+    else {}
+)
+MARKS = {  # arrays by which a case is known, each number in a name as #
+    "resampling": {"x#", "down#", "up#"},
+    "patch NCE": {"q", "k", "loss", "grad_q"},
+    "projection heads": {"f#", "id#", "o#"},
+    "least squares": {"p"},
+    "rates": {"lr_#_#"},
+    "embedding": {"emb#"},
+    "plain generator": {"x", "y", "feat#"},
+    "plain discriminator": {"x", "y"},
+    "bridge generator": {"x", "z", "y_t#", "feat#"},
+    "conditional discriminator": {"x", "y_t#"},
+    "CUT step": {"A", "B", "fake_B", "perm#"},
+    "time grid": {"times"},
+    "chain": {"real_A", "xt_A", "fake_B", "times", "noise"},
+    "bridge losses": {"xt", "x#", "real_B", "grad_fake_t#"},
+    "pyramid": {"x", "w", "level#", "gated"},
+}
+# a case of which only one of array file and description is here is of no kind, too
+CASES = by_kind(MARKS, {name: () for name in SCALARS} | array_names(FOLDER))
 
 
-def load(name: str) -> dict[str, Tensor]:
-    with np.load(FOLDER / f"{name}.npz") as file:
-        return {k: torch.as_tensor(file[k]) for k in file.files}
+def cases(kind: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", [Case(name) for name in CASES[kind]], ids=CASES[kind])
 
 
-def scalars(name: str) -> dict:
-    return json.loads((FOLDER / "index.json").read_text())[name]["scalars"]
+class Case:
+    """The arrays of a case, and the numbers written beside them."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.scalars = name, SCALARS.get(name, {})
+
+    def load(self) -> dict[str, Tensor]:
+        with np.load(FOLDER / f"{self.name}.npz") as file:
+            return {k: torch.as_tensor(file[k]) for k in file.files}
 
 
-def cases(prefix: str) -> list[str]:
-    return sorted(p.stem for p in FOLDER.glob(f"{prefix}*.npz"))
+def numbers(golden: dict[str, Tensor], pattern: str) -> list[int]:
+    """The numbers that stand in names of this pattern, in order."""
+    return sorted(int(found[1]) for name in golden if (found := re.fullmatch(pattern, name)))
 
 
 def fill(network: nn.Module, golden: dict[str, Tensor], prefix: str, rename: Callable[[str], str]) -> None:
@@ -67,7 +99,12 @@ def replacing(*pairs: tuple[str, str]) -> Callable[[str], str]:
     return rename
 
 
-def generator_names(blocks: int) -> Callable[[str], str]:
+# -- networks of the size that the weights have --
+
+
+def plain_generator(golden: dict[str, Tensor], prefix: str) -> Generator:
+    ngf, channels = golden[prefix + "model.1.weight"].shape[:2]
+    blocks = len(numbers(golden, prefix + r"model\.(\d+)\.conv_block\.1\.weight"))
     pairs = [(f"conv{k}.", f"model.{k}.") for k in (1, 4, 8)]
     pairs += [
         (f"blocks.{b}.conv{k}.", f"model.{12 + b}.conv_block.{1 if k == 1 else 5}.")
@@ -75,37 +112,90 @@ def generator_names(blocks: int) -> Callable[[str], str]:
         for k in (1, 2)
     ]
     pairs += [(f"conv{k}.", f"model.{k - 9 + blocks}.") for k in (22, 26, 30)]
-    return replacing(*pairs)
+    network = Generator(channels, ngf, blocks)
+    fill(network, golden, prefix, replacing(*pairs))
+    return network
 
 
-def bridge_names(blocks: int) -> Callable[[str], str]:
+def bridge_generator(golden: dict[str, Tensor], prefix: str) -> BridgeGenerator:
+    ngf, channels = golden[prefix + "model.1.weight"].shape[:2]
+    blocks = len(numbers(golden, prefix + r"model_res\.(\d+)\.conv_fin\.2\.weight"))
+    layers = len(numbers(golden, prefix + r"z_transform\.(\d+)\.weight"))
     pairs = [(f"conv{k}.", f"model.{k}.") for k in (1, 4, 8)]
     for b in range(blocks):
         pairs += [(f"blocks.{b}.conv2.", f"model_res.{b}.conv_fin.2.")]
         pairs += [(f"blocks.{b}.style.", f"model_res.{b}.adaptive.style_net.")]
     pairs += [(f"conv{k}.", f"model_upsample.{k - 21}.") for k in (22, 26, 30)]
-    pairs += [(f"noise_path.{2 * k}.", f"z_transform.{2 * k + 1}.") for k in range(4)]
-    return replacing(*pairs)
+    pairs += [(f"noise_path.{2 * k}.", f"z_transform.{2 * k + 1}.") for k in range(layers)]
+    network = BridgeGenerator(channels, ngf, blocks, time_mode="released", noise_layers=layers)
+    fill(network, golden, prefix, replacing(*pairs))
+    return network
 
 
-PLAIN_D = replacing(
-    ("conv1.", "model.0."),
-    *((f"convs.{k}.", f"model.{(3, 7, 11)[k]}.") for k in range(3)),
-    ("last.", "model.14."),
-)
-CONDITIONAL_D = replacing(
-    ("conv1.", "model_main.0.conv1."),
-    *((f"convs.{k}.", f"model_main.{k + 1}.conv1.") for k in range(3)),
-    ("last.", "final_conv."),
-    ("time_path.layers.", "t_embed.main."),
-    ("time_term.", "model_main.0.dense."),
-)
-HEADS = replacing(*((f"heads.{k}.", f"mlp_{k}.") for k in range(5)))
+def plain_discriminator(golden: dict[str, Tensor], prefix: str) -> PatchGAN:
+    ndf, channels = golden[prefix + "model.0.weight"].shape[:2]
+    first, *middle, last = numbers(golden, prefix + r"model\.(\d+)\.weight")
+    network = PatchGAN(channels, ndf, layers=len(middle))
+    pairs = [("conv1.", f"model.{first}."), ("last.", f"model.{last}.")]
+    pairs += [(f"convs.{k}.", f"model.{theirs}.") for k, theirs in enumerate(middle)]
+    fill(network, golden, prefix, replacing(*pairs))
+    return network
 
 
-def test_antialiased_resampling() -> None:
-    golden = load("antialias")
-    for k in range(sum(name.startswith("x") for name in golden)):
+def conditional_discriminator(golden: dict[str, Tensor], prefix: str, steps: int) -> PatchGAN:
+    ndf, channels = golden[prefix + "model_main.0.conv1.weight"].shape[:2]
+    layers = len(numbers(golden, prefix + r"model_main\.(\d+)\.conv1\.weight")) - 1
+    network = PatchGAN(channels, ndf, steps, layers)
+    pairs = [
+        ("conv1.", "model_main.0.conv1."),
+        *((f"convs.{k}.", f"model_main.{k + 1}.conv1.") for k in range(layers)),
+        ("last.", "final_conv."),
+        ("time_path.layers.", "t_embed.main."),
+        ("time_term.", "model_main.0.dense."),
+    ]
+    fill(network, golden, prefix, replacing(*pairs))
+    return network
+
+
+def projection_heads(golden: dict[str, Tensor], prefix: str) -> ProjectionHeads:
+    first = [golden[f"{prefix}mlp_{k}.0.weight"] for k in numbers(golden, prefix + r"mlp_(\d+)\.0\.weight")]
+    network = ProjectionHeads([w.shape[1] for w in first], first[0].shape[0])
+    fill(network, golden, prefix, replacing(*((f"heads.{k}.", f"mlp_{k}.") for k in range(len(first)))))
+    return network
+
+
+def tapped_layers(golden: dict[str, Tensor], features: dict[int, Tensor]) -> tuple[int, ...]:
+    """The layers that the reference's features are of, which the case does not say: each is found among those
+    behind the one before."""
+    taps: list[int] = []
+    for k in numbers(golden, r"feat(\d+)"):
+        behind = [n for n in sorted(features) if n != STEM and n > max(taps, default=-1)]
+        fitting = [
+            n
+            for n in behind
+            if features[n].shape == golden[f"feat{k}"].shape
+            and torch.allclose(features[n], golden[f"feat{k}"], **FORWARD)
+        ]
+        assert fitting, f"feat{k} is at none of the layers {behind}"
+        taps.append(fitting[0])
+    return tuple(taps)
+
+
+def layers_of(generator: Generator) -> tuple[int, ...]:
+    return (0, 4, 8, STEM, *range(12, 12 + len(generator.blocks)))
+
+
+# -- every kind of case --
+
+
+def test_every_case_is_of_a_known_kind() -> None:
+    assert not CASES[UNKNOWN]
+
+
+@cases("resampling")
+def test_antialiased_resampling(case: Case) -> None:
+    golden = case.load()
+    for k in numbers(golden, r"x(\d+)"):
         x = golden[f"x{k}"]
         torch.testing.assert_close(Down()(x), golden[f"down{k}"], **FORWARD)
         torch.testing.assert_close(Up()(x.requires_grad_()), golden[f"up{k}"], **FORWARD)
@@ -113,139 +203,172 @@ def test_antialiased_resampling() -> None:
             torch.testing.assert_close(Up()(x), golden[f"up{k}"], **FORWARD)
 
 
-@pytest.mark.parametrize("name", cases("patchnce_"))
-def test_patch_nce(name: str) -> None:
-    golden, n = load(name), int(name.split("_B")[1][0])
-    q = golden["q"].unflatten(0, (n, -1)).requires_grad_()
-    k = golden["k"].unflatten(0, (n, -1))
-    loss = losses.patch_nce(q, k, scalars(name)["T"], reduction="none")
+@cases("patch NCE")
+def test_patch_nce(case: Case) -> None:
+    """How many images the rows are of, the case's name says; else one number must explain all losses."""
+    golden, rows = case.load(), len(case.load()["q"])
+    named = re.search(r"_B(\d+)", case.name)
+    images = [int(named[1])] if named else [n for n in range(1, rows) if rows % n == 0]
+    found = []
+    for n in images:
+        q = golden["q"].unflatten(0, (n, -1)).detach().requires_grad_()
+        loss = losses.patch_nce(q, golden["k"].unflatten(0, (n, -1)), case.scalars["T"], reduction="none")
+        found.append((loss, q))
+    loss, q = min(found, key=lambda pair: (pair[0] - golden["loss"]).abs().max())
     torch.testing.assert_close(loss, golden["loss"], atol=2e-3, rtol=0)
     loss.mean().backward()
+    assert loss.mean().item() == pytest.approx(case.scalars["mean"], abs=2e-3)
     torch.testing.assert_close(q.grad.flatten(0, 1), golden["grad_q"], atol=1e-5, rtol=1e-3)
 
 
-def test_projection_heads() -> None:
-    golden = load("patch_sample_F")
-    heads = ProjectionHeads([3, 16], width=16)
-    fill(heads, golden, "w:", HEADS)
-    got = heads([golden["f0"], golden["f1"]], [golden["id0"][None], golden["id1"][None]])
-    for k, feature in enumerate(got):
+@cases("projection heads")
+def test_projection_heads(case: Case) -> None:
+    golden = case.load()
+    heads, taps = projection_heads(golden, "w:"), numbers(golden, r"f(\d+)")
+    got = heads([golden[f"f{k}"] for k in taps], [golden[f"id{k}"][None] for k in taps])
+    for k, feature in zip(taps, got, strict=True):
         torch.testing.assert_close(feature.flatten(0, 1), golden[f"o{k}"], **FORWARD)
 
 
-def test_least_squares_objective() -> None:
-    golden, expected = load("lsgan"), scalars("lsgan")
-    assert losses.lsgan(golden["p"], True).item() == pytest.approx(expected["real"], rel=1e-4)
-    assert losses.lsgan(golden["p"], False).item() == pytest.approx(expected["fake"], rel=1e-4)
+@cases("least squares")
+def test_least_squares_objective(case: Case) -> None:
+    golden = case.load()
+    assert losses.lsgan(golden["p"], True).item() == pytest.approx(case.scalars["real"], rel=1e-4)
+    assert losses.lsgan(golden["p"], False).item() == pytest.approx(case.scalars["fake"], rel=1e-4)
 
 
-def test_learning_rate_schedule() -> None:
-    for name, rates in load("lr_schedule").items():
+@cases("rates")
+def test_learning_rate_schedule(case: Case) -> None:
+    for name, rates in case.load().items():
         constant, decay = map(int, name.removeprefix("lr_").split("_"))
-        got = [2e-4 * linear_decay(e, constant, decay) for e in range(1, constant + decay + 1)]
-        torch.testing.assert_close(torch.tensor(got, dtype=torch.float64), rates, rtol=1e-12, atol=0)
+        factors = [linear_decay(e, constant, decay) for e in range(1, constant + decay + 1)]
+        got = rates[0] / factors[0] * torch.tensor(factors, dtype=torch.float64)
+        torch.testing.assert_close(got, rates, rtol=1e-12, atol=0)
 
 
-def test_timestep_embedding() -> None:
-    for name, expected in load("timestep_embedding").items():
+@cases("embedding")
+def test_timestep_embedding(case: Case) -> None:
+    for name, expected in case.load().items():
         dim = int(name.removeprefix("emb"))
         torch.testing.assert_close(timestep_embedding(torch.arange(len(expected)), dim), expected, **FORWARD)
 
 
-def test_plain_generator() -> None:
-    golden, blocks = load("cut_G_tiny"), scalars("cut_G_tiny")["n_blocks"]
-    network = Generator(3, scalars("cut_G_tiny")["ngf"], blocks)
-    fill(network, golden, "w:", generator_names(blocks))
-    torch.testing.assert_close(network(golden["x"]), golden["y"], **FORWARD)
-    for k, feature in enumerate(network(golden["x"], taps=(0, 4, 8, 12, 13))):
+@cases("plain generator")
+def test_plain_generator(case: Case) -> None:
+    golden = case.load()
+    network, x = plain_generator(golden, "w:"), golden["x"]
+    torch.testing.assert_close(network(x), golden["y"], **FORWARD)
+    taps = tapped_layers(golden, network(x, keep=layers_of(network))[1])
+    for k, feature in enumerate(network(x, taps=taps)):
         torch.testing.assert_close(feature, golden[f"feat{k}"], **FORWARD)
 
 
-def test_plain_discriminator() -> None:
-    golden = load("cut_D_tiny")
-    network = PatchGAN(3, 8)
-    fill(network, golden, "w:", PLAIN_D)
-    torch.testing.assert_close(network(golden["x"]), golden["y"], **FORWARD)
+@cases("plain discriminator")
+def test_plain_discriminator(case: Case) -> None:
+    golden = case.load()
+    torch.testing.assert_close(plain_discriminator(golden, "w:")(golden["x"]), golden["y"], **FORWARD)
 
 
-def test_bridge_generator_as_released() -> None:
-    golden, blocks = load("unsb_G_tiny"), scalars("unsb_G_tiny")["n_blocks"]
-    network = BridgeGenerator(3, scalars("unsb_G_tiny")["ngf"], blocks, time_mode="released")
-    fill(network, golden, "w:", bridge_names(blocks))
-    x, z = golden["x"], golden["z"]
-    for index in (0, 4):  # equal: the released generator is blind to time
+@cases("bridge generator")
+def test_bridge_generator_as_released(case: Case) -> None:
+    golden = case.load()
+    network, x, z = bridge_generator(golden, "w:"), golden["x"], golden["z"]
+    for index in numbers(golden, r"y_t(\d+)"):  # equal: the released generator is blind to time
         torch.testing.assert_close(network(x, index, z), golden[f"y_t{index}"], **FORWARD)
-    taps = (0, 4, 8, 12, 13)
-    image, kept = network(x, 0, z, keep=(0, 4, 8, STEM))
-    torch.testing.assert_close(image, golden["y_t0"], **FORWARD)
-    for features in (network(x, 0, z, taps=taps), network(None, 0, z, start=kept, taps=taps)):
+    _, kept = network(x, 0, z, keep=layers_of(network))
+    taps, stem = tapped_layers(golden, kept), {layer: kept[layer] for layer in (0, 4, 8, STEM)}
+    for features in (network(x, 0, z, taps=taps), network(None, 0, z, start=stem, taps=taps)):
         for k, feature in enumerate(features):
             torch.testing.assert_close(feature, golden[f"feat{k}"], **FORWARD)
 
 
-def test_conditional_discriminator() -> None:
-    golden = load("unsb_D_cond")
-    network = PatchGAN(3, 8, steps=5)
-    fill(network, golden, "w:", CONDITIONAL_D)
-    for index in range(5):
+@cases("conditional discriminator")
+def test_conditional_discriminator(case: Case) -> None:
+    golden = case.load()
+    indices = numbers(golden, r"y_t(\d+)")
+    network = conditional_discriminator(golden, "w:", max(indices) + 1)
+    for index in indices:
         torch.testing.assert_close(network(golden["x"], index), golden[f"y_t{index}"], **FORWARD)
 
 
-def test_whole_cut_step() -> None:
+@cases("CUT step")
+def test_whole_cut_step(case: Case) -> None:
     """Losses and images of one step. The file's gradient norms are not compared: they were accumulated on
     those of a pass at the reference's own, unrecorded starting weights (std 0.02, where all of them, spread
     over three orders of magnitude, are found again within a factor of two), and cannot be had from the
     weights given. Gradients of the step are held against a plain formulation in test_unpaired.py instead.
     """
-    golden, expected = load("cut_step"), scalars("cut_step")
-    sensor = Sensor("rgb", "RGB", ("red", "green", "blue"), 1.0, (0.3,) * 3, 0.15, (0, 1, 2))
-    # without a step of the optimisers, so that losses and gradients are those of the given weights
-    method = CUT(sensor, CUTConfig(ngf=8, ndf=8, lr=0.0, nce_patches=expected["num_patches"]))
+    golden, expected = case.load(), case.scalars
+    generator, discriminator = plain_generator(golden, "G:"), plain_discriminator(golden, "D:")
+    heads, blocks = projection_heads(golden, "F:"), len(generator.blocks)
+    identity, bands = "idt_B" in golden, [str(i) for i in range(generator.channels)]
+    sensor = Sensor("any", "Any", tuple(bands), 1.0, (0.3,) * len(bands), 0.15, (0, 0, 0))
+    config = CUTConfig(
+        ngf=generator.ngf, ndf=discriminator.conv1.out_channels, blocks=blocks, nce_identity=identity,
+        nce_layers=(0, 4, 8, 12, min(16, 11 + blocks)), nce_width=heads.heads[0][0].out_features,
+        nce_patches=expected["num_patches"],
+        lr=0.0,  # the optimisers take no step, so losses and gradients are those of the given weights
+    )  # fmt: skip
+    method = CUT(sensor, config)
     learner = CUTLearner(method, SimpleNamespace(sensor=sensor), Trainer(None, "cpu"))
-    blocks = expected["n_blocks"]
-    fill(method.generator, golden, "G:", generator_names(blocks))
-    fill(learner.networks["D"], golden, "D:", PLAIN_D)
-    fill(learner.networks["F"], golden, "F:", HEADS)
-    positions = [torch.stack((golden[f"perm{k}"], golden[f"perm{k + 5}"])) for k in range(5)]
+    for ours, theirs in (
+        (method.generator, generator),
+        *zip(map(learner.networks.get, "DF"), (discriminator, heads), strict=True),
+    ):
+        ours.load_state_dict(theirs.state_dict())
+    perms, taps = numbers(golden, r"perm(\d+)"), len(config.nce_layers)
+    assert len(perms) == taps * (1 + identity), "other layers are tapped than can be told"
+    positions = [torch.stack([golden[f"perm{p}"] for p in perms[k::taps]]) for k in range(taps)]
+    images = [golden["A"], golden["B"]][: 1 + identity]
+    made = [golden["fake_B"], golden["idt_B"]] if identity else [golden["fake_B"]]
     with torch.no_grad():
-        images = method.generator(torch.cat((golden["A"], golden["B"])))
-    torch.testing.assert_close(images, torch.cat((golden["fake_B"], golden["idt_B"])), **FORWARD)
+        torch.testing.assert_close(method.generator(torch.cat(images)), torch.cat(made), **FORWARD)
     got = learner.learn(CUTDraw(golden["A"], golden["B"], positions), lambda loss: loss.backward())
-    nce = (expected["loss_NCE"] + expected["loss_NCE_Y"]) / 2
+    parts = [expected["loss_NCE"], expected["loss_NCE_Y"]] if identity else [expected["loss_NCE"]]
     assert got["D"].item() == pytest.approx(expected["loss_D"], rel=1e-4)
     assert got["gan"].item() == pytest.approx(expected["loss_G_GAN"], rel=1e-4)
-    assert got["nce"].item() == pytest.approx(nce, abs=2e-3)
+    assert got["nce"].item() == pytest.approx(sum(parts) / len(parts), abs=2e-3)
     assert got["G"].item() == pytest.approx(expected["loss_G"], abs=2e-3)
 
 
-@pytest.mark.parametrize("name", cases("unsb_times_"))
-def test_time_grid(name: str) -> None:
-    bridge = Bridge(int(name.removeprefix("unsb_times_T")))
-    torch.testing.assert_close(torch.tensor(bridge.times), load(name)["times"], **FORWARD)
+@cases("time grid")
+def test_time_grid(case: Case) -> None:
+    times = case.load()["times"]
+    torch.testing.assert_close(torch.tensor(Bridge(len(times) - 1).times), times, **FORWARD)
 
 
-@pytest.mark.parametrize("name", cases("unsb_chain_"))
-def test_chain(name: str) -> None:
-    golden, index = load(name), int(name[-1])
-    bridge = Bridge(len(golden["times"]) - 1, scalars(name)["tau"])
+@cases("chain")
+def test_chain(case: Case) -> None:
+    golden = case.load()
+    gain, offset = stub_constants(case.scalars["stub"])
+    bridge = Bridge(len(golden["times"]) - 1, case.scalars["tau"])
+    torch.testing.assert_close(torch.tensor(bridge.times), golden["times"], **FORWARD)
 
     def stub(x: Tensor, k: int) -> Tensor:
-        return torch.tanh(0.7 * x + 0.05 * (k + 1))
+        return torch.tanh(gain * x + offset * (k + 1))
 
-    for group, (start, state, end) in enumerate(
-        (("real_A", "xt_A", "fake_B"), ("real_A2", "xt_A2", "fake_B2"), ("real_B", "xt_B", "idt_B"))
-    ):
-        noise = golden["noise"].reshape(index, 3, *golden[start].shape)[:, group]
+    groups = (("real_A", "xt_A", "fake_B"), ("real_A2", "xt_A2", "fake_B2"), ("real_B", "xt_B", "idt_B"))
+    index = len(golden["noise"]) // len(groups)
+    for group, (start, state, end) in enumerate(groups):
+        noise = golden["noise"].reshape(index, len(groups), *golden[start].shape)[:, group]
         got = bridge.chain(golden[start], index, stub, noise)
         torch.testing.assert_close(got, golden[state], **FORWARD)
         torch.testing.assert_close(stub(got, index), golden[end], **FORWARD)
 
 
-def test_bridge_losses_and_gradients() -> None:
-    golden, expected = load("unsb_losses"), scalars("unsb_losses")
-    energy, discriminator = PatchGAN(12, 8, steps=5), PatchGAN(3, 8, steps=5)
-    fill(energy, golden, "E:", CONDITIONAL_D)
-    fill(discriminator, golden, "D:", CONDITIONAL_D)
+def stub_constants(formula: str) -> Sequence[float]:
+    """a and b of ``G(x,t)=tanh(ax+b(t+1))``."""
+    read = re.fullmatch(r"G\(x,t\)=tanh\(([\d.]+)x\+([\d.]+)\(t\+1\)\)", formula.replace(" ", ""))
+    assert read, f"what is {formula}?"
+    return [float(x) for x in read.groups()]
+
+
+@cases("bridge losses")
+def test_bridge_losses_and_gradients(case: Case) -> None:
+    golden, expected = case.load(), case.scalars
+    energy = conditional_discriminator(golden, "E:", expected["T"])
+    discriminator = conditional_discriminator(golden, "D:", expected["T"])
+    assert numbers(golden, r"grad_fake_t(\d+)") == list(range(expected["T"]))
     for index in range(expected["T"]):
         fake, fake2 = golden["x1"].clone().requires_grad_(), golden["x1_2"].clone().requires_grad_()
         pair, other = torch.cat((golden["xt"], fake), 1), torch.cat((golden["xt2"], fake2), 1)
@@ -268,14 +391,18 @@ def test_bridge_losses_and_gradients() -> None:
         torch.testing.assert_close(fake2.grad, golden[f"grad_fake2_t{index}"], atol=1e-9, rtol=1e-4)
 
 
-def test_laplacian_pyramid_and_gate() -> None:
-    golden = load("lap_pyramid_L3")
-    pyramid = LaplacianPyramid(3)
-    levels = pyramid.decompose(golden["x"])
+@pytest.mark.parametrize("device", DEVICES)
+@cases("pyramid")
+def test_laplacian_pyramid_and_gate(case: Case, device: str) -> None:
+    golden = case.load()
+    x = golden["x"].to(device)
+    pyramid = LaplacianPyramid(max(numbers(golden, r"level(\d+)")))
+    levels = pyramid.decompose(x)
     for j, level in enumerate(levels):
-        torch.testing.assert_close(level, golden[f"level{j}"], atol=1e-12, rtol=0)
-    torch.testing.assert_close(pyramid.reconstruct(levels), golden["x"], atol=1e-14, rtol=0)
-    torch.testing.assert_close(pyramid.gate(golden["x"], golden["w"]), golden["gated"], atol=1e-12, rtol=0)
+        torch.testing.assert_close(level.cpu(), golden[f"level{j}"], atol=1e-12, rtol=0)
+    torch.testing.assert_close(pyramid.reconstruct(levels).cpu(), golden["x"], atol=1e-14, rtol=0)
+    gated = pyramid.gate(x, golden["w"].to(device)).cpu()
+    torch.testing.assert_close(gated, golden["gated"], atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -292,10 +419,11 @@ def test_parameter_counts_of_the_releases(
     def count(network: nn.Module) -> int:
         return sum(p.numel() for p in network.parameters()) + inert_parameters(network)
 
-    cut = Generator(channels)
-    assert count(cut) == plain
-    assert count(ProjectionHeads(cut.tap_channels((0, 4, 8, 12, 16)))) == heads
-    assert count(PatchGAN(channels)) == plain_d
-    assert count(BridgeGenerator(channels)) == bridge
-    assert count(PatchGAN(channels, steps=5)) == bridge_d
-    assert count(PatchGAN(4 * channels, steps=5)) == energy
+    with torch.device("meta"):  # nothing is stored
+        cut = Generator(channels)
+        assert count(cut) == plain
+        assert count(ProjectionHeads(cut.tap_channels((0, 4, 8, 12, 16)))) == heads
+        assert count(PatchGAN(channels)) == plain_d
+        assert count(BridgeGenerator(channels)) == bridge
+        assert count(PatchGAN(channels, steps=5)) == bridge_d
+        assert count(PatchGAN(4 * channels, steps=5)) == energy

@@ -9,8 +9,8 @@ from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
 from pansharp_bench.registry import register_dataset
 
 if TYPE_CHECKING:
-    from pansharp_bench.datasets.junocam2hst.second_stage import SecondStage
-    from pansharp_bench.datasets.junocam2hst.simulated import Simulated
+    from pansharp_bench.datasets.junocam2hst.second_stage import BandPairs
+    from pansharp_bench.datasets.junocam2hst.simulated import SimulatedJunoCam2HST
 
 __all__ = ["JunoCam2HST"]
 
@@ -25,10 +25,10 @@ __all__ = ["JunoCam2HST"]
 )
 def _simulated(
     root: Path | None = None, label: str | None = None, seed: int = 0, size: str = "default"
-) -> Simulated:
-    from pansharp_bench.datasets.junocam2hst.simulated import Simulated
+) -> SimulatedJunoCam2HST:
+    from pansharp_bench.datasets.junocam2hst.simulated import SimulatedJunoCam2HST
 
-    return Simulated(seed, size)
+    return SimulatedJunoCam2HST(seed, size)
 
 
 @register_dataset(
@@ -39,10 +39,10 @@ def _simulated(
     sensor="junocam2hst-uvm",
     stand_in="junocam2hst-uvm-sim",
 )
-def _second_stage(root: Path | None = None, label: str | None = None) -> SecondStage:
-    from pansharp_bench.datasets.junocam2hst.second_stage import SecondStage
+def _second_stage(root: Path | None = None, label: str | None = None) -> BandPairs:
+    from pansharp_bench.datasets.junocam2hst.second_stage import BandPairs
 
-    made = SecondStage(JunoCam2HST(root, label))
+    made = BandPairs(JunoCam2HST(root, label))
     made.split("train")  # says so where the files have no such bands
     return made
 
@@ -57,8 +57,8 @@ def _second_stage(root: Path | None = None, label: str | None = None) -> SecondS
 )
 def _simulated_second_stage(
     root: Path | None = None, label: str | None = None, seed: int = 0, size: str = "default"
-) -> SecondStage:
-    from pansharp_bench.datasets.junocam2hst.second_stage import SecondStage
-    from pansharp_bench.datasets.junocam2hst.simulated import Simulated
+) -> BandPairs:
+    from pansharp_bench.datasets.junocam2hst.second_stage import BandPairs
+    from pansharp_bench.datasets.junocam2hst.simulated import SimulatedJunoCam2HST
 
-    return SecondStage(Simulated(seed, size, extra=True))
+    return BandPairs(SimulatedJunoCam2HST(seed, size, extra=True))

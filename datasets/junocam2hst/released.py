@@ -16,7 +16,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import operator
-import os
 import re
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from pansharp_bench.datasets.jupiter.maps import EXTRA_FILTERS
 from pansharp_bench.datasets.jupiter.segments import SegmentSplit
 from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import DataError
-from pansharp_bench.files import cache_dir, sha256_of
+from pansharp_bench.files import sha256_of
 from pansharp_bench.scene import Scene, Sensor, SplitName
 
 _NAME = re.compile(
@@ -123,31 +122,11 @@ def is_release(folder: Path) -> bool:
 
 
 def fingerprint(split: ReleasedSplit) -> tuple[int, str]:
-    """Bytes and SHA-256 of a split: of its files' names and contents. Read once, then remembered by names, sizes
-    and times, as thousands of files are slow to read."""
-    stats = [p.stat() for p in split.paths]
-    size = sum(s.st_size for s in stats)
-    stamps = [
-        (str(p.resolve()), s.st_size, s.st_mtime_ns, s.st_ino)
-        for p, s in zip(split.paths, stats, strict=True)
-    ]
-    kept = cache_dir() / "sha256" / hashlib.sha256(repr(stamps).encode()).hexdigest()
-    try:
-        if len(known := kept.read_text()) == 64:
-            return size, known
-    except OSError:
-        pass
+    """Bytes and SHA-256 of a split: of its files' names and contents, each of which is read once and remembered."""
     digest = hashlib.sha256()
     for path in split.paths:
         digest.update(f"{path.name} {sha256_of(path)}\n".encode())
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = kept.with_name(f"{kept.name}.{os.getpid()}")
-        part.write_text(digest.hexdigest())
-        part.replace(kept)
-    except OSError:
-        pass  # a cache that cannot be written is done without
-    return size, digest.hexdigest()
+    return sum(p.stat().st_size for p in split.paths), digest.hexdigest()
 
 
 def _files(root: Path, domain: str) -> list[tuple[Path, re.Match[str]]]:
@@ -184,7 +163,7 @@ def _centres(root: Path, domain: str, paths: list[Path]) -> dict[str, np.ndarray
     known: dict[str, tuple[float, float]] = {}
     for file in sorted(root.glob(f"{domain}*_metadata.csv")):
         try:
-            with open(file, newline="") as lines:
+            with open(file, encoding="utf-8", newline="") as lines:
                 for row in csv.DictReader(lines):
                     stem = re.split(r"[/\\]", row["filepath_npy"])[-1].removesuffix(".npy")
                     known[stem] = float(row["latitude"]), float(row["longitude"])

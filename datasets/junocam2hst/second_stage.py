@@ -68,7 +68,7 @@ class BandSplit(SegmentSplit):
         return None if values is None else values[self.index]
 
 
-class SecondStage(Dataset):
+class BandPairs(Dataset):
     """The second stage's pairs of a JunoCam2HST data set; ``name`` follows that one's (``junocam2hst-uvm-mini``).
 
     Raises DataError where Hubble's segments have no ultraviolet and methane, or their centres are not known.

@@ -35,7 +35,7 @@ from pansharp_bench.datasets.jupiter.ellipsoid import SEGMENT_KM, centres, laea_
 from pansharp_bench.datasets.jupiter.junocam.raw import decompanding_table
 from pansharp_bench.datasets.jupiter.maps import EXTRA_FILTERS
 from pansharp_bench.datasets.jupiter.segments import pixel_grid
-from pansharp_bench.datasets.jupiter.weather import Grid, Response, reflect, sample, weather, wrap
+from pansharp_bench.datasets.jupiter.weather import MercatorGrid, Response, reflect, sample, weather, wrap
 from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import cache_dir, made_once
@@ -57,7 +57,7 @@ ULTRAVIOLET_METHANE = Response(white=(0.36, 0.20), colour=(0.75, 0.05), clear=(-
 
 
 @dataclass(frozen=True)
-class Size:
+class Amount:
     """How much to make: pixels of a segment, degrees of a map pixel, training perijoves, segments of each split."""
 
     pixels: int
@@ -72,9 +72,9 @@ class Size:
 
 
 SIZES = {
-    "default": Size(64, 0.14, 6, 960, 960, 240),
-    "tiny": Size(32, 0.6, 1, 48, 48, 24),
-    "full": Size(256, 0.04, 6, 4800, 2968, 600),
+    "default": Amount(64, 0.14, 6, 960, 960, 240),
+    "tiny": Amount(32, 0.6, 1, 48, 48, 24),
+    "full": Amount(256, 0.04, 6, 4800, 2968, 600),
 }
 
 
@@ -120,7 +120,7 @@ def ready(seed: int, size: str, extra: bool = False) -> Path:
     return folder / file
 
 
-def maps(size: Size) -> list[Map]:
+def maps(size: Amount) -> list[Map]:
     """All maps of a simulation, the largest first."""
     target = [Map("target", rotation, size.target // 2) for rotation in (0, 1)]
     train = [Map("train", pj, size.train // size.perijoves) for pj in PERIJOVES["train"][: size.perijoves]]
@@ -171,11 +171,11 @@ def make(path: Path, seed: int, size: str, extra: bool = False) -> None:
     writer.close()
 
 
-def segments(m: Map, size: Size, seed: int, extra: bool = False) -> Segments:
+def segments(m: Map, size: Amount, seed: int, extra: bool = False) -> Segments:
     """One map's weather, seen by its camera and cut; with ``extra`` Hubble's further bands, or the true ones."""
     rng = np.random.default_rng([seed, ("train", "target", "test").index(m.split), m.index])
     if m.split == "target":
-        grid = Grid(west=rng.uniform(0, 360), width=360.0, step=size.step)
+        grid = MercatorGrid(west=rng.uniform(0, 360), width=360.0, step=size.step)
         spot = (grid.west - rng.uniform(0, 360)) % 360
         air = weather(rng, grid, spot)
         truth = reflect(air, HUBBLE)
@@ -188,7 +188,7 @@ def segments(m: Map, size: Size, seed: int, extra: bool = False) -> Segments:
             noisy = further * (1 + HUBBLE_NOISE * noise)
             made = replace(made, extra=_cut(noisy, grid, picked, size, COARSER * BLUR))
         return made
-    grid = Grid(west=rng.uniform(0, 360), width=120.0, step=size.step)
+    grid = MercatorGrid(west=rng.uniform(0, 360), width=120.0, step=size.step)
     pass_ = Pass.draw(rng, grid)
     spot = (grid.west - 60 + rng.uniform(-14, 14)) % 360
     air = weather(rng, grid, spot)
@@ -203,7 +203,7 @@ def segments(m: Map, size: Size, seed: int, extra: bool = False) -> Segments:
     return made
 
 
-class Simulated(JunoCam2HST):
+class SimulatedJunoCam2HST(JunoCam2HST):
     """``junocam2hst-sim``: ``size`` is ``default``, ``full`` (the real track's 256 pixels; long and large) or
     ``tiny``; equal seeds give equal files, byte for byte, on every processor. With ``extra``, Hubble's segments and
     the truth have F275W and FQ889N too.
@@ -268,7 +268,7 @@ class Pass:
     wide: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, grid: Grid) -> Pass:
+    def draw(cls, rng: np.random.Generator, grid: MercatorGrid) -> Pass:
         return cls(rng.uniform(-6, 6), rng.uniform(-8, 8), rng.uniform(21, 26), rng.uniform(42, 48))
 
     def track(self, latitude):
@@ -278,7 +278,7 @@ class Pass:
         return self.narrow + (self.wide - self.narrow) * np.sin(np.radians(np.abs(latitude) * 1.5)) ** 2
 
 
-def choose(rng: np.random.Generator, m: Map, seen: Pass | None, grid: Grid) -> Segments:
+def choose(rng: np.random.Generator, m: Map, seen: Pass | None, grid: MercatorGrid) -> Segments:
     """Centres of segments that are wholly seen, in each zone by its share, and two at least."""
     at = centres(NSIDE[m.split])
     inside = [np.nonzero(at.zone == zone)[0] for zone in range(len(ZONES))]
@@ -294,7 +294,7 @@ def choose(rng: np.random.Generator, m: Map, seen: Pass | None, grid: Grid) -> S
     return Segments(torch.empty(0), at.zone[chosen], at.latitude[chosen], at.longitude[chosen])
 
 
-def _covered(seen: Pass, grid: Grid, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
+def _covered(seen: Pass, grid: MercatorGrid, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
     """Whether the whole edge of each segment lies within the swath."""
     t = torch.linspace(-1, 1, 9, dtype=torch.float64) * (SEGMENT_KM / 2)
     side = torch.full_like(t, SEGMENT_KM / 2)
@@ -305,7 +305,7 @@ def _covered(seen: Pass, grid: Grid, latitude: np.ndarray, longitude: np.ndarray
     return (np.abs(offset - seen.track(lat.numpy())) < seen.half_width(lat.numpy())).all(1)
 
 
-def _cut(image: Tensor, grid: Grid, where: Segments, size: Size, blur: float) -> Tensor:
+def _cut(image: Tensor, grid: MercatorGrid, where: Segments, size: Amount, blur: float) -> Tensor:
     """(n, bands, P, P) segments of a map, blurred by a Gaussian of ``blur`` pixels."""
     wide = size.pixels + 2 * MARGIN
     x, y = pixel_grid(wide, wide * SEGMENT_KM / size.pixels)
@@ -329,7 +329,7 @@ def _cut(image: Tensor, grid: Grid, where: Segments, size: Size, blur: float) ->
 # -- JunoCam -------------------------------------------------------------------------------------------------
 
 
-def junocam(rng: np.random.Generator, air: Tensor, grid: Grid, seen: Pass) -> Tensor:
+def junocam(rng: np.random.Generator, air: Tensor, grid: MercatorGrid, seen: Pass) -> Tensor:
     """(3, H, W) a perijove's mosaic, 0..1 in steps of 1/255, of air (3, H, W)."""
     w = grid.shape[1]
     leaks = torch.tensor(LEAKS, dtype=torch.float64)

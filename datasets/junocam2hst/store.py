@@ -195,7 +195,7 @@ class Writer:
         """Put the pieces together, move the file into place and remove them."""
         temporary = self.parts / "whole.tmp"
         try:
-            with h5py.File(temporary, "w") as out:
+            with h5py.File(temporary, "w", libver="earliest") as out:
                 for name, value in self.header.items():
                     out.attrs[name] = value
                 for split in CALIBRATION_SPLITS:
@@ -229,6 +229,7 @@ class Writer:
                 (total, *shape),
                 np.uint16 if shape else COLUMNS[name],
                 chunks=(1, *shape) if shape else None,
+                track_times=False,
             )
             if shape:
                 made.attrs["scale"] = 1 / LEVELS

@@ -178,7 +178,7 @@ def read_opal_scales(path: str | Path) -> dict[str, dict[str, float]]:
     Raises DataError where the text holds no factor.
     """
     try:
-        lines = Path(path).read_text(errors="replace").splitlines()
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     scales: dict[str, dict[str, float]] = {}

@@ -29,6 +29,8 @@ from pansharp_bench.datasets.jupiter.ellipsoid import (
 from pansharp_bench.datasets.jupiter.maps import GlobalMap
 from pansharp_bench.datasets.jupiter.segments import SegmentSplit, blur_columns, blur_needed, pixel_grid
 from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.files import atomically
+from pansharp_bench.raster import Thumbnail, write_geotiff
 
 KM_PER_DEGREE = math.radians(1) * EQUATORIAL_KM
 _POINTS = 1 << 22  # map points worked on at a time
@@ -38,7 +40,7 @@ _PREVIEW = 1800  # largest width of a preview
 Reader = Callable[[slice], Tensor]
 
 
-class Canvas:
+class MapSum:
     """Sum and count of some rows of a global map, to which segments are added.
 
     Args:
@@ -167,7 +169,7 @@ def mosaic(
     lat, lon = (np.asarray(x, dtype=np.float64) for x in (latitudes, longitudes))
     canvas, start = None, 0
     for batch in [segments] if isinstance(segments, Tensor) else segments:
-        canvas = canvas or Canvas(height, batch.shape[1], None, latitude, west_left, size_km, device)
+        canvas = canvas or MapSum(height, batch.shape[1], None, latitude, west_left, size_km, device)
         where = slice(start, start + len(batch))
         if len(lat[where]) != len(batch):
             raise DataError(f"{start + len(batch)} segments or more, but {len(lat)} centres")
@@ -192,7 +194,7 @@ def lay_out(
     made = mosaic(images, lat, lon, degrees, size_km=size_km)
     tags = {"dataset": name, "split": str(split.name), "segments": str(len(lat))}
     height = made.values.shape[1]
-    return write_geotiff(path.with_suffix(".tif"), [(0, made.values)], height, bands, tags=tags)
+    return write_map(path.with_suffix(".tif"), [(0, made.values)], height, bands, tags=tags)
 
 
 def _places(split: SegmentSplit, name: str) -> tuple[np.ndarray, np.ndarray, float]:
@@ -227,12 +229,12 @@ def strips(
     is asked only for those that reach into the strip, in batches."""
     probe = read(slice(0, 1))
     bands, pixels = probe.shape[1], probe.shape[-1]
-    frame = Canvas(height, 0, None, latitude, west_left, size_km)
+    frame = MapSum(height, 0, None, latitude, west_left, size_km)
     reach = {v: frame.reaches(v, pixels)[:2] for v in np.unique(latitudes).tolist()}
     firsts, lasts = (np.array([reach[v][i] for v in latitudes.tolist()]) for i in (0, 1))
     for start in range(0, height, rows):
         stop = min(start + rows, height)
-        canvas = Canvas(height, bands, (start, stop), latitude, west_left, size_km)
+        canvas = MapSum(height, bands, (start, stop), latitude, west_left, size_km)
         (index,) = np.nonzero((firsts < stop) & (lasts > start))
         for run in _runs(index, batch):
             part = slice(run[0], run[-1] + 1)
@@ -258,7 +260,7 @@ def crs(latitude: Latitude) -> str:
     )
 
 
-def write_geotiff(
+def write_map(
     path: str | Path,
     pieces: Iterable[tuple[int, Tensor]],
     height: int,
@@ -273,46 +275,32 @@ def write_geotiff(
     They appear only when they are complete. Returns their paths. Raises BenchError where they cannot be written,
     or nothing was on the map.
     """
-    import rasterio
-    from PIL import Image
-    from rasterio.errors import RasterioError
     from rasterio.transform import from_origin
-    from rasterio.windows import Window
 
     path = Path(path)
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        raise BenchError(f"{path} is no name of a GeoTIFF; let it end in .tif")
-    degrees, width = 180 / height, 2 * height
+    degrees = 180 / height
     left = -west_left if west_left <= 180 else 360 - west_left  # east longitude of the left edge
-    factor = max(1, -(-width // _PREVIEW))
-    small: list[Tensor] = []
-    temporary = path.with_name(f".{path.name}.part.tif")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    small = Thumbnail(2 * height, _PREVIEW)
+    write_geotiff(
+        path, small.watch(_not_empty(pieces)), (height, 2 * height), bands, crs=crs(latitude),
+        transform=from_origin(left, 90, degrees, degrees), nodata=math.nan,
+        tags={"latitude": latitude, "west_longitude_of_left_edge": f"{west_left:g}", **(tags or {})},
+    )  # fmt: skip
+    return [path, *_write_previews(path, small.values, bands)]
+
+
+def _not_empty(pieces: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
     seen = False
-    try:
-        with rasterio.open(
-            temporary, "w", driver="GTiff", width=width, height=height, count=len(bands), dtype="float32",
-            crs=crs(latitude), transform=from_origin(left, 90, degrees, degrees),
-            nodata=math.nan, compress="deflate", predictor=3, tiled=True, bigtiff="if_safer",
-        ) as out:  # fmt: skip
-            out.descriptions = bands
-            out.update_tags(latitude=latitude, west_longitude_of_left_edge=f"{west_left:g}", **(tags or {}))
-            pending = torch.empty(len(bands), 0, width)
-            for start, strip in pieces:
-                seen = seen or bool(strip.isfinite().any())
-                out.write(strip.numpy(), window=Window(0, start, width, strip.shape[1]))
-                pending = torch.cat([pending, strip], 1)
-                whole = pending.shape[1] // factor * factor
-                small.append(_pooled(pending[:, :whole], factor))
-                pending = pending[:, whole:]
-        if not seen:
-            raise BenchError("no segment lies on the map")
-        temporary.replace(path)
-    except RasterioError as error:
-        raise BenchError(f"{path} cannot be written: {str(error).splitlines()[0]}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    picture = torch.cat(small, 1)
+    for row, strip in pieces:
+        seen = seen or bool(strip.isfinite().any())
+        yield row, strip
+    if not seen:
+        raise BenchError("no segment lies on the map")
+
+
+def _write_previews(path: Path, picture: Tensor, bands: tuple[str, ...]) -> list[Path]:
+    from PIL import Image
+
     colours = 3 if len(bands) >= 3 else 1
     previews = {path.with_suffix(".png"): picture[:colours]}
     for band, values in zip(bands[3:], picture[3:], strict=True):
@@ -322,18 +310,9 @@ def write_geotiff(
     for preview, values in previews.items():
         known = values.isfinite().all(0, keepdim=True).float()
         shown = torch.cat([values.nan_to_num(0).clamp(0, 1).expand(3, -1, -1), known])
-        Image.fromarray((shown * 255).round().byte().permute(1, 2, 0).numpy()).save(preview)
-    return [path, *previews]
-
-
-def _pooled(values: Tensor, factor: int) -> Tensor:
-    """Mean of the known values of each block."""
-    if factor == 1 or not values.numel():
-        return values[:, ::factor, : values.shape[2] // factor]
-    known = values.isfinite()
-    total = F.avg_pool2d(torch.where(known, values, 0), factor)
-    share = F.avg_pool2d(known.float(), factor)
-    return torch.where(share > 0, total / share, torch.nan)
+        with atomically(preview) as part:
+            Image.fromarray((shown * 255).round().byte().permute(1, 2, 0).numpy()).save(part)
+    return list(previews)
 
 
 @click.command("junocam2hst")
@@ -408,7 +387,7 @@ def command(
     bands = opened.sensor.bands if probe.shape[1] == len(opened.sensor.bands) else ()
     names = bands or tuple(f"band {i + 1}" for i in range(probe.shape[1]))
     tags = {"dataset": opened.name, "split": str(split_name), "segments": str(len(index))}
-    for path in write_geotiff(out, shown, height, names, latitude, left, tags):
+    for path in write_map(out, shown, height, names, latitude, left, tags):
         click.echo(f"wrote {path}")
 
 

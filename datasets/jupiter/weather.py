@@ -98,7 +98,7 @@ def _column(values: tuple[float, ...]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Grid:
+class MercatorGrid:
     """A Mercator map between ±80° that spans ``width`` degrees of longitude and closes on itself.
 
     Column 0 lies at ``west`` (degrees of west longitude, which decrease to the right); row 0 is the northern
@@ -151,7 +151,7 @@ def sample(wrapped: Tensor, row: Tensor, column: Tensor, mode: str = "bilinear")
 class _Noise:
     """Random fields on a grid, closed in longitude, made in the frequency domain."""
 
-    def __init__(self, rng: np.random.Generator, grid: Grid) -> None:
+    def __init__(self, rng: np.random.Generator, grid: MercatorGrid) -> None:
         self.rng, self.shape = rng, grid.shape
         h, w = grid.shape
         self.padded = scipy.fft.next_fast_len(h + 32, real=True)
@@ -207,7 +207,7 @@ class Vortex:
     hold: float = 0.9
 
 
-def _vortices(rng: np.random.Generator, grid: Grid, spot: float | None) -> list[Vortex]:
+def _vortices(rng: np.random.Generator, grid: MercatorGrid, spot: float | None) -> list[Vortex]:
     """The vortices of one weather: kinds and latitudes of the climate, places and sizes of the day."""
     share = grid.width / 360
     out = []
@@ -244,7 +244,7 @@ def _vortices(rng: np.random.Generator, grid: Grid, spot: float | None) -> list[
     return out
 
 
-def weather(rng: np.random.Generator, grid: Grid, spot: float | None = None) -> Tensor:
+def weather(rng: np.random.Generator, grid: MercatorGrid, spot: float | None = None) -> Tensor:
     """One day's air, (3, H, W): cloud, colour, clear on a grid. ``spot`` is the great red spot's longitude.
 
     The climate (bands, jets, kinds of vortices) is the planet's own.
@@ -254,7 +254,6 @@ def weather(rng: np.random.Generator, grid: Grid, spot: float | None = None) -> 
     lat = grid.latitude
     climate = np.stack([np.interp(lat, _CLIMATE[:, 0], c) for c in _CLIMATE.T[1:]])
     profile = torch.from_numpy(climate)[:, :, None]
-    flow = profile[3]
     vortices = _vortices(rng, grid, spot)
 
     row = torch.arange(h, dtype=torch.float64)[:, None].expand(h, w).clone()
@@ -263,33 +262,13 @@ def weather(rng: np.random.Generator, grid: Grid, spot: float | None = None) -> 
         _swirl(row, column, grid, v)
     _snap(row)
     _snap(column)
-
-    # back in time: the jets shear, and the eddies stir, the small ones within the large
-    jets = np.interp(lat, _JETS[:, 0], _JETS[:, 1]) / np.cos(np.radians(lat))
-    jets = torch.from_numpy(jets)[None, :, None].expand(1, h, 1)
-    calm = torch.exp(0.6 * noise.power_law(-5.0, 14.0, 3.0))
-    for longest, shortest, stretch, reach, steps, shear in EDDIES:
-        stream = noise.band(longest, shortest, stretch) * (flow * calm)
-        v_row = torch.roll(stream, 1, 1) - torch.roll(stream, -1, 1)
-        v_column = torch.zeros_like(stream)
-        v_column[1:-1] = stream[2:] - stream[:-2]
-        speed = torch.stack([v_row, v_column])
-        speed *= reach / grid.step / steps / speed.square().mean().sqrt()
-        speed[1] += shear / grid.step / steps * jets[0] / 100
-        speed = wrap(speed)
-        for r, c in zip(row.view(-1).split(_AT_ONCE), column.view(-1).split(_AT_ONCE), strict=True):
-            for _ in range(steps):
-                d_row, d_column = sample(speed, r, c)
-                _snap(r.sub_(d_row))
-                _snap(c.sub_(d_column))
-        row.clamp_(0, h - 1)
+    _stir(noise, grid, profile[3], row, column)
 
     # what the parcel is made of: its band's air, and noise
-    fields = torch.stack([
-        noise.power_law(*TRACERS[0]), noise.power_law(*TRACERS[1]), noise.power_law(*TRACERS[2]),
-        noise.power_law(-4.5, 16.0, 2.5),
-    ])  # fmt: skip
-    bright, tint, ridge, patch = _sample_squeezed(fields, row, column)
+    tracers = (*TRACERS, (-4.5, 16.0, 2.5))
+    bright, tint, ridge, patch = _sample_squeezed(
+        torch.stack([noise.power_law(*t) for t in tracers]), row, column
+    )
     origin = sample(wrap(profile.expand(-1, -1, 4)), row, torch.zeros_like(row))
     cloud, colour, clear, _, detail, share = origin
     # where the flow has squeezed a thread below a pixel, it is drawn a pixel wide and fainter
@@ -309,6 +288,29 @@ def weather(rng: np.random.Generator, grid: Grid, spot: float | None = None) -> 
     for v in vortices:
         _fill(air, row, grid, v, bright, tint)
     return air.clamp_(min=0)
+
+
+def _stir(noise: _Noise, grid: MercatorGrid, flow: Tensor, row: Tensor, column: Tensor) -> None:
+    """Follow the origins back in time: the jets shear, and the eddies stir, the small ones within the large."""
+    h = grid.shape[0]
+    jets = np.interp(grid.latitude, _JETS[:, 0], _JETS[:, 1]) / np.cos(np.radians(grid.latitude))
+    shear_by_row = torch.from_numpy(jets)[:, None] / 100
+    calm = torch.exp(0.6 * noise.power_law(-5.0, 14.0, 3.0))
+    for longest, shortest, stretch, reach, steps, shear in EDDIES:
+        stream = noise.band(longest, shortest, stretch) * (flow * calm)
+        v_row = torch.roll(stream, 1, 1) - torch.roll(stream, -1, 1)
+        v_column = torch.zeros_like(stream)
+        v_column[1:-1] = stream[2:] - stream[:-2]
+        speed = torch.stack([v_row, v_column])
+        speed *= reach / grid.step / steps / speed.square().mean().sqrt()
+        speed[1] += shear / grid.step / steps * shear_by_row
+        speed = wrap(speed)
+        for r, c in zip(row.view(-1).split(_AT_ONCE), column.view(-1).split(_AT_ONCE), strict=True):
+            for _ in range(steps):
+                d_row, d_column = sample(speed, r, c)
+                _snap(r.sub_(d_row))
+                _snap(c.sub_(d_column))
+        row.clamp_(0, h - 1)
 
 
 def _snap(origin: Tensor) -> None:
@@ -347,7 +349,7 @@ EDDIES = (
 TRACERS = ((-2.5, 6.0, 3.5), (-2.9, 8.0, 3.5), (-3.9, 3.0, 1.5))
 
 
-def _window(grid: Grid, v: Vortex, reach: float) -> tuple[slice, Tensor, Tensor, Tensor]:
+def _window(grid: MercatorGrid, v: Vortex, reach: float) -> tuple[slice, Tensor, Tensor, Tensor]:
     """The rows and columns (wrapped) within ``reach`` radii of a vortex, and the offsets there in radii."""
     h, w = grid.shape
     row, column = (float(x) for x in grid.pixel(v.latitude, v.longitude))
@@ -360,7 +362,7 @@ def _window(grid: Grid, v: Vortex, reach: float) -> tuple[slice, Tensor, Tensor,
     return slice(low, high), columns % w, y, x
 
 
-def _swirl(row: Tensor, column: Tensor, grid: Grid, v: Vortex) -> None:
+def _swirl(row: Tensor, column: Tensor, grid: MercatorGrid, v: Vortex) -> None:
     """Turn the origins around a vortex, fastest within it."""
     rows, columns, y, x = _window(grid, v, 2.4)
     angle = 2 * np.pi * v.turns * torch.exp(-(((x**2 + y**2) / 1.3) ** 1.2))
@@ -371,7 +373,7 @@ def _swirl(row: Tensor, column: Tensor, grid: Grid, v: Vortex) -> None:
     column[rows, columns] += rx * (cos * x - sin * y)
 
 
-def _fill(air: Tensor, row: Tensor, grid: Grid, v: Vortex, bright: Tensor, tint: Tensor) -> None:
+def _fill(air: Tensor, row: Tensor, grid: MercatorGrid, v: Vortex, bright: Tensor, tint: Tensor) -> None:
     """Put a vortex's own air into it, streaked by what its swirl wound up."""
     rows, columns, y, x = _window(grid, v, 1.9)
     streak, hue = bright[rows, columns], tint[rows, columns]
@@ -387,7 +389,7 @@ def _fill(air: Tensor, row: Tensor, grid: Grid, v: Vortex, bright: Tensor, tint:
     air[:, rows, columns] = here + inside * (own - here)
 
 
-def _festoons(rng: np.random.Generator, grid: Grid, row: Tensor, column: Tensor) -> Tensor:
+def _festoons(rng: np.random.Generator, grid: MercatorGrid, row: Tensor, column: Tensor) -> Tensor:
     """Clear air north of the equator: a wave train of hot spots at 7.4° north, each with a plume to the
     south-west."""
     h, w = grid.shape

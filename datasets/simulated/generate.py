@@ -152,7 +152,7 @@ def _run_workers(folder: Path, plan: dict) -> None:
     total, name = len(plan["scenes"]), f"{plan['optics']['sensor']}-sim"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parts = max(1, min(cores, total, 32))
-    (folder / "plan.json").write_text(json.dumps({**plan, "parts": parts}))
+    (folder / "plan.json").write_text(json.dumps({**plan, "parts": parts}), encoding="utf-8")
     # one thread each: the work is split by scenes, and sums must not depend on the number of cores
     single = {f"{k}_NUM_THREADS": "1" for k in ("OMP", "OPENBLAS", "MKL")}
     logs = [folder / f"worker-{i}.log" for i in range(parts)]
@@ -162,7 +162,7 @@ def _run_workers(folder: Path, plan: dict) -> None:
         print(f"simulating {total} scenes of {name} (once; kept in {folder.parents[1]})", file=sys.stderr)
     try:
         for i, log in enumerate(logs):
-            with open(log, "w") as errors:
+            with open(log, "w", encoding="utf-8") as errors:
                 command = [sys.executable, "-m", worker.__name__, str(folder), str(i)]
                 workers.append(subprocess.Popen(command, env={**os.environ, **single}, stdin=subprocess.DEVNULL,
                                                 stdout=subprocess.DEVNULL, stderr=errors))  # fmt: skip
@@ -174,7 +174,9 @@ def _run_workers(folder: Path, plan: dict) -> None:
                 bar.update(len(list(folder.glob("*.npz"))) - bar.n)
         for w, log in zip(workers, logs, strict=True):
             if w.returncode:
-                why = log.read_text().strip().splitlines() or [f"exit code {w.returncode}"]
+                why = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [
+                    f"exit code {w.returncode}"
+                ]
                 raise BenchError(f"simulating {name} failed: {why[-1]}")
     finally:
         for w in workers:

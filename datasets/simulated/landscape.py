@@ -1104,7 +1104,7 @@ def crossing(rng: np.random.Generator, size: float, wiggle: float) -> np.ndarray
 
 
 @dataclass(frozen=True)
-class Plan:
+class Area:
     """A kind of quarter: block length, uses of blocks, and how much its streets bend."""
 
     block: tuple[float, float]
@@ -1115,18 +1115,18 @@ class Plan:
 
 
 PLANS = {
-    "suburb": Plan((70, 110), {"suburb": 10, "park": 1.0, "wood": 0.6, "commercial": 0.8, "office": 0.4}, bend=5),
-    "dense": Plan((60, 100), {"dense": 10, "slabs": 1, "industry": 1.0, "park": 0.6, "bareland": 0.7,
+    "suburb": Area((70, 110), {"suburb": 10, "park": 1.0, "wood": 0.6, "commercial": 0.8, "office": 0.4}, bend=5),
+    "dense": Area((60, 100), {"dense": 10, "slabs": 1, "industry": 1.0, "park": 0.6, "bareland": 0.7,
                   "office": 0.8}),
-    "slabs": Plan((120, 190), {"slabs": 10, "dense": 2, "office": 1.5, "park": 1, "bareland": 0.8, "industry": 1}),
-    "industry": Plan((110, 190), {"industry": 10, "bareland": 1.2, "commercial": 1.0, "dense": 1.5, "scrub": 0.6}),
-    "centre": Plan((80, 130), {"office": 6, "commercial": 3, "dense": 3, "park": 1, "slabs": 1}),
-    "campus": Plan((90, 140), {"park": 3, "office": 4, "commercial": 1.5, "wood": 1, "slabs": 1, "bareland": 0.5}),
-    "farmland": Plan((130, 260), {"fields": 10, "wood": 1.0, "dense": 0.8, "bareland": 0.3, "industry": 0.4,
+    "slabs": Area((120, 190), {"slabs": 10, "dense": 2, "office": 1.5, "park": 1, "bareland": 0.8, "industry": 1}),
+    "industry": Area((110, 190), {"industry": 10, "bareland": 1.2, "commercial": 1.0, "dense": 1.5, "scrub": 0.6}),
+    "centre": Area((80, 130), {"office": 6, "commercial": 3, "dense": 3, "park": 1, "slabs": 1}),
+    "campus": Area((90, 140), {"park": 3, "office": 4, "commercial": 1.5, "wood": 1, "slabs": 1, "bareland": 0.5}),
+    "farmland": Area((130, 260), {"fields": 10, "wood": 1.0, "dense": 0.8, "bareland": 0.3, "industry": 0.4,
                                   "scrub": 0.5}, rural=True, bend=12),
-    "arid": Plan((120, 200), {"scrub": 3, "bareland": 2, "fields": 2, "dense": 2.5, "industry": 0.5}, rural=True,
+    "arid": Area((120, 200), {"scrub": 3, "bareland": 2, "fields": 2, "dense": 2.5, "industry": 0.5}, rural=True,
                  bend=15, relief=0.04),
-    "hills": Plan((120, 220), {"scrub": 6, "wood": 3, "fields": 3, "bareland": 0.5}, rural=True, bend=25,
+    "hills": Area((120, 220), {"scrub": 6, "wood": 3, "fields": 3, "bareland": 0.5}, rural=True, bend=25,
                   relief=0.13),
 }  # fmt: skip
 

@@ -7,7 +7,6 @@ starts at once.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import zlib
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pansharp_bench.datasets.simulated.acquire import Optics, acquire
+from pansharp_bench.files import atomically
 
 SPLITS = ("train", "valid", "reduced", "full")
 
@@ -36,13 +36,12 @@ def scene(optics: Optics, seed: int, split: str, index: int, kind: str) -> dict[
 
 
 def main(folder: Path, part: int) -> None:
-    plan = json.loads((folder / "plan.json").read_text())
+    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     optics = Optics(**plan["optics"])
     for split, index, kind in plan["scenes"][part :: plan["parts"]]:
         path = folder / f"{split}-{index}.npz"
-        with open(path.with_suffix(".part"), "wb") as file:
-            np.savez(file, **scene(optics, plan["seed"], split, index, kind))  # type: ignore[arg-type]
-        os.replace(path.with_suffix(".part"), path)
+        with atomically(path) as partial:
+            np.savez(partial, **scene(optics, plan["seed"], split, index, kind))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

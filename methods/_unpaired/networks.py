@@ -279,12 +279,13 @@ class BridgeGenerator(Generator):
         time_mode: TimeMode = "released",
         skip: Skip = "none",
         head: Head = "conv",
+        noise_layers: int = 4,
     ) -> None:
         self.time_mode = time_mode
         super().__init__(channels, ngf, blocks, skip, head)
         self.noise_width = width = 4 * ngf
         self.noise_path = nn.Sequential(
-            *(m for _ in range(4) for m in (nn.Linear(width, width), nn.LeakyReLU(SLOPE)))
+            *(m for _ in range(noise_layers) for m in (nn.Linear(width, width), nn.LeakyReLU(SLOPE)))
         )
         self.time_path = TimePath(ngf, width, steps) if time_mode == "film" else None
 
@@ -331,20 +332,21 @@ class ModulatedBlock(nn.Module):
 
 
 class PatchGAN(nn.Module):
-    """Patch discriminator: (N, C, H, W) -> (N, 1, h, w) scores; 256 -> 30, 64 -> 6 pixels a side.
+    """Patch discriminator: (N, C, H, W) -> (N, 1, h, w) scores; with three ``layers`` beyond the first 256 -> 30,
+    64 -> 6 pixels a side.
 
     With ``steps`` it is told the time index (as UNSB's discriminator and energy network are). Only its first
     stage uses it: norms follow in the others and would remove the term again.
     """
 
-    def __init__(self, channels: int, ndf: int = 64, steps: int = 0) -> None:
+    def __init__(self, channels: int, ndf: int = 64, steps: int = 0, layers: int = 3) -> None:
         super().__init__()
-        widths = (ndf, 2 * ndf, 4 * ndf, 8 * ndf)
+        widths = [ndf * min(2**k, 8) for k in range(layers + 1)]
         self.conv1 = nn.Conv2d(channels, ndf, 4, padding=1)
         self.convs = nn.ModuleList(
             nn.Conv2d(a, b, 4, padding=1, bias=False) for a, b in itertools.pairwise(widths)
         )
-        self.last = nn.Conv2d(8 * ndf, 1, 4, padding=1)
+        self.last = nn.Conv2d(widths[-1], 1, 4, padding=1)
         self.time_path = TimePath(4 * ndf, 4 * ndf, steps) if steps else None
         self.time_term = nn.Linear(4 * ndf, ndf) if steps else None
         self.down = Down()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from pansharp_bench.methods._patches import TAPS, add_patches, patches_of, pieces, sum_type
@@ -63,17 +64,17 @@ class CANConv(nn.Module):
         labels = filter_small(labels, self.clusters, self.threshold)
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+        padded = F.pad(rearrange(x, "b c h w -> b h w c"), (0, 0, 1, 1, 1, 1))
         centroids = _ClusterMeans.apply(padded, labels, groups)
 
-        z = centroids.unflatten(2, (TAPS, -1)).transpose(2, 3).flatten(2)  # the weights expect channel first
+        z = rearrange(centroids, "b k (t c) -> b k (c t)", t=TAPS)  # the weights expect channel first
         hidden = self.kernel_head(z)
         area, cin, cout = (torch.sigmoid(f(hidden)) for f in (self.to_area, self.to_cin, self.to_cout))
         gain = (area[..., :, None] * cin[..., None, :]).flatten(2)
         bias = self.centroid_to_bias(z)
-        theta = self.kernels.transpose(0, 1).flatten(0, 1)
+        theta = rearrange(self.kernels, "c t o -> (t c) o")
         y = _ClusterConv.apply(padded, labels, *(t.to(x.dtype) for t in (gain, theta, cout, bias)))
-        return y.permute(0, 3, 1, 2)
+        return rearrange(y, "b h w o -> b o h w")
 
 
 def filter_small(labels: Tensor, clusters: int, threshold: float) -> Tensor:

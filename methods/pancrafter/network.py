@@ -8,11 +8,12 @@ The two variants share this skeleton. The release's attribute names are the keys
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from pansharp_bench.methods._paired import Perceptron
@@ -50,7 +51,8 @@ def low_pan(pan: Tensor) -> Tensor:
 
 def norm_channels(x: Tensor) -> Tensor:
     """Layer normalisation over the channels of each pixel, without gain or bias."""
-    return F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], eps=1e-6).permute(0, 3, 1, 2)
+    x = F.layer_norm(rearrange(x, "b c h w -> b h w c"), x.shape[1:2], eps=1e-6)
+    return rearrange(x, "b h w c -> b c h w")
 
 
 class ChannelNorm(nn.Module):
@@ -62,7 +64,8 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shape = x.shape[1:2]
-        return F.layer_norm(x.permute(0, 2, 3, 1), shape, self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
+        x = F.layer_norm(rearrange(x, "b c h w -> b h w c"), shape, self.weight, self.bias, 1e-6)
+        return rearrange(x, "b h w c -> b c h w")
 
 
 def zeroed(layer: nn.Module) -> nn.Module:
@@ -85,14 +88,15 @@ class LocalAttention(nn.Module):
 
     def attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """q (B, width, H, W); keys and values (B, heads, head, 9, H, W)."""
-        q = q.unflatten(1, (self.heads, self.head, 1)) * self.head**-0.5
+        q = rearrange(q, "b (n d) h w -> b n d 1 h w", n=self.heads) * self.head**-0.5
         weights = (q * keys).sum(2, keepdim=True).softmax(3)
-        return (weights * values).sum(3).flatten(1, 2)
+        return rearrange((weights * values).sum(3), "b n d h w -> b (n d) h w")
 
     def shifted(self, x: Tensor) -> Tensor:
         """(B, heads, head, 9, H, W): the 3x3 neighbours, zeros outside."""
-        b, _, h, w = x.shape
-        return F.unfold(x, 3, padding=1).view(b, self.heads, self.head, TAPS, h, w)
+        h = x.shape[-2]
+        x = F.unfold(x, 3, padding=1)
+        return rearrange(x, "b (n d t) (h w) -> b n d t h w", n=self.heads, t=TAPS, h=h)
 
 
 class ReleaseAttention(LocalAttention):
@@ -133,12 +137,12 @@ class ReleaseAttention(LocalAttention):
     def gather(self, x: Tensor) -> Tensor:
         if self.shift:
             return self.shifted(x)
-        b, _, h, w = x.shape
-        return self.dep_conv(x.reshape(-1, self.head, h, w)).view(b, self.heads, self.head, TAPS, h, w)
+        x = self.dep_conv(rearrange(x, "b (n d) h w -> (b n) d h w", n=self.heads))
+        return rearrange(x, "(b n) (d t) h w -> b n d t h w", n=self.heads, t=TAPS)
 
     def reordered(self, k: Tensor) -> Tensor:
         """Width moved before the head's channels, and the memory read as if it had not been."""
-        return k.unflatten(1, (self.heads, self.head)).permute(0, 1, 4, 2, 3).reshape(k.shape)
+        return rearrange(k, "b (n d) h w -> b n w d h", n=self.heads).reshape(k.shape)
 
 
 class PaperAttention(LocalAttention):
@@ -201,40 +205,52 @@ class AttentionBlock(nn.Module):
         of_ms, of_pan = self.adaLN_modulation(told)[:, :, None, None].chunk(2, 1)
         pan, ms = self.attn(norm_channels(x), at)
         x = x + of_ms * ms + of_pan * pan
-        return x + self.mlp(norm_channels(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        t = self.mlp(rearrange(norm_channels(x), "b c h w -> b h w c"))
+        return x + rearrange(t, "b h w c -> b c h w")
 
 
 # -- the network --
 
 
 class PANCrafter(nn.Module):
-    """The skeleton: ``levels`` scales above the bottleneck, attention at all scales but the first.
+    """The skeleton: a scale for each number in ``depth``, so many residual blocks on the way down and as many on
+    the way up; the last is the bottleneck. Attention at all scales but the first.
 
     ``forward`` takes pan (B, 1, H, W) and ms (B, bands, H/4, W/4) scaled to [-1, 1] with H and W multiples of
     ``divisor``, and mode (B,); it gives the MS image (B, bands, H, W), or PAN in each band.
     """
 
-    levels: int
-    middle_blocks: int
-    divisor: int
+    depth: Sequence[int]
 
     def __init__(self, bands: int, width: int = 128, heads: int = 8, dropout: float = 0.0) -> None:
         super().__init__()
         self.bands, self.width, self.heads, self.dropout = bands, width, heads, dropout
         self.input = nn.Conv2d(self.inputs(), width, 3, padding=1)
-        for i in range(1, self.levels + 1):
-            self.add_module(f"encoder{i}", nn.ModuleList([self.block(width), self.block(width)]))
+        *depths, middle = self.depth
+        for i, depth in enumerate(depths, 1):
+            self.add_module(f"encoder{i}", nn.ModuleList(self.block(width) for _ in range(depth)))
             down, up = nn.Conv2d(width, width, 3, 2, 1), nn.ConvTranspose2d(width, width, 2, 2)
             self.add_module(f"down{i}", nn.ModuleDict({"conv": down}))
             self.add_module(f"up{i}", nn.ModuleDict({"conv": up}))
-            self.add_module(f"decoder{i}", nn.ModuleList([self.block(2 * width), self.block(width)]))
+            self.add_module(
+                f"decoder{i}", nn.ModuleList(self.block(n * width) for n in [2] + [1] * (depth - 1))
+            )
             if i > 1:
                 self.add_module(f"cond{i}_e", self.attention())
                 self.add_module(f"cond{i}_d", self.attention())
-        self.middle = nn.ModuleList(self.block(width) for _ in range(self.middle_blocks))
+        self.middle = nn.ModuleList(self.block(width) for _ in range(middle))
         self.add_module(f"cond{self.levels + 1}", self.attention(bottleneck=True))
         out = zeroed(nn.Conv2d(width, bands, 3, padding=1))
         self.output = nn.Sequential(self.norm(width), nn.SiLU(), out)
+
+    @property
+    def levels(self) -> int:
+        """Scales above the bottleneck."""
+        return len(self.depth) - 1
+
+    @property
+    def divisor(self) -> int:
+        return 2**self.levels
 
     # what a variant decides
 
@@ -308,14 +324,11 @@ class PANCrafter(nn.Module):
 class ReleasePANCrafter(PANCrafter):
     """The public code's network: four scales, group normalisation, the mode as an embedded token."""
 
-    levels = 3
-    middle_blocks = 2
-    divisor = 8
-
     def __init__(
         self, bands: int, width: int = 128, heads: int = 8, dropout: float = 0.2, key_fix: bool = False,
-        shift_kernels: bool = False,
+        shift_kernels: bool = False, depth: Sequence[int] = (2, 2, 2, 2),
     ) -> None:  # fmt: skip
+        self.depth = depth
         self.key_fix, self.shift_kernels = key_fix, shift_kernels
         super().__init__(bands, width, heads, dropout)
         self.s_token = nn.Parameter(torch.randn(2, width) * 0.02)
@@ -345,9 +358,7 @@ class PaperPANCrafter(PANCrafter):
     """The network of the paper's equations and figures: three scales, layer normalisation over channels, a
     learned gain and offset per mode."""
 
-    levels = 2
-    middle_blocks = 4
-    divisor = 4
+    depth = (2, 2, 4)
     norm = ChannelNorm
 
     def inputs(self) -> int:

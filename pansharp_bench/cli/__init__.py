@@ -5,9 +5,13 @@ Command modules import nothing heavy at the top, so that help and completion ans
 
 from __future__ import annotations
 
+import errno
+from typing import Any
+
 import click
 
 from pansharp_bench import __version__
+from pansharp_bench.cli.console import write_plainly
 from pansharp_bench.cli.data import data
 from pansharp_bench.cli.figure import figure
 from pansharp_bench.cli.leaderboard import leaderboard
@@ -24,13 +28,31 @@ class UserMistake(click.ClickException):
 
 
 class Bench(click.Group):
-    """The group that turns a BenchError of any command into one clear message."""
+    """The group that turns a mistake or a refusal of the system, in any command, into one clear message, and Ctrl-C
+    into exit code 130."""
 
-    def invoke(self, ctx: click.Context):
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Before anything is printed, help included: signs that the console lacks are written plainly."""
+        write_plainly()
+        return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except BenchError as error:
             raise UserMistake(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # `bench list | head` has read enough
+                raise
+            named = f"{error.filename}: " if error.filename else ""
+            raise UserMistake(f"{named}{error.strerror or error}") from error
+        except KeyboardInterrupt as stop:  # of a training that was stopped, it says where
+            saved = f"{stop}; the state is saved: run the same command with --resume" if stop.args else ""
+            click.echo(
+                f"\n{saved or 'interrupted; a training that had begun goes on with --resume'}", err=True
+            )
+            raise SystemExit(130) from None
 
 
 @click.group(cls=Bench, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -6,15 +6,14 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pansharp_bench.errors import BenchError
-from pansharp_bench.registry import broken, load_plugin
+from pansharp_bench.registry import load_plugin
 
 if TYPE_CHECKING:
     from pansharp_bench.plan import RunSpec
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 def _load(ctx: click.Context, param: click.Parameter, paths: tuple[str, ...]) -> None:
     for path in paths:
         load_plugin(path)
-        if error := broken.get(path):
-            click.secho(f"! plug-in {path} failed: {error.strip().splitlines()[-1]}", fg="yellow", err=True)
 
 
 def plugin_option(command: Callable) -> Callable:
@@ -96,6 +93,15 @@ class RunOptions:
             accept_faults=self.accept_faults,
         )
 
+    def row(self, method: str, dataset: str, options: Mapping[str, Any], seed: int = 0) -> RunSpec:
+        """One run among others of one table: what is said of training goes to the methods that train."""
+        from pansharp_bench.method import is_trained
+        from pansharp_bench.registry import METHODS
+
+        trained = is_trained(METHODS.get(method))
+        own = self if trained else replace(self, preset=None, precision="auto")
+        return own.spec(method, dataset, options, seed)
+
 
 _RUN_OPTIONS = (
     click.option(
@@ -115,7 +121,13 @@ _RUN_OPTIONS = (
     click.option(
         "--precision", default="auto", show_default=True, help="auto: bf16-mixed on CUDA, 32-true on CPU."
     ),
-    click.option("--pictures", default=2, show_default=True, help="Scenes of each split to draw."),
+    click.option(
+        "--pictures",
+        type=click.IntRange(0),
+        default=2,
+        show_default=True,
+        help="Scenes of each split to draw.",
+    ),
     click.option(
         "--runs",
         type=click.Path(file_okay=False, path_type=Path),
@@ -151,12 +163,15 @@ def set_option(help: str | None = None) -> Callable:
 
 
 def _read_pairs(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
-    parsed = {}
+    parsed: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"{pair!r} is not of the form name=value")
-        parsed[name.strip().replace("-", "_")] = value.strip()
+        name = name.strip().replace("-", "_")
+        if name in parsed:
+            raise click.BadParameter(f"{name} is given twice: {parsed[name]} and {value.strip()}")
+        parsed[name] = value.strip()
     return parsed
 
 
@@ -167,9 +182,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def running() -> Iterator[None]:
-    """Around runs: warnings stand out, an interrupt says how to go on, a full disk is one message."""
-    from pansharp_bench.training import Interrupted
-
+    """Around runs: warnings stand out, each once."""
     said: set[str] = set()
 
     def loud(message, category, filename, lineno, file=None, line=None) -> None:
@@ -177,16 +190,7 @@ def running() -> Iterator[None]:
             click.secho(f"! {message}", fg="yellow", bold=True, err=True)
         said.add(str(message))
 
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = loud
-            warnings.filterwarnings("always", module=r"pansharp_bench\b")
-            yield
-    except Interrupted as stop:
-        say(f"\n{stop}; the state is saved: run the same command with --resume")
-        raise SystemExit(130) from None
-    except KeyboardInterrupt:
-        say("\ninterrupted; a training that had begun goes on with --resume")
-        raise SystemExit(130) from None
-    except OSError as error:
-        raise BenchError(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")) from error
+    with warnings.catch_warnings():
+        warnings.showwarning = loud
+        warnings.filterwarnings("always", module=r"pansharp_bench\b")
+        yield

@@ -69,6 +69,8 @@ def run(
     from pansharp_bench.tables import run_table
 
     if samples is not None:
+        if "samples" in options:
+            raise BenchError(f"--samples {samples} and --set samples={options['samples']}: give one of them")
         options = {**options, "samples": str(samples)}
     for name in beside:
         if takes_steps(METHODS.get(name)):
@@ -86,7 +88,7 @@ def run(
             progress=shared.progress,
             say=say,
         )
-    others = ensure([shared.spec(name, dataset, {}) for name in beside], replace(shared, pictures=0))
+    others = ensure([shared.row(name, dataset, {}) for name in beside], replace(shared, pictures=0))
     record = outcome.record
     click.echo(f"\n{record.method['title'] or record.method['name']} on {record.dataset['name']}")
     click.echo(run_table(record, others))

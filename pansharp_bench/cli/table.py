@@ -92,7 +92,7 @@ def table(
     wanted = known[number]
     rows = [_row(r) for r in wanted["methods"]]
     specs = [
-        shared.spec(method, wanted["dataset"], {**options, **own}, seed)
+        shared.row(method, wanted["dataset"], {**options, **own}, seed)
         for (method, own), seed in product(rows, seeds)
     ]
     if dry_run:
@@ -158,6 +158,8 @@ def ablate(
     bench ablate sp-i2i --dataset qb --nfe 1,2,3,4,5 --weights FILE    one training, five ways to use it
     """
     variants = variants_of(ctx.args)
+    if twice := sorted(options.keys() & {name for variant in variants for name in variant}):
+        raise BenchError(f"{', '.join(twice)}: both set for all runs and varied; give one of them")
     specs = [
         shared.spec(method, dataset, {**options, **variant}, seed, weights)
         for variant, seed in product(variants, seeds)

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from pansharp_bench.imaging.linear import operator, separable
+from pansharp_bench.scene import as_float
 
 _HALF_BAND = (0.5, 0.305334091185, 0, -0.072698593239, 0, 0.021809577942, 0, -0.005192756653, 0,
               0.000807762146, 0, -0.000060081482)  # fmt: skip
@@ -40,6 +41,7 @@ def interp23(x: Tensor, ratio: int = 4) -> Tensor:
     >>> torch.allclose(decimate(interp23(ms)), ms)
     True
     """
+    x = as_float(x)
     rows, cols = (operator(x.device, _interp23_matrix, n, ratio) for n in x.shape[-2:])
     return separable(x, rows, cols)
 
@@ -85,6 +87,7 @@ def resize_bicubic(
     """
     if (scale is None) == (size is None):
         raise ValueError("resize_bicubic needs either scale or size")
+    x = as_float(x)
 
     def matrix(n: int, wanted: int | None) -> Tensor:
         m = wanted or math.ceil((scale or 1) * n)

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-@torch.compiler.assume_constant_result
+
+def constant(function: F) -> F:
+    """Let a compiled graph keep this function's result, as ``torch.compiler.assume_constant_result`` does: it sets
+    this mark and nothing else, but loads the whole compiler to do so, which most programs never use."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@constant
 def operator(device: torch.device, build: Callable[..., np.ndarray], *args: float) -> Tensor:
     """The matrix ``build(*args)`` in float64 on the device, kept for the next call."""
     return _cached(device, build, *args)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.scene import Sensor, as_sensor
+from pansharp_bench.imaging.linear import constant
+from pansharp_bench.scene import Sensor, as_float, as_sensor
 
 TAPS = 41
 _RADIUS = TAPS // 2
@@ -57,6 +59,7 @@ def mtf_filter(x: Tensor, sensor: str | Sensor | Sequence[float], ratio: int | N
         gains, ratio = sensor.mtf, ratio or sensor.ratio
     else:
         gains = tuple(float(g) for g in sensor)
+    x = as_float(x)
     if x.shape[1] not in (1, len(gains)):
         raise BenchError(f"{len(gains)} MTF gains do not fit an image of {x.shape[1]} bands")
     return _filter(x, gains, ratio or 4, TAPS - 1)
@@ -84,13 +87,17 @@ def _kernel(gain: float, ratio: int, spread: int) -> np.ndarray:
     return np.outer(line, line) * window
 
 
-@torch.compiler.disable
-@lru_cache(maxsize=16)
-def _spectra(
-    gains: tuple[float, ...], ratio: int, spread: int, shape: tuple[int, int], dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:  # fmt: skip
+@constant
+def _spectra(device: torch.device, dtype: torch.dtype, shape: tuple[int, int], *kernel: Any) -> Tensor:
     """Real spectra of the kernels centred at the origin: (C, H, W//2 + 1)."""
+    return _cached(device, dtype, shape, *kernel)
+
+
+@lru_cache(maxsize=16)
+def _cached(
+    device: torch.device, dtype: torch.dtype, shape: tuple[int, int], gains: tuple[float, ...], ratio: int,
+    spread: int,
+) -> Tensor:  # fmt: skip
     kernels = np.zeros((len(gains), *shape))
     kernels[:, :TAPS, :TAPS] = [_kernel(g, ratio, spread) for g in gains]
     kernels = np.roll(kernels, (-_RADIUS, -_RADIUS), (1, 2))
@@ -99,11 +106,12 @@ def _spectra(
 
 
 def _filter(x: Tensor, gains: tuple[float, ...], ratio: int, spread: int) -> Tensor:
+    x = as_float(x)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     h, w = x.shape[-2:]
     shape = (_fast_length(h + 2 * _RADIUS), _fast_length(w + 2 * _RADIUS))
     padded = F.pad(x.to(dtype), (_RADIUS,) * 4, mode="replicate")
-    spectra = _spectra(gains, ratio, spread, shape, dtype, x.device)
+    spectra = _spectra(x.device, dtype, shape, gains, ratio, spread)
     filtered = torch.fft.irfft2(torch.fft.rfft2(padded, s=shape) * spectra, s=shape)
     return filtered[..., _RADIUS : _RADIUS + h, _RADIUS : _RADIUS + w].to(x.dtype)
 

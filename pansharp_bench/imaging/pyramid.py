@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging.linear import operator, separable
+from pansharp_bench.scene import as_float
 
 _BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
 
@@ -30,6 +31,7 @@ def atrous(x: Tensor, levels: int = 2, step: int = 1) -> Tensor:
     Returns:
         (..., H/step, W/step), in the dtype of ``x``.
     """
+    x = as_float(x)
     rows, cols = (operator(x.device, _atrous_matrix, n, levels, step) for n in x.shape[-2:])
     return separable(x, rows, cols)
 
@@ -53,11 +55,13 @@ def pyramid_down(x: Tensor) -> Tensor:
 
     (..., H, W) -> (..., ceil(H/2), ceil(W/2)). An axis of one or two samples is extended by its edge.
     """
+    x = as_float(x)
     return separable(x, *(operator(x.device, _down_matrix, n) for n in x.shape[-2:]))
 
 
 def pyramid_up(x: Tensor, size: Sequence[int]) -> Tensor:
     """Insert zeros, filter by twice [1 4 6 4 1]/16 (edge-repeating borders), crop to ``size``."""
+    x = as_float(x)
     rows, cols = (operator(x.device, _up_matrix, n, m) for n, m in zip(x.shape[-2:], size, strict=True))
     return separable(x, rows, cols)
 
@@ -82,6 +86,7 @@ def decompose(x: Tensor, bands: int) -> list[Tensor]:
     Raises:
         BenchError: the image is too small for so many bands (the residual would pass below 1 x 1).
     """
+    x = as_float(x)
     most = max_bands(*x.shape[-2:])
     if not 0 <= bands <= most:
         h, w = x.shape[-2:]

@@ -38,7 +38,7 @@ def against_reference(fused: Tensor, scene: Scene) -> dict[str, Tensor]:
 
 REDUCED = Protocol(
     "reduced", "Reduced resolution", "reduced", "reduced", against_reference, needs_gt=True, short="RR",
-    published="RR",
+    published="RR", cut=2 * BORDER - 1,
 )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def without_reference(fused: Tensor, scene: Scene) -> dict[str, Tensor]:
 FULL = Protocol("full", "Full resolution", "full", "full", without_reference, short="FR", published="FR")
 TRUTH = Protocol(
     "truth", "Full resolution against the truth", "full", "reduced", against_reference, needs_gt=True,
-    short="truth",
+    short="truth", cut=2 * BORDER - 1,
 )  # fmt: skip
 
 _GROUPS: dict[Sees, str] = {

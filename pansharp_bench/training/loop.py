@@ -14,13 +14,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -28,6 +27,9 @@ from tqdm import tqdm
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import RunFolder, atomically, write_text, written
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Backward = Callable[[Tensor], None]
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
@@ -131,16 +133,8 @@ class Trainer:
         identity: str = "",
     ) -> None:
         chosen = choose_device(device)
-        kind, index = chosen.type, chosen.index or 0
+        self.device = torch.device("cuda", chosen.index or 0) if chosen.type == "cuda" else chosen
         self.precision = choose_precision(chosen, precision)
-        mixed = self.precision in ("bf16-mixed", "16-mixed")
-        self.fabric = Fabric(
-            accelerator=kind,
-            devices=[index] if kind == "cuda" else 1,
-            precision=None if mixed else self.precision,  # type: ignore[arg-type]
-            plugins=_Autocast(self.precision, kind) if mixed else None,  # type: ignore[arg-type]
-        )
-        self.device = self.fabric.device
         self.folder = RunFolder(folder) if folder else None
         self.seed, self.resume, self.progress = seed, resume, progress
         self.identity = identity
@@ -151,6 +145,27 @@ class Trainer:
         """Draws on the device (samples, noise)."""
         self.host_generator = torch.Generator().manual_seed(seed)
         """Draws on the CPU, for choices the step must know without waiting for the device."""
+
+    @cached_property
+    def fabric(self) -> Fabric:
+        """What carries out steps on the device, in the precision; loaded only where steps are taken."""
+        from lightning_fabric import Fabric
+        from lightning_fabric.plugins import MixedPrecision
+
+        class Autocast(MixedPrecision):
+            """Autocast that leaves a network's inputs as they are: rounded to bf16, images would band, and with
+            them every path that hands them on. Each operation takes what precision it needs."""
+
+            def convert_input(self, data: Any) -> Any:
+                return data
+
+        kind, mixed = self.device.type, self.precision in ("bf16-mixed", "16-mixed")
+        return Fabric(
+            accelerator=kind,
+            devices=[self.device.index] if kind == "cuda" else 1,
+            precision=None if mixed else self.precision,  # type: ignore[arg-type]
+            plugins=Autocast(self.precision, kind) if mixed else None,  # type: ignore[arg-type]
+        )
 
     def run(
         self,
@@ -304,14 +319,6 @@ class Trainer:
             raise BenchError(f"{path} cannot be resumed: {error}") from error
 
 
-class _Autocast(MixedPrecision):
-    """Autocast that leaves a network's inputs as they are: rounded to bf16, images would band, and with them every
-    path that hands them on. Each operation takes what precision it needs."""
-
-    def convert_input(self, data: Any) -> Any:
-        return data
-
-
 class _StopAsked:
     """Within, Ctrl-C and SIGTERM only ask to stop, so that no step is torn; asked twice, they interrupt."""
 
@@ -361,7 +368,7 @@ def _truncate_log(path: Path, step: int) -> None:
     """Keep the lines up to this step: an interrupted run may have logged more than its checkpoint knows."""
     kept = []
     if step and path.exists():
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line)

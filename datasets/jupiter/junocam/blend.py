@@ -20,7 +20,7 @@ def strips(height: int) -> Iterator[slice]:
     return (slice(top, min(top + STRIP, height)) for top in range(0, height, STRIP))
 
 
-class LowPass:
+class MapLowPass:
     """Gaussian low pass of a map, blanks left out: G∗(value · seen) / G∗seen, σ in pixels of the map.
 
     The map is read once, in strips, and averaged over blocks of at most a quarter of σ; only the averages are
@@ -71,7 +71,7 @@ class LowPass:
 def flattened(rows: Rows, height: int, width: int, sigma: float) -> Rows:
     """The map divided by the low pass of its luminance (mean of the bands), times 0.5: what large-scale
     brightness is left by the photometric correction goes, colour and detail stay."""
-    low = LowPass(lambda part: rows(part).mean(0, keepdims=True), height, width, sigma)
+    low = MapLowPass(lambda part: rows(part).mean(0, keepdims=True), height, width, sigma)
 
     def flat(part: slice) -> np.ndarray:
         return rows(part) * np.float32(LEVEL) / np.maximum(low.rows(part), np.float32(1e-6))
@@ -88,8 +88,8 @@ def blended(maps: Sequence[Rows], height: int, width: int, sigma: float) -> Rows
     def median(part: slice) -> np.ndarray:
         return _median(np.stack([rows(part) for rows in maps]))
 
-    lows = [LowPass(rows, height, width, sigma) for rows in maps]
-    middle = LowPass(median, height, width, sigma)
+    lows = [MapLowPass(rows, height, width, sigma) for rows in maps]
+    middle = MapLowPass(median, height, width, sigma)
 
     def blend(part: slice) -> np.ndarray:
         high = _median(np.stack([rows(part) - low.rows(part) for rows, low in zip(maps, lows, strict=True)]))

@@ -32,13 +32,13 @@ _MOUNT = (
 
 
 @dataclass(frozen=True)
-class Camera:
+class JunoCam:
     """Pinhole with radial distortion: distorted = undistorted × (1 + k1 r² + k2 r⁴), r in pixels, and times the
     band's ``magnification``, which the kernels' own model does not have (1 for every band there).
 
     >>> import torch
     >>> x, y = torch.tensor([100.0]), torch.tensor([64.0])
-    >>> camera = Camera()
+    >>> camera = JunoCam()
     >>> back = camera.pixels(camera.rays(x, y, "red"), "red")
     >>> round(back[0].item(), 6), round(back[1].item(), 6)
     (100.0, 64.0)
@@ -55,7 +55,7 @@ class Camera:
     mount: tuple[tuple[float, ...], ...] = _MOUNT
 
     @classmethod
-    def from_spice(cls, spice: Any) -> Camera:
+    def from_spice(cls, spice: Any) -> JunoCam:
         """The constants as the loaded kernels (IK and FK) have them. ``spice`` is the spiceypy module.
 
         Raises BenchError's DataError when no JunoCam instrument kernel is loaded.

@@ -16,7 +16,7 @@ import click
 import numpy as np
 
 from pansharp_bench.datasets.jupiter.junocam import blend
-from pansharp_bench.datasets.jupiter.junocam.camera import Camera
+from pansharp_bench.datasets.jupiter.junocam.camera import JunoCam
 from pansharp_bench.datasets.jupiter.junocam.geometry import (
     Poses,
     Spice,
@@ -26,7 +26,7 @@ from pansharp_bench.datasets.jupiter.junocam.geometry import (
 )
 from pansharp_bench.datasets.jupiter.junocam.limb import Limb, LimbFit, find_limb, fit_jitter, fit_spin
 from pansharp_bench.datasets.jupiter.junocam.project import (
-    Grid,
+    CylindricalGrid,
     Photometry,
     Projector,
     mid_time_points,
@@ -42,12 +42,14 @@ from pansharp_bench.datasets.jupiter.junocam.raw import (
     read_image,
 )  # fmt: skip
 from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.files import atomically
+from pansharp_bench.raster import check_name
 
 _ORDER = ("red", "green", "blue", "methane")
 
 
 @dataclass
-class Frame:
+class LocatedImage:
     """One image on its way to the map; :func:`locate` finds what is not given."""
 
     path: Path
@@ -79,10 +81,10 @@ def locate(
     paths: Sequence[Path],
     labels: Sequence[Path],
     spice: Spice,
-    camera: Camera,
+    camera: JunoCam,
     read: Calibration,
     shift: float | None = None,
-) -> list[Frame]:
+) -> list[LocatedImage]:
     """Read all images and find where the camera was and looked in each.
 
     With C kernels the limb gives the jitter of the start time; without, the spin, fitted to all images of a
@@ -99,7 +101,7 @@ def locate(
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         times = frame_times(label, spice.time(label.start_utc), camera)
-        frames.append(Frame(path, label_path, label, limb, times, moved))
+        frames.append(LocatedImage(path, label_path, label, limb, times, moved))
     without = []
     for frame in frames:
         if frame.spice.covers(frame.times):
@@ -131,7 +133,7 @@ def locate(
     return frames
 
 
-def check_registration(projector: Projector, frame: Frame) -> dict[str, float]:
+def check_registration(projector: Projector, frame: LocatedImage) -> dict[str, float]:
     """Median length, in raw pixels, of the local shifts of each band against green, in the mid-time plane."""
     seen = projector.look(mid_time_points(frame.middle, projector.camera, 1800, radii=projector.radii))
     green = projector.bands.index("green")
@@ -200,13 +202,12 @@ def command(
     \b
     bench data project JNCE_*-raw.png --kernels kernels/ --flat flat.tiff --flatten --out pj44.tif
     """
-    if out.suffix.lower() not in (".tif", ".tiff"):
-        raise BenchError(f"--out {out}: let it end in .tif (a PNG preview is written beside it)")
+    check_name(out)
     if labels and len(labels) != len(images):
         raise BenchError(f"{len(labels)} --label for {len(images)} images: give one each, in order, or none")
     found = list(labels) or [find_label(_present(path)) for path in images]
     read = Calibration(flat, bad_pixels)
-    grid = Grid(pixels_per_degree, latitude)
+    grid = CylindricalGrid(pixels_per_degree, latitude)
     law = Photometry(photometry, minnaert_k, max_incidence, max_emission)
 
     with Spice(kernels) as spice:
@@ -263,7 +264,7 @@ def _unshaded(projector: Projector) -> Projector:
     return other
 
 
-def _found(frame: Frame) -> str:
+def _found(frame: LocatedImage) -> str:
     fit = frame.fit
     text = f"{frame.label.product}: limb {fit.median:.2f} px (median of {fit.used} points)"
     if fit.spin is not None:
@@ -278,7 +279,7 @@ def _found(frame: Frame) -> str:
     return text
 
 
-def _key(frame: Frame, grid: Grid, law: Photometry, read: Calibration) -> str:
+def _key(frame: LocatedImage, grid: CylindricalGrid, law: Photometry, read: Calibration) -> str:
     """What a projected map depends on."""
     digest = hashlib.sha256(repr((grid, law, frame.label)).encode())
     for path in (frame.path, read.flat, read.bad):
@@ -289,21 +290,16 @@ def _key(frame: Frame, grid: Grid, law: Photometry, read: Calibration) -> str:
     return digest.hexdigest()[:16]
 
 
-def _project(projector: Projector, grid: Grid, path: Path, name: str) -> None:
+def _project(projector: Projector, grid: CylindricalGrid, path: Path, name: str) -> None:
     from tqdm import tqdm
 
-    partial = path.with_suffix(".partial")
     shape = (len(projector.bands), grid.height, grid.width)
-    array = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
     tiles = sum(1 for _ in grid.tiles())
-    try:
+    with atomically(path) as partial:
+        array = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
         with tqdm(total=tiles, desc=name, unit="tile", disable=not sys.stderr.isatty()) as bar:
             project(projector, grid, array, bar.update)
         array.flush()
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    partial.replace(path)
 
 
 def _write(
@@ -311,16 +307,16 @@ def _write(
     maps: Sequence[np.ndarray],
     order: Sequence[int],
     bands: Sequence[str],
-    grid: Grid,
+    grid: CylindricalGrid,
     sigma: float,
     balance: bool,
     flatten: bool,
-    frames: Sequence[Frame],
+    frames: Sequence[LocatedImage],
     law: Photometry,
 ) -> None:
     import torch
 
-    from pansharp_bench.datasets.jupiter.mosaic import write_geotiff
+    from pansharp_bench.datasets.jupiter.mosaic import write_map
 
     size = (grid.height, grid.width)
     scale = _scale(maps, balance)
@@ -344,7 +340,7 @@ def _write(
         ),
         "limb_median_px": json.dumps({f.label.product: round(f.fit.median, 3) for f in frames}),
     }
-    for path in write_geotiff(out, pieces(), grid.height, tuple(bands), grid.latitude, grid.west_left, tags):
+    for path in write_map(out, pieces(), grid.height, tuple(bands), grid.latitude, grid.west_left, tags):
         click.echo(f"wrote {path}")
 
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pansharp_bench.datasets.jupiter.ellipsoid import RADII
-from pansharp_bench.datasets.jupiter.junocam.camera import Camera
+from pansharp_bench.datasets.jupiter.junocam.camera import JunoCam
 from pansharp_bench.datasets.jupiter.junocam.raw import Label
 from pansharp_bench.errors import BenchError, DataError
 
@@ -75,7 +75,7 @@ def poses(ephemeris: Ephemeris, attitude: Attitude, et: np.ndarray) -> Poses:
     return Poses(s.position, s.sun, s.beta, s.from_inertial @ attitude.rotation(et))
 
 
-def frame_times(label: Label, start_et: float, camera: Camera, jitter: float = 0.0) -> np.ndarray:
+def frame_times(label: Label, start_et: float, camera: JunoCam, jitter: float = 0.0) -> np.ndarray:
     """Times (frames,) of the exposures: START_TIME + bias + jitter + n (INTERFRAME_DELAY + delta)."""
     step = label.interframe_s + camera.interframe_delta
     return start_et + camera.start_bias + jitter + step * np.arange(label.frames)
@@ -173,9 +173,9 @@ class Spice(AbstractContextManager):
         for path in reversed(self._files):
             self.spice.unload(str(path))
 
-    def camera(self) -> Camera:
+    def camera(self) -> JunoCam:
         """The camera as the instrument and frame kernels describe it."""
-        return Camera.from_spice(self.spice)
+        return JunoCam.from_spice(self.spice)
 
     def radii(self) -> tuple[float, float, float]:
         a, b, c = (float(r) for r in self.spice.bodvrd("JUPITER", "RADII", 3)[1])

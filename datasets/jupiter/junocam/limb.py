@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from pansharp_bench.datasets.jupiter.ellipsoid import RADII
-from pansharp_bench.datasets.jupiter.junocam.camera import Camera
+from pansharp_bench.datasets.jupiter.junocam.camera import JunoCam
 from pansharp_bench.datasets.jupiter.junocam.geometry import SPIN_RATE, Attitude, Ephemeris, Spin, States
 from pansharp_bench.datasets.jupiter.junocam.raw import FIRST, LAST, LINES
 from pansharp_bench.errors import DataError
@@ -41,7 +41,7 @@ class Limb:
         return Limb(self.frame[keep], self.band[keep], self.x[keep], self.y[keep], self.rays[:, keep])
 
 
-def find_limb(values: np.ndarray, bands: Sequence[str], camera: Camera, level: float = 0.08) -> Limb:
+def find_limb(values: np.ndarray, bands: Sequence[str], camera: JunoCam, level: float = 0.08) -> Limb:
     """Bright-limb edge points in calibrated framelets (frames, bands, 128, 1648), to a fraction of a pixel.
 
     An edge is a ridge of the gradient (Gaussian, σ = 1 px), placed by a parabola across it. It is the limb
@@ -92,7 +92,9 @@ def find_limb(values: np.ndarray, bands: Sequence[str], camera: Camera, level: f
     return Limb(of_frame, of_band, x, y, _rays(of_band, x, y, bands, camera))
 
 
-def _rays(band: np.ndarray, x: np.ndarray, y: np.ndarray, bands: Sequence[str], camera: Camera) -> np.ndarray:
+def _rays(
+    band: np.ndarray, x: np.ndarray, y: np.ndarray, bands: Sequence[str], camera: JunoCam
+) -> np.ndarray:
     rays = np.empty((3, len(x), 3))
     for index, name in enumerate(bands):
         mine = band == index

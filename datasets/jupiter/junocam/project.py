@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pansharp_bench.datasets.jupiter.ellipsoid import RADII, Latitude
-from pansharp_bench.datasets.jupiter.junocam.camera import Camera
+from pansharp_bench.datasets.jupiter.junocam.camera import JunoCam
 from pansharp_bench.datasets.jupiter.junocam.geometry import Poses
 from pansharp_bench.datasets.jupiter.junocam.raw import FIRST, LAST, LINES, SAMPLES
 
@@ -58,7 +58,7 @@ class Photometry:
 
 
 @dataclass(frozen=True)
-class Grid:
+class CylindricalGrid:
     """A simple cylindrical map of the whole planet: row 0 at +90°, column 0 at System III west longitude
     ``west_left``, which decreases to the right (east is right)."""
 
@@ -139,7 +139,7 @@ class Projector:
         self,
         values: np.ndarray | Tensor,
         poses: Poses,
-        camera: Camera,
+        camera: JunoCam,
         bands: Sequence[str],
         photometry: Photometry | None = None,
         radii: Sequence[float] = RADII,
@@ -248,7 +248,7 @@ class Projector:
 
 def project(
     projector: Projector,
-    grid: Grid,
+    grid: CylindricalGrid,
     out: np.ndarray,
     progress: Callable[[int], object] = lambda tiles: None,
 ) -> None:
@@ -290,7 +290,7 @@ def backplanes(
 
 
 def mid_time_points(
-    pose: Poses, camera: Camera, height: int, width: int = SAMPLES, radii: Sequence[float] = RADII
+    pose: Poses, camera: JunoCam, height: int, width: int = SAMPLES, radii: Sequence[float] = RADII
 ) -> Tensor:
     """Surface points (height, width, 3) behind the pixels of an undistorted pinhole of JunoCam's focal length,
     with the one pose given; NaN off the planet. One of its pixels is one raw pixel at the optical axis."""

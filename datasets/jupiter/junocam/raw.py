@@ -123,7 +123,7 @@ def find_label(image: Path) -> Path:
             return beside
     for candidate in sorted(image.parent.glob("*.json")):
         try:
-            keys = json.loads(candidate.read_text())
+            keys = json.loads(candidate.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         if isinstance(keys, dict) and keys.get("FILE_NAME") == image.name:
