@@ -110,9 +110,7 @@ class _Look:
     content: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     phase: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     shift: Tensor = field(default_factory=lambda: torch.empty(0, 2))
-    expansion: float = (
-        0.0  # largest difference of lms from interp23(ms), DN, where rounding does not explain it
-    )
+    expansion: float = 0.0  # largest difference of lms from interp23(ms), DN, beyond rounding
     ground: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     owner: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 

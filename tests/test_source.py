@@ -179,7 +179,7 @@ def test_everything_of_a_sensor_that_enters_a_score_enters_the_identity(register
 def test_records_without_anything_foreign_keep_their_hash(tmp_path):
     """Those that are committed are still found by ``bench table``: nothing was added to what their hash is of."""
     root = Path(__file__).resolve().parents[1] / "results"
-    write_set(tmp_path)
+    write_set(tmp_path, test_size=128)
     known = {
         "track",
         "dataset",
