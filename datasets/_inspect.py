@@ -7,7 +7,7 @@ each. Nothing is repaired.
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,9 +16,10 @@ from torch import Tensor
 
 from pansharp_bench.errors import DataError
 from pansharp_bench.imaging import interp23, mtf_filter
-from pansharp_bench.scene import Dataset, Scene, Sensor, Split
+from pansharp_bench.scene import Dataset, Scene, Sensor, Split, SplitName
 
 _BATCH = 8 << 20  # bytes of float32 read at a time
+_RUNS = 4  # places in a large split that a glance looks at
 _GAIN = 2.64  # what the 23-tap expansion can make of an error of 1 in every pixel of ms
 _SHIFT = 6  # PAN pixels searched around registration, each way
 _WINDOW = 8  # MS pixels across of the windows by which overlapping ground is found
@@ -70,23 +71,31 @@ def describe(split: Split) -> dict:
     }
 
 
-def inspect(dataset: Dataset, originals: Container[str] = ()) -> Iterator[tuple[str, str]]:
-    """Findings (level, text) about every split of a dataset.
+def inspect(
+    dataset: Dataset,
+    originals: Container[str] = (),
+    splits: Sequence[SplitName] | None = None,
+    limit: int | None = None,
+) -> Iterator[tuple[str, str]]:
+    """Findings (level, text) about these splits of a dataset, all by default.
 
-    A defect is an error, but only a warning in the ``originals``: those are as everybody has them.
+    A defect is an error, but only a warning in the ``originals``: those are as everybody has them. ``limit`` is how
+    many bytes of float32 to read of a split; of larger ones evenly spread samples are looked at.
     """
     looks = []
-    for name in dataset.available():
+    names = dataset.available() if splits is None else splits
+    ground = not {"train", "valid"}.isdisjoint(names)
+    for name in names:
         try:
-            look = _look(dataset.split(name))
+            look = _look(dataset.split(name), limit, ground)
         except DataError as error:
             yield "error", str(error)
             continue
         fault = "warning" if name in originals else "error"
         for level, text in _judge(look, dataset.sensor):
-            yield (fault if level == "fault" else level), f"{name}: {text}"
+            yield (fault if level == "fault" else level), f"{look.title}: {text}"
         looks.append(look)
-    yield from _compare(looks)
+    yield from _compare(looks, originals)
 
 
 @dataclass
@@ -94,23 +103,30 @@ class _Look:
     """What one pass over a split gathers; tensors have one entry per sample that could be read."""
 
     split: Split
+    seen: int = 0
     faults: list[str] = field(default_factory=list)
     extent: dict[str, tuple[float, float]] = field(default_factory=dict)
     flat: int = 0
     content: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     phase: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     shift: Tensor = field(default_factory=lambda: torch.empty(0, 2))
-    expansion: float = (
-        0.0  # largest difference of lms from interp23(ms), DN, where rounding does not explain it
-    )
+    expansion: float = 0.0  # largest difference of lms from interp23(ms), DN, beyond rounding
     ground: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     owner: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
+    @property
+    def title(self) -> str:
+        """The split's name, and how much of it was looked at where that is not all."""
+        n, name = len(self.split), self.split.name
+        return name if self.seen == n or self.faults else f"{name} ({self.seen} of {n} samples looked at)"
 
-def _look(split: Split) -> _Look:
+
+def _look(split: Split, limit: int | None, ground: bool) -> _Look:
+    """One pass over a split, or over so many bytes of it; ``ground``: also what overlaps are found by."""
     look = _Look(split)
     parts: dict[str, list[Tensor]] = {"content": [], "phase": [], "shift": [], "ground": [], "owner": []}
-    for start, scene in _batches(split, "check", look.faults):
+    for start, scene in _batches(split, "check", look.faults, limit):
+        look.seen += len(scene)
         for key in split.keys:
             x, (low, high) = getattr(scene, key), look.extent.get(key, (torch.inf, -torch.inf))
             look.extent[key] = min(low, x.min().item()), max(high, x.max().item())
@@ -125,7 +141,7 @@ def _look(split: Split) -> _Look:
         look.expansion = max(look.expansion, _expansion(ms, lms, split.sensor))
         # the sensor's own MS pixels: the reference where resolution was reduced, ms where it was not
         pixels = ms if split.name == "full" else gt
-        if pixels is not None:
+        if pixels is not None and ground:
             stride = 1 if split.name in ("reduced", "full") else _WINDOW
             hashes, owner = _windows(pixels, stride)
             parts["ground"].append(hashes)
@@ -136,18 +152,22 @@ def _look(split: Split) -> _Look:
     return look
 
 
-def _batches(split: Split, verb: str, faults: list[str] | None = None) -> Iterator[tuple[int, Scene]]:
+def _batches(
+    split: Split, verb: str, faults: list[str] | None = None, limit: int | None = None
+) -> Iterator[tuple[int, Scene]]:
     """(index of the first sample, scenes), with a progress bar on a terminal. A batch that cannot be read
-    goes to ``faults``, where given."""
+    goes to ``faults``, where given. Of a split of more bytes than ``limit`` a few evenly spread runs of samples."""
     from tqdm import tqdm
 
     pixels = split.read("pan", slice(0, 0)).shape[1:].numel()
     bytes_each = pixels * 4 * (1 + 2 * split.sensor.channels)
-    size = max(1, _BATCH // bytes_each)
-    with tqdm(
-        total=len(split), desc=f"{verb} {split.name}", disable=not sys.stderr.isatty(), leave=False
-    ) as bar:
-        for start in range(0, len(split), size):
+    n, size = len(split), max(1, _BATCH // bytes_each)
+    starts: Iterable[int] = range(0, n, size)
+    if limit is not None and (few := max(1, limit // bytes_each)) < n:
+        size = min(size, max(1, few // _RUNS))
+        starts = torch.linspace(0, n - size, few // size).round().int().tolist()
+    with tqdm(total=n, desc=f"{verb} {split.name}", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for start in starts:
             try:
                 scene = split[start : start + size]
             except DataError as error:
@@ -177,7 +197,7 @@ def _judge(look: _Look, sensor: Sensor) -> Iterator[tuple[str, str]]:
     usual = []
     for key, (low, high) in look.extent.items():
         said = f"{key} spans {low:.6g} to {high:.6g} DN, the sensor 0 to {sensor.peak:g}"
-        if low >= 0 and high <= 1:
+        if sensor.looks_normalised(low, high):
             yield "fault", f"{said}: the values look normalised; digital numbers are expected"
         elif max(-low, high) > 1.5 * sensor.peak:
             yield "warning", f"{said}: far beyond the sensor's range"
@@ -188,7 +208,7 @@ def _judge(look: _Look, sensor: Sensor) -> Iterator[tuple[str, str]]:
     if usual:
         yield "ok", f"values in DN (the sensor's are 0 to {sensor.peak:g}): {', '.join(usual)}"
     if look.flat:
-        yield "warning", f"PAN is constant in {look.flat} of {len(look.split)} samples"
+        yield "warning", f"PAN is constant in {look.flat} of {look.seen} samples"
     if len(look.phase):
         yield _judge_phase(look.phase, sensor)
     if len(look.shift):
@@ -203,7 +223,7 @@ def _judge(look: _Look, sensor: Sensor) -> Iterator[tuple[str, str]]:
             ),
         )
     if repeats := len(look.content) - len(look.content.unique()):
-        yield "warning", f"{repeats} of {len(look.split)} samples repeat an earlier one exactly"
+        yield "warning", f"{repeats} of {look.seen} samples repeat an earlier one exactly"
 
 
 def _judge_phase(phase: Tensor, sensor: Sensor) -> tuple[str, str]:
@@ -239,16 +259,17 @@ def _judge_shift(shift: Tensor, split_name: str) -> tuple[str, str]:
     )
 
 
-def _compare(looks: list[_Look]) -> Iterator[tuple[str, str]]:
+def _compare(looks: list[_Look], originals: Container[str]) -> Iterator[tuple[str, str]]:
     """The same content, or the same ground, in two splits."""
     clean = True
     for i, a in enumerate(looks):
         for b in looks[i + 1 :]:
             names = f"{a.split.name} and {b.split.name}"
             test = b.split.name in ("reduced", "full")
+            fault = "warning" if a.split.name in originals and b.split.name in originals else "error"
             if same := int(torch.isin(a.content, b.content).sum()):
                 clean = False
-                yield "error" if test else "warning", f"{names}: {same} samples are the same in both"
+                yield fault if test else "warning", f"{names}: {same} samples are the same in both"
             if a.split.name not in ("train", "valid") or not test:
                 continue
             seen = torch.isin(a.ground, b.ground)
@@ -256,10 +277,10 @@ def _compare(looks: list[_Look]) -> Iterator[tuple[str, str]]:
                 clean = False
                 scenes = len(b.owner[torch.isin(b.ground, a.ground)].unique())
                 yield (
-                    "error",
+                    fault,
                     (
-                        f"{names}: {shared} of {len(a.split)} {a.split.name} samples show ground of "
-                        f"{scenes} of the {len(b.split)} test images"
+                        f"{names}: {shared} of {a.seen} {a.split.name} samples show ground of "
+                        f"{scenes} of the {b.seen} test images"
                     ),
                 )
     if clean and len(looks) > 1:

@@ -50,6 +50,7 @@ REMARKS: dict[tuple[str, SplitName], str] = {
     "HQNR values are those of the .mat set: figures from this file are not comparable with them",
 }
 
+_GLANCE = 16 << 20  # bytes of float32 a split is looked at before a run
 _DEPTH = 6  # folders below the root; the Hugging Face cache nests deepest
 _RESERVED = ("sim", "unverified")
 
@@ -141,10 +142,16 @@ class PanCollection(Dataset):
             yield {**asdict(file), "path": str(file.path), **describe(self.split(split))}
 
     def check(self) -> Iterator[tuple[str, str]]:
+        return self._findings(self.available())
+
+    def glance(self, *splits: SplitName) -> Iterator[tuple[str, str]]:
+        return self._findings(splits, _GLANCE)
+
+    def _findings(self, splits: tuple[SplitName, ...], limit: int | None = None) -> Iterator[tuple[str, str]]:
         from pansharp_bench.datasets._inspect import inspect
 
         original = set()
-        for split in self.available():
+        for split in splits:
             try:
                 (file,) = self.files(split)
             except DataError as error:
@@ -162,7 +169,7 @@ class PanCollection(Dataset):
                 yield ("note" if self.label else "error"), f"{split}: {file.path}: {text}"
             if not self.label and (remark := REMARKS.get((self.sensor.name, split))):
                 yield "note", f"{split}: {remark}"
-        yield from inspect(self, original)
+        yield from inspect(self, original, splits, limit)
 
 
 def _register(sensor: str, title: str, **card: str) -> None:

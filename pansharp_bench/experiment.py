@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 import warnings
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from pansharp_bench import record as records
 from pansharp_bench.environment import device_name, environment, peak_memory
-from pansharp_bench.errors import BenchError, blaming
+from pansharp_bench.errors import BenchError, DataError, blaming
 from pansharp_bench.figures import compare_scene, training_curves
 from pansharp_bench.files import RunFolder, check_writable
 from pansharp_bench.method import Method, TrainedMethod, build, takes_steps
@@ -72,9 +73,10 @@ def run(
     with folder.held():
         if trains:
             _check_state(folder, force, resume)
+        faults = _faults(settled)
         if settled.foreign and (changed := records.foreign_changes(path, settled.identity)):
             warnings.warn(f"not the run of {changed[0]}: other code of {', '.join(changed[1])}", stacklevel=1)
-        outcome = _run(settled, results, folder, force, resume, pictures, progress, say)
+        outcome = _run(settled, faults, results, folder, force, resume, pictures, progress, say)
     others = records.of_dataset(results, outcome.record)
     if different := records.apart(outcome.record.dataset, [r.dataset for r in others]):
         warnings.warn(
@@ -103,8 +105,29 @@ def _check_state(folder: RunFolder, force: bool, resume: bool) -> None:
         )
 
 
+def _faults(plan: Plan) -> list[str]:
+    """Errors that a glance at the files in use finds, where the user accepts them; warnings are passed on. Raises
+    DataError where they are not accepted."""
+    splits = dict.fromkeys(f["split"] for f in plan.described["files"])
+    found = list(plan.dataset.glance(*splits))
+    for level, text in found:
+        if level == "warning":
+            warnings.warn(f"{plan.dataset.name}: {text}", stacklevel=1)
+    faults = [text for level, text in found if level == "error"]
+    if faults and not plan.spec.accept_faults:
+        raise DataError(
+            f"the files of {plan.dataset.name} are not as they should be: {'; '.join(faults)}. Mend that "
+            "(`bench data check` tells all), or accept it with --accept-faults, which the record will say"
+        )
+    folders = {f"{f.path.parent}{os.sep}" for f in plan.dataset.files(*splits)} if faults else ()
+    for folder in folders:  # where the files lay is no part of a record
+        faults = [text.replace(folder, "") for text in faults]
+    return faults
+
+
 def _run(
     plan: Plan,
+    faults: list[str],
     results: Path,
     folder: RunFolder,
     force: bool,
@@ -167,7 +190,7 @@ def _run(
         spec=identity,
         spec_sha256=plan.sha256,
         method=asdict(plan.entry.card),
-        dataset=plan.described,
+        dataset=plan.described | ({"accepted_faults": faults} if faults else {}),
         protocols=scores,
         training=training,
         inference=inference,

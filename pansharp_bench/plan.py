@@ -33,7 +33,8 @@ from pansharp_bench.weights import located
 @dataclass(frozen=True)
 class RunSpec:
     """What to run. ``preset=None`` takes ``standard`` on CUDA and ``quick`` on CPU; ``weights`` is a file, or
-    ``FILE:NAME`` where a file holds several state dicts."""
+    ``FILE:NAME`` where a file holds several state dicts; ``accept_faults`` runs on files in which errors are found,
+    which the record then says."""
 
     method: str
     dataset: str
@@ -45,6 +46,7 @@ class RunSpec:
     weights: Path | None = None
     device: str = "auto"
     precision: str = "auto"
+    accept_faults: bool = False
 
 
 @dataclass(frozen=True)

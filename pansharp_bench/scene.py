@@ -80,6 +80,10 @@ class Sensor:
         """All of it that can enter a score: what a record must hold. The rest is for the eye."""
         return {k: v for k, v in asdict(self).items() if k not in ("title", "rgb")}
 
+    def looks_normalised(self, low: float, high: float) -> bool:
+        """Whether values of this range are hardly this sensor's DN: all in [0, 1], where its peak is far beyond."""
+        return low >= 0 and 0 < high <= 1 < self.peak
+
     @property
     def channels(self) -> int:
         """Number of MS bands."""
@@ -287,8 +291,19 @@ class Dataset(ABC):
         return iter(())
 
     def check(self) -> Iterator[tuple[str, str]]:
-        """Findings of a closer look at the files, as (level, text) with level ok, note, warning or error."""
-        return iter(())
+        """Findings of a closer look at the files, as (level, text) with level ok, note, warning or error. Where a
+        dataset has no look of its own: whether the first scene of each split is in DN."""
+        for name in self.available():
+            scene = self.split(name)[0]
+            for key in ("pan", "ms", "lms", "gt"):
+                x = getattr(scene, key)
+                if x is not None and self.sensor.looks_normalised(x.min().item(), x.max().item()):
+                    yield "error", f"{name}: {key} looks normalised to [0, 1]; digital numbers are expected"
+
+    def glance(self, *splits: SplitName) -> Iterator[tuple[str, str]]:
+        """What :meth:`check` finds about these splits in a fraction of a second. A run asks before it trains,
+        refuses errors and passes warnings on. To be overridden where check takes longer."""
+        return self.check()
 
 
 def data_root(root: str | Path | None) -> Path | None:

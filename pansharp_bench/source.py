@@ -51,9 +51,10 @@ def _add(module: str, found: dict[str, str], itself: bool = False) -> bool:
     called = name if importable else file.name  # a plug-in file's module has a name of its path
     if installed:
         called = f"{called} {_version(name)}"
-    if called in found:
+    by_version = installed and not itself
+    if found.get(called) or (by_version and called in found):
         return True
-    if installed and not itself:
+    if by_version:
         found[called] = ""
         return True
     files = sorted(file.parent.rglob("*.py")) if package else [file]

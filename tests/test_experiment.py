@@ -13,8 +13,8 @@ import torch
 import pansharp_bench as pb
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError, RecordExists, UnknownName
-from pansharp_bench.experiment import run
-from pansharp_bench.plan import RunSpec
+from pansharp_bench.experiment import ready, run
+from pansharp_bench.plan import RunSpec, plan
 from pansharp_bench.protocol import rehearse
 from pansharp_bench.registry import DATASETS, METHODS, METRICS, TRACKS, MethodCard, load_plugin
 from pansharp_bench.scene import Scene, as_sensor, load_dataset
@@ -342,6 +342,18 @@ def test_a_training_that_was_interrupted_is_not_begun_anew_unasked(go, tmp_path)
         BenchError, match=r"nothing to resume.*of other options, files or code there are .*checkpoint"
     ):
         go("gain", options={"steps": "30"}, resume=True)
+
+
+def test_a_method_that_is_wanted_ready_goes_on_with_its_training(tmp_path):
+    settled = plan(RunSpec("gain", "tiny", options={"explode_at": "25"}))
+    steps = []
+    for _ in range(2):
+        with pytest.raises(BenchError, match="diverged"):
+            ready(settled, tmp_path / "results", tmp_path / "runs", progress=False)
+        (log,) = tmp_path.rglob("losses.jsonl")
+        steps.append([json.loads(line) for line in log.read_text().splitlines()])
+    kept = [line for line in steps[0] if line["step"] <= 15]
+    assert kept and steps[1][: len(kept)] == kept  # seconds and all: these steps were not done again
 
 
 def test_files_that_no_other_record_knows_are_told(go, monkeypatch):

@@ -351,8 +351,8 @@ class TestSizes:
         folder = self.data(tmp_path / "data", train=20)
         plan(RunSpec("pnn", "qb", data=folder))
         done = CliRunner().invoke(
-            main, ["run", "--method", "exp", "--dataset", "qb", "--data", str(folder), "--pictures", "0",
-                   "--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs")],
+            main, ["run", "--method", "exp", "--dataset", "qb", "--data", str(folder), "--label", "mini",
+                   "--pictures", "0", "--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs")],
         )  # fmt: skip
         assert done.exit_code == 0, done.output
 

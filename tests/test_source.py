@@ -121,6 +121,19 @@ def test_an_installed_package_that_registers_is_known_by_its_files(registered, t
     assert source() != first
 
 
+@pytest.mark.parametrize("name", ["a_lab", "z_lab"])  # met before the plug-in that imports it, and after
+def test_a_packages_own_method_registered_by_a_file_is_known_by_both(registered, tmp_path, monkeypatch, name):
+    installed = tmp_path / "site-packages"
+    monkeypatch.syspath_prepend(installed)
+    package(installed, name, "1.2", "def method(lms, *, sensor):\n    return lms\n")
+    path = tmp_path / "registers.py"
+    path.write_text(f"import {name}, pansharp_bench as pb\npb.register_method('mine')({name}.method)\n")
+    importlib.invalidate_caches()
+    load_plugin(path)
+    found = source()
+    assert set(found) == {"registers.py", f"{name} 1.2"} and all(len(v) == 64 for v in found.values())
+
+
 def test_what_registers_counts_even_where_it_made_nothing(registered, tmp_path):
     """A shipped function under another name and card is still the plug-in's doing."""
     path = tmp_path / "again.py"
@@ -179,7 +192,7 @@ def test_everything_of_a_sensor_that_enters_a_score_enters_the_identity(register
 def test_records_without_anything_foreign_keep_their_hash(tmp_path):
     """Those that are committed are still found by ``bench table``: nothing was added to what their hash is of."""
     root = Path(__file__).resolve().parents[1] / "results"
-    write_set(tmp_path, test_size=96)
+    write_set(tmp_path, test_size=128)
     known = {
         "track",
         "dataset",

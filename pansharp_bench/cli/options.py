@@ -61,6 +61,7 @@ class RunOptions:
     runs: Path
     quiet: bool
     results: Path
+    accept_faults: bool
 
     @property
     def progress(self) -> bool:
@@ -89,6 +90,7 @@ class RunOptions:
             weights=weights,
             device=self.device,
             precision=self.precision,
+            accept_faults=self.accept_faults,
         )
 
     def row(self, method: str, dataset: str, options: Mapping[str, Any], seed: int = 0) -> RunSpec:
@@ -110,6 +112,9 @@ _RUN_OPTIONS = (
     ),
     click.option(
         "--label", help="Name for files that are not the known originals: shown as <dataset>-<label>."
+    ),
+    click.option(
+        "--accept-faults", is_flag=True, help="Run on files in which errors are found; the record says so."
     ),
     click.option("--preset", help="quick (default on CPU), standard (default on CUDA) or paper."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N."),

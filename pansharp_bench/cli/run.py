@@ -41,7 +41,9 @@ from pansharp_bench.errors import BenchError
     help="Show these methods, untrained or in closed form, beside it in the table; may be repeated.",
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted training exactly where it stopped.")
-@click.option("--force", is_flag=True, help="Replace the record of an earlier identical run.")
+@click.option(
+    "--force", is_flag=True, help="Replace the record, and the training, of an earlier identical run."
+)
 @run_options
 def run(
     method: str,

@@ -7,9 +7,8 @@ are neither clipped nor rounded.
 Full resolution: no reference exists, so indices compare the fused image with PAN and MS, which is expanded anew, as
 the toolbox does it: what a file stores as ``lms`` may be rounded or of another kernel, and is what methods see. No
 border is cut, save what is over a multiple of 32 pixels at the right and bottom: the indices are defined on whole
-blocks. A simulated
-sensor knows the true MS at the PAN grid. There the reference indices are computed at full resolution too (protocol
-``truth``), so that the no-reference indices can be judged against them.
+blocks. A simulated sensor knows the true MS at the PAN grid. There the reference indices are computed at full
+resolution too (protocol ``truth``), so that the no-reference indices can be judged against them.
 """
 
 from __future__ import annotations

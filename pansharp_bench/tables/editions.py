@@ -82,6 +82,8 @@ class Edition:
         notes.append(f"ms/MP: milliseconds for a megapixel, image by image, measured on {where}.")
         for source in dict.fromkeys(r.variant for r in rows if r.source == "published"):
             notes.append(f"Published: {source}.")
+        faults = (f for r in self.records for f in r.dataset.get("accepted_faults", ()))
+        notes += [f"Fault of the files that was accepted: {fault}." for fault in dict.fromkeys(faults)]
         for metric in self._metrics_that_changed():
             notes.append(
                 f"Metric {metric} changed between these runs: its values of different runs do not compare."
