@@ -64,8 +64,8 @@ class Plan:
 
     @property
     def sha256(self) -> str:
-        """Of the identity: equal runs have equal ones."""
-        return records.spec_hash(self.identity)
+        """Of what is :func:`essential` in the identity: equal runs have equal ones."""
+        return records.spec_hash(essential(self.identity))
 
     @property
     def foreign(self) -> bool:
@@ -124,6 +124,22 @@ def outline(spec: RunSpec) -> dict[str, Any]:
     }
 
 
+def essential(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a specification that tells one run from another.
+
+    Options at their class default say nothing, so that one which a method learns later leaves the runs before it
+    what they were. A default is what the paper or its release does and does not change; presets may.
+    """
+    entry = METHODS.get(spec["method"]) if spec["method"] in METHODS else None
+    usual = asdict(entry.obj.Config()) if entry and is_trained(entry) else {}
+    apart = {
+        k: v
+        for k, v in spec["options"].items()
+        if k not in usual or records.canonical(v) != records.canonical(usual[k])
+    }
+    return {**spec, "options": apart}
+
+
 def plan(spec: RunSpec) -> Plan:
     """Settle a run, its data too, which are opened and (where they are simulated) made.
 
@@ -155,11 +171,9 @@ def recorded(spec: RunSpec, results: Path) -> Path | None:
     for path in (results / wanted["track"] / wanted["dataset"] / wanted["method"]).glob("*.json"):
         record = records.read(path)
         protocols = [p for p in TRACKS.get(wanted["track"]).obj.protocols if p.name in record.protocols]
-        own = wanted | _foreign(spec, dataset, wanted["track"], protocols)
-        same = records.canonical({k: v for k, v in record.spec.items() if k != "data"}) == records.canonical(
-            own
-        )
-        if same and (
+        own = essential(wanted | _foreign(spec, dataset, wanted["track"], protocols))
+        theirs = {k: v for k, v in essential(record.spec).items() if k != "data"}
+        if records.canonical(theirs) == records.canonical(own) and (
             simulator is None
             or records.canonical(record.dataset["provenance"]) == records.canonical(simulator)
         ):

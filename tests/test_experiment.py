@@ -3,7 +3,7 @@
 import json
 import math
 import warnings
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ import pansharp_bench as pb
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError, RecordExists, UnknownName
 from pansharp_bench.experiment import ready, run
-from pansharp_bench.plan import RunSpec, plan
+from pansharp_bench.plan import RunSpec, plan, recorded
 from pansharp_bench.protocol import rehearse
 from pansharp_bench.registry import DATASETS, METHODS, METRICS, TRACKS, MethodCard, load_plugin
 from pansharp_bench.scene import Scene, as_sensor, load_dataset
@@ -110,6 +110,18 @@ def test_options_change_the_run_and_its_record(go):
     outcome = go("gain", options={"steps": "8", "select": "no"})
     assert outcome.record.spec["options"]["steps"] == 8
     assert outcome.record.spec["changed"] == ["select", "steps"]
+
+
+def test_an_option_that_a_method_learns_later_leaves_its_runs_theirs(go, monkeypatch, tmp_path):
+    made = go("gain", options={"steps": "8"})
+    gain = METHODS.get("gain").obj
+    later = make_dataclass("Config", [("daring", float, 0.0)], bases=(gain.Config,), frozen=True)
+    monkeypatch.setattr(gain, "Config", later)
+    with pytest.raises(RecordExists):
+        go("gain", options={"steps": "8"})
+    assert recorded(RunSpec("gain", "tiny", options={"steps": "8"}), tmp_path / "results") == made.path
+    assert recorded(RunSpec("gain", "tiny", options={"daring": "1"}), tmp_path / "results") is None
+    assert go("gain", options={"steps": "8", "daring": "0.5"}).path != made.path
 
 
 def test_nothing_fitted_has_no_seed(go):
