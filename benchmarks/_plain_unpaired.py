@@ -129,13 +129,13 @@ class PlainGenerator(nn.Module):
 
     def __init__(
         self, channels: int, ngf: int, blocks: int, bridge: bool = False, film: bool = False,
-        detail: bool = False, pixel: bool = False,
+        skip: str = "none", pixel: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         width = 4 * ngf
-        self.ngf, self.bridge = ngf, bridge
+        self.ngf, self.bridge, self.blurred = ngf, bridge, skip == "handed"
         self.pixel = PlainPixelHead(ngf, channels) if pixel else None
-        self.detail = PlainDetail(channels) if detail else None
+        self.detail = None if skip == "none" else PlainDetail(channels)
         self.conv1 = nn.Conv2d(channels, ngf, 7)
         self.conv4 = nn.Conv2d(ngf, 2 * ngf, 3, padding=1)
         self.conv8 = nn.Conv2d(2 * ngf, width, 3, padding=1)
@@ -156,6 +156,9 @@ class PlainGenerator(nn.Module):
         source: Tensor | None = None,
     ) -> Tensor | list[Tensor]:  # fmt: skip
         source = x if source is None else source
+        seen = source
+        if self.blurred:
+            x, seen = (upsample(upsample(downsample(downsample(v)))) for v in (x, source))
         condition = ()
         if self.bridge:
             assert z is not None
@@ -176,7 +179,7 @@ class PlainGenerator(nn.Module):
         if self.pixel is None:
             h = self.conv30(F.pad(h, (3, 3, 3, 3), mode="reflect"))
         else:
-            h = self.pixel(torch.cat((h, source), 1))
+            h = self.pixel(torch.cat((h, seen), 1))
         return torch.tanh(h) if self.detail is None else h + self.detail(source)
 
 
@@ -264,6 +267,29 @@ def require_grad(value: bool, *networks: nn.Module) -> None:
             parameter.requires_grad = value
 
 
+def log_sum(
+    energy: nn.Module, pair: Tensor, other: Tensor, index: int, bounded: bool
+) -> tuple[Tensor, Tensor]:
+    """The logarithm of the sum over the other draw's pairs (bounded: and the own); the own pairs' scores."""
+    joint = energy(torch.cat((pair, pair), 1), index)
+    total = energy(torch.cat((pair, other), 1), index).exp().sum() + bounded * joint.exp().sum()
+    return total.log(), joint
+
+
+def apart(fake: Tensor, source: Tensor, distance: str) -> Tensor:
+    """How far a level is from the source's, image by image."""
+    total = 0.0
+    for f, s in zip(fake, source, strict=True):
+        if distance == "l1":
+            total = total + (f - s).abs().mean()
+        elif distance == "gain":
+            gain = min(max(float((f * s).sum().detach() / (f * f).sum().detach()), 0.25), 4.0)
+            total = total + (gain * f - s).abs().mean()
+        else:
+            total = total + (1 - F.cosine_similarity(f.flatten(), s.flatten(), dim=0)) * s.abs().mean()
+    return total / len(fake)
+
+
 def bridge_step(
     networks: dict[str, nn.Module],
     optimizers: dict[str, torch.optim.Optimizer],
@@ -308,14 +334,12 @@ def bridge_step(
     losses["bridge"] = c.tau * ((states[0] - fake) ** 2).mean()
     if energy is not None:
         require_grad(True, energy)
-        a = torch.logsumexp(energy(torch.cat((pair.detach(), pair2.detach()), 1), i).flatten(), 0)
-        losses["E"] = -energy(torch.cat((pair.detach(), pair.detach()), 1), i).mean() + a + a**2
+        a, joint = log_sum(energy, pair.detach(), pair2.detach(), i, c.entropy == "bounded")
+        losses["E"] = -joint.mean() + a + a**2
         update(losses["E"], optimizers, "E")
         require_grad(False, energy)
-        entropy = energy(torch.cat((pair, pair), 1), i).mean() - torch.logsumexp(
-            energy(torch.cat((pair, pair2), 1), i).flatten(), 0
-        )
-        losses["bridge"] = losses["bridge"] - (c.timesteps - i) / c.timesteps * c.tau * entropy
+        a, joint = log_sum(energy, pair, pair2, i, c.entropy == "bounded")
+        losses["bridge"] = losses["bridge"] - (c.timesteps - i) / c.timesteps * c.tau * (joint.mean() - a)
 
     require_grad(False, discriminator)
     losses["gan"] = square(discriminator(shown, i), 1)
@@ -333,7 +357,7 @@ def bridge_step(
         weights_ = [c.sp_falloff**j for j in range(c.bands)]
         structure = 0.0
         for w, x, y in zip(weights_, pyramid.decompose(fake), pyramid.decompose(groups[0]), strict=False):
-            structure = structure + w / sum(weights_) * (grey_of(x) - grey_of(y)).abs().mean()
+            structure = structure + w / sum(weights_) * apart(grey_of(x), grey_of(y), c.sp_distance)
         losses["structure"] = structure
         losses["G"] = losses["G"] + c.lambda_sp * structure
         names += ["gate"] if c.gating else []
@@ -376,7 +400,7 @@ def plain_networks(
     c, bridge = config, isinstance(config, BridgeOptions)
     film = bridge and c.time_mode == "film"
     plain = {
-        "G": PlainGenerator(channels, c.ngf, c.blocks, bridge, film, c.skip == "detail", c.head == "pixel"),
+        "G": PlainGenerator(channels, c.ngf, c.blocks, bridge, film, c.skip, c.head == "pixel"),
         "D": PlainPatchGAN(channels, c.ndf, timed=bridge),
     }
     if "E" in fast:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -327,10 +327,12 @@ class DCPNet(nn.Module):
 
 @dataclass(frozen=True)
 class DCPNetConfig(PairedConfig):
-    """``auxiliary`` weighs the loss of the MS stream's own estimate."""
+    """``auxiliary`` weighs the loss of the MS stream's own estimate. ``skip=lms``: both estimates are corrections of
+    the expanded MS, and none to begin with; ``none`` as published, which must learn interpolation first."""
 
     width: int = 32
     auxiliary: float = 0.5
+    skip: Literal["none", "lms"] = "none"
 
 
 @register_method(
@@ -353,6 +355,7 @@ class DCPNetMethod(PairedMethod):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "quick": {
             "steps": 40, "batch": 4, "lr": 1e-3, "schedule": "cosine", "validations": 1, "validate_on": 32,
+            "skip": "lms",
         },
         "standard": {"steps": 4000, "batch": 16, "lr": 4e-4, "schedule": "cosine", "clip": 10.0},
         "paper": {"steps": 0, "epochs": 200, "batch": 16, "lr": 2e-4, "clip": 10.0},
@@ -361,13 +364,23 @@ class DCPNetMethod(PairedMethod):
     divisor = 8
 
     def network(self) -> DCPNet:
-        return DCPNet(self.sensor.channels, self.config.width)
+        net = DCPNet(self.sensor.channels, self.config.width)
+        if self.config.skip == "lms":
+            for last in (net.fusion_net["reconv"], net.ms_net["conv5"]):
+                for parameter in last.parameters():
+                    nn.init.zeros_(parameter)
+        return net
+
+    def estimates(self, net: nn.Module, pan: Tensor, ms: Tensor, lms: Tensor) -> tuple[Tensor, Tensor]:
+        """The fused image and the MS stream's own."""
+        fused, upsampled = net(pan, ms)
+        return (fused + lms, upsampled + lms) if self.config.skip == "lms" else (fused, upsampled)
 
     def predict(self, net: nn.Module, pan: Tensor, ms: Tensor, lms: Tensor) -> Tensor:
-        return net(pan, ms)[0]
+        return self.estimates(net, pan, ms, lms)[0]
 
     def losses(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        fused, upsampled = net(batch.pan, batch.ms)
+        fused, upsampled = self.estimates(net, batch.pan, batch.ms, batch.lms)
         main, auxiliary = (self.distance(x, batch.gt) for x in (fused, upsampled))
         return {"loss": main + self.config.auxiliary * auxiliary, "fused": main, "upsampled": auxiliary}
 

@@ -29,6 +29,7 @@ class GreyNetConfig(TranslationOptions):
     decay: float = 1.0
     stretch: Stretch = "moments"
     skip: Skip = "detail"
+    lambda_grey: float = 1.0
     head: Head = "pixel"
     kappa: float = 0.0
 
@@ -39,19 +40,11 @@ class GreyNetLearner(TranslationLearner):
 
     def __init__(self, method: GreyNet, data: UnpairedData, trainer: Trainer) -> None:
         super().__init__(method, data, trainer)
-        low = torch.cat([method.low_pass(x) for x in data.all_source().split(64)])
-        grey = data.all_target().mean(1, keepdim=True)
-        (self.low_mean, low_std), (self.grey_mean, grey_std) = moments(low), moments(grey)
-        self.carry = (low_std / grey_std).where(grey_std > 0, 0)
         self.optimise()
 
     def step(self, backward: Backward) -> dict[str, Tensor]:
         target = self._crop(self.data.draw(0, self.config.batch, self.draws, self.config.augment)[1])
-        grey = target.mean(1, keepdim=True)
-        as_pan = ((grey - self.grey_mean) * self.carry + self.low_mean).to(grey.dtype)
-        normaliser = self.method.normaliser
-        coloured = self.networks["G"](normaliser.pan(as_pan).contiguous())
-        loss = (coloured - normaliser.ms(target)).square().mean()
+        loss = self.colour_loss(self.method.normaliser.ms(target), self.networks["G"])
         self.update(loss, backward, "G")
         return {"loss": loss.detach()}
 

@@ -28,12 +28,14 @@ from pansharp_bench.methods._unpaired.networks import SLOPE, TimeMode, TimePath
 from pansharp_bench.methods._unpaired.options import (
     ConsistencyOptions,
     ContrastiveBridgeOptions,
+    Distance,
     GateOptions,
 )
 from pansharp_bench.methods._unpaired.presets import BRIDGE_PRESETS
 from pansharp_bench.registry import register_method
 from pansharp_bench.training import Learner, Trainer, UnpairedData
 
+_SILENT = 1e-12  # a power below which a level says nothing
 PHOTOGRAPHIC = (0.299, 0.587, 0.114)  # grey of red, green, blue
 
 
@@ -108,16 +110,35 @@ def grey_of(x: Tensor, weights: tuple[float, ...] = ()) -> Tensor:
     return torch.einsum("nchw,c->nhw", x, scale)[:, None]
 
 
+def level_distance(fake: Tensor, source: Tensor, distance: Distance) -> Tensor:
+    """How far a pyramid level (N, 1, h, w) of the grey prediction f is from the source's s, in the source's unit.
+
+    ``l1``: mean |f - s|, as published. PAN's contrast is not the bands', so it is not 0 at the truth. ``gain``:
+    mean |g f - s| with the gain of least squares, kept within 1/4 and 4. ``correlation``: (1 - ρ) mean |s|, ρ the
+    correlation of f and s about 0. The latter two are 0 wherever f is a multiple of s, image by image.
+    """
+    if distance == "l1":
+        return (fake - source).abs().mean()
+    product, power, wanted = (
+        v.sum((1, 2, 3), keepdim=True) for v in (fake * source, fake.square(), source.square())
+    )
+    if distance == "gain":
+        gain = (product / power.clamp(min=_SILENT)).clamp(0.25, 4).detach()
+        return (gain * fake - source).abs().mean()
+    correlation = product * (power * wanted).clamp(min=_SILENT).rsqrt()
+    return ((1 - correlation) * source.abs().mean((1, 2, 3), keepdim=True)).mean()
+
+
 def consistency_loss(fake: Tensor, source: Tensor, config: SPConfig) -> Tensor:
-    """sum_j lambda_j mean |P_j(grey fake) - P_j(grey source)|; grey and pyramid are linear, so one pyramid of
-    the grey difference does."""
-    difference = grey_of(fake - source, config.grey)
-    levels = LaplacianPyramid(config.bands).decompose(difference)
+    """sum_j lambda_j d(P_j(grey fake), P_j(grey source)), d the chosen :func:`level_distance`."""
+    levels = LaplacianPyramid(config.bands).decompose(grey_of(torch.cat((fake, source)), config.grey))
     if config.bands and not config.sp_include_residual:
         levels = levels[:-1]
     weights = [config.sp_falloff**j for j in range(len(levels))]
-    total = cast(Tensor, sum(w * v.abs().mean() for w, v in zip(weights, levels, strict=True)))
-    return total / sum(weights)
+    terms = (
+        w * level_distance(*v.chunk(2), config.sp_distance) for w, v in zip(weights, levels, strict=True)
+    )
+    return cast(Tensor, sum(terms)) / sum(weights)
 
 
 def chroma_loss(fake: Tensor, config: SPConfig) -> Tensor:

@@ -59,7 +59,8 @@ class MethodCard(Card):
     (PAN only), ``pan+bag`` (PAN and the scene's MS pixels without their positions), ``pan+ms`` (PAN and
     registered MS), ``reference`` (an oracle that looks at the answer; shown, never ranked). ``training`` is what
     it learnt from: none, unpaired or paired samples. ``smallest``: the least side, in PAN pixels, of images that it
-    can learn from and fuse.
+    can learn from and fuse. ``floor``: it takes nothing from PAN, so that trained rows which do no better against a
+    reference are marked.
     """
 
     kind: str = "classical"
@@ -71,6 +72,7 @@ class MethodCard(Card):
     licence: str = ""
     published: str = ""  # its name in published.csv, where that differs from the title
     smallest: int = 1
+    floor: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,6 +22,7 @@ from pansharp_bench.methods.sp_i2i import (
     chroma_loss,
     consistency_loss,
     grey_of,
+    level_distance,
 )
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Trainer
@@ -114,6 +115,24 @@ def test_consistency_loss_is_the_weighted_sum_over_grey_bands() -> None:
     # without a band only the residual, the image itself, can be compared
     difference = grey_of(fake - source).abs().mean()
     torch.testing.assert_close(consistency_loss(fake, source, SPConfig(levels=1)), difference)
+
+
+@pytest.mark.parametrize("distance", ["l1", "gain", "correlation"])
+def test_only_the_published_distance_forbids_another_contrast(distance: str) -> None:
+    draws = torch.Generator().manual_seed(0)
+    source = torch.randn(2, 1, 16, 16, generator=draws, dtype=torch.float64)
+    other = torch.randn(2, 1, 16, 16, generator=draws, dtype=torch.float64)
+    away = float(source.abs().mean())
+    gains = torch.tensor([1.3, 0.8], dtype=torch.float64)[:, None, None, None]
+    assert float(level_distance(source, source, distance)) == pytest.approx(0, abs=1e-9)
+    of_truth = float(level_distance(gains * source, source, distance))
+    assert of_truth == pytest.approx(0.25 * away if distance == "l1" else 0, rel=0.05, abs=1e-9)
+    nothing = torch.zeros_like(source, requires_grad=True)
+    for wrong in (nothing, other, -source):  # detail that is missing, elsewhere, inverted
+        assert float(level_distance(wrong, source, distance)) > 0.7 * away
+    faint = (1e-3 * other + 1e-4 * source).requires_grad_()
+    level_distance(faint, source, distance).backward()
+    assert float((faint.grad * source).sum()) < 0  # more of the source's detail is asked for
 
 
 def test_grey() -> None:

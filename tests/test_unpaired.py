@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.methods._unpaired.losses import bridge_loss
 from pansharp_bench.methods._unpaired.selection import selection_score
 from pansharp_bench.methods.cut import CUTLearner
 from pansharp_bench.registry import METHODS
@@ -96,6 +98,10 @@ def draws_of(learner: Any, a: Tensor, b: Tensor, index: int) -> Any:
         ("sp-i2i", AROUND | {"entropy": "off"}),
         ("sp-i2i", {"skip": "detail"}),
         ("unsb", {"head": "pixel"}),
+        ("unsb", {"entropy": "bounded"}),
+        ("cut", AROUND | {"skip": "handed"}),
+        ("sp-i2i", AROUND | {"skip": "handed", "sp_distance": "correlation"}),
+        ("sp-i2i", {"skip": "handed", "sp_distance": "gain"}),
     ],
 )
 def test_a_step_equals_the_plain_formulation(
@@ -333,6 +339,45 @@ def test_a_pixel_head_sees_the_brightness_that_norms_hide() -> None:
         assert same == blind, head
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("weight", [0.0, 5.0])
+def test_targets_are_coloured_from_their_own_grey(name: str, weight: float) -> None:
+    """The loss is that of the generator on the bands' mean with PAN's moments; its gradient is added."""
+    method = build(name, lambda_grey=weight, skip="detail", stretch="moments", ema=0.0)
+    data = unpaired_data()
+    method.normaliser.measure(data, "moments")
+    learner = method.learner(data, Trainer(None, "cpu", seed=1, progress=False))
+    logged = learner.step(lambda loss: loss.backward())
+    assert ("grey" in logged) == bool(weight)
+    if not weight:
+        return
+    ms = data.all_target()
+    as_pan = learner.own_grey(ms)
+    low = torch.cat([method.generator.detail.low_pass(x) for x in data.all_source().split(4)])
+    torch.testing.assert_close(as_pan.mean(), low.mean(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(as_pan.std(), low.std(), rtol=1e-3, atol=0)
+    grey = ms.mean(1, keepdim=True)
+    assert torch.corrcoef(torch.stack([as_pan.flatten(), grey.flatten()]))[0, 1] > 1 - 1e-6
+    target = method.normaliser.ms(ms)
+    asked = []
+    loss = learner.colour_loss(target, lambda x: asked.append(x) or torch.zeros_like(target))
+    torch.testing.assert_close(asked[0], method.normaliser.pan(as_pan))
+    torch.testing.assert_close(loss, target.square().mean())
+
+
+def test_the_bounded_entropy_has_a_bound() -> None:
+    """An energy network that tells two draws apart as loudly as it likes: the released estimate follows it."""
+    state, end = torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8)
+    for loud in (0.0, 10.0, 1000.0):
+        joint, shuffled = (torch.full((2, 1, 4, 4), x).double() for x in (loud, -loud))
+        released, free = bridge_loss(state, end, joint, shuffled, 0, 5, 0.01)
+        bounded, held = bridge_loss(state, end, joint, shuffled, 0, 5, 0.01, bounded=True)
+        assert free.item() == pytest.approx(2 * loud - math.log(32), rel=1e-6)
+        assert held.item() == pytest.approx(-math.log(32 if loud else 64), rel=1e-6)
+        assert released.item() == pytest.approx(0.01 - 0.01 * free.item(), rel=1e-5)
+        assert bounded.item() == pytest.approx(0.01 - 0.01 * held.item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["unsb", "sp-i2i"])
 def test_without_entropy_there_is_no_energy_network_and_no_second_chain(name: str) -> None:
     learner, _, _ = learner_of(name, entropy="off", lambda_nce=0.0)
@@ -406,6 +451,8 @@ def test_selection_prefers_the_right_spectrum_and_structure() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        ("cut", {"lambda_grey": -1.0}, "lambda_grey=-1.0"),
+        ("sp-i2i", {"sp_distance": "no"}, "l1, gain, correlation"),
         ("sp-i2i", {"levels": 0}, "levels=0"),
         ("sp-i2i", {"gate": "open"}, "free, monotone"),
         ("sp-i2i", {"nfe": 6}, "between 1 and timesteps=5"),
@@ -414,10 +461,10 @@ def test_selection_prefers_the_right_spectrum_and_structure() -> None:
         ("unsb", {"nce_layers": (0, 17)}, "layer 17 cannot be tapped"),
         ("cut", {"flip_equivariance": True}, "nce_identity=false"),
         ("cut", {"stretch": "no"}, "percentile, moments, peak"),
-        ("sp-i2i", {"skip": "no"}, "none, detail"),
+        ("sp-i2i", {"skip": "no"}, "none, detail, handed"),
         ("unsb", {"ema": "1"}, "below 1"),
         ("cut", {"head": "no"}, "conv, pixel"),
-        ("unsb", {"entropy": "no"}, "released, off"),
+        ("unsb", {"entropy": "no"}, "released, bounded, off"),
         ("cut", {"decay": 2.0}, "between 0 and 1"),
         ("fastcut", {"batch": 0}, "at least 1"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.methods._closed_form import moments
 from pansharp_bench.methods._unpaired.base import TranslationMethod
 from pansharp_bench.methods._unpaired.bridge import Bridge, BridgeMethod
 from pansharp_bench.methods._unpaired.losses import (
@@ -25,6 +26,7 @@ from pansharp_bench.methods._unpaired.losses import (
 from pansharp_bench.methods._unpaired.networks import (
     STEM,
     Features,
+    LowPass,
     PatchGAN,
     ProjectionHeads,
     draw_positions,
@@ -40,6 +42,23 @@ from pansharp_bench.training.loop import Backward
 MOST_VALIDATION_IMAGES = 64
 
 
+class OwnGrey:
+    """The grey of target images as a source whose translation is known: the bands' mean, carried to the mean and
+    deviation of low-passed PAN of other scenes."""
+
+    def __init__(self, data: UnpairedData) -> None:
+        low_pass = LowPass().to(data.device)
+        low = torch.cat([low_pass(x) for x in data.all_source().split(64)])
+        grey = data.all_target().mean(1, keepdim=True)
+        (self.low_mean, low_std), (self.grey_mean, grey_std) = moments(low), moments(grey)
+        self.gain = (low_std / grey_std).where(grey_std > 0, 0)
+
+    def __call__(self, target: Tensor) -> Tensor:
+        """(N, C, H, W) DN of the target bands -> (N, 1, H, W) DN of PAN."""
+        grey = target.mean(1, keepdim=True)
+        return ((grey - self.grey_mean) * self.gain + self.low_mean).to(grey.dtype)
+
+
 class TranslationLearner(Learner):
     """Samples, optimisers and selection of a translation method. Networks: G here, and with ``ema`` its running
     mean, which then is the method's generator; the others by subclass."""
@@ -53,6 +72,14 @@ class TranslationLearner(Learner):
         if self.config.ema:
             self.networks["G"] = copy.deepcopy(method.generator)
             self.networks["average"] = method.generator.requires_grad_(False)
+        self.own_grey = OwnGrey(data) if self.config.lambda_grey else None
+
+    def colour_loss(self, target: Tensor, translate: Callable[[Tensor], Tensor]) -> Tensor:
+        """Squared error of normalised target images ``translate``d from their own grey."""
+        assert self.own_grey is not None
+        normaliser = self.method.normaliser
+        as_pan = self.own_grey(normaliser.restore(target))
+        return (translate(normaliser.pan(as_pan).contiguous()) - target).square().mean()
 
     def add(self, name: str, network: nn.Module) -> None:
         """A network of this learner, freshly initialised."""
@@ -240,7 +267,7 @@ class BridgeLearner(TranslationLearner):
         self.update(losses["D"], backward, "D")
 
         if c.entropy != "off":
-            losses["E"] = energy_loss(*self.energies(state, fakes.detach(), i))
+            losses["E"] = energy_loss(*self.energies(state, fakes.detach(), i), c.entropy == "bounded")
             self.update(losses["E"], backward, "E")
 
         with frozen(*(self.networks[k] for k in "DE" if k in self.networks)):
@@ -249,13 +276,22 @@ class BridgeLearner(TranslationLearner):
                 losses["bridge"] = transport_cost(state[:n], fake, c.tau)
             else:
                 losses["bridge"], losses["entropy"] = bridge_loss(
-                    state[:n], fake, *self.energies(state, fakes, i), i, c.timesteps, c.tau
+                    state[:n],
+                    fake,
+                    *self.energies(state, fakes, i),
+                    i,
+                    c.timesteps,
+                    c.tau,
+                    c.entropy == "bounded",
                 )
             total = c.lambda_gan * losses["gan"] + c.lambda_sb * losses["bridge"]
             if self.contrasted:
                 assert stem is not None
                 losses["nce"] = self.contrast(fakes[: self.contrasted * n], stem, draw)
                 total = total + c.lambda_nce * losses["nce"]
+            if c.lambda_grey:
+                losses["grey"] = self.colour_loss(draw.target, lambda x: generator(x, 0, draw.z[:n]))
+                total = total + c.lambda_grey * losses["grey"]
             total = total + shown.penalty + self.further(fake, source, losses)
             losses["G"] = total
             self.update(total, backward, *(k for k in self.optimizers if k not in "DE"))

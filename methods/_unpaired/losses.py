@@ -37,13 +37,20 @@ def mean_patch_nce(queries: Sequence[Tensor], keys: Sequence[Tensor], temperatur
     return torch.stack(losses).mean()
 
 
-def energy_loss(joint: Tensor, shuffled: Tensor) -> Tensor:
-    """UNSB's loss of the energy network: -mean(joint) + a + a^2, a = logsumexp(shuffled) over all entries.
+def normaliser(joint: Tensor, shuffled: Tensor, bounded: bool = False) -> Tensor:
+    """The logarithm of the sum that scores of true pairs are compared with: over the ``shuffled`` pairs as
+    released, over the true ones too where it is to be ``bounded``. Their mean cannot exceed the latter."""
+    scores = torch.cat((joint.flatten(), shuffled.flatten())) if bounded else shuffled.flatten()
+    return scores.logsumexp(0)
+
+
+def energy_loss(joint: Tensor, shuffled: Tensor, bounded: bool = False) -> Tensor:
+    """UNSB's loss of the energy network: -mean(joint) + a + a^2, a the :func:`normaliser`.
 
     ``joint`` are its scores of (state, prediction) pairs with themselves, ``shuffled`` with those of another
-    draw; the square keeps the normaliser a near -1/2.
+    draw; the square keeps a near -1/2.
     """
-    a = shuffled.flatten().logsumexp(0)
+    a = normaliser(joint, shuffled, bounded)
     return a + a.square() - joint.mean()
 
 
@@ -53,13 +60,15 @@ def transport_cost(state: Tensor, prediction: Tensor, tau: float) -> Tensor:
 
 
 def bridge_loss(
-    state: Tensor, prediction: Tensor, joint: Tensor, shuffled: Tensor, index: int, steps: int, tau: float
-) -> tuple[Tensor, Tensor]:
+    state: Tensor, prediction: Tensor, joint: Tensor, shuffled: Tensor, index: int, steps: int, tau: float,
+    bounded: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """UNSB's transport cost with entropy, as released: tau mean |x - f|^2 - (T - i)/T tau H, and H.
 
-    H = mean(joint) - logsumexp(shuffled) bounds the pair's entropy; scores as in ``energy_loss``. Against the
+    H = mean(joint) - a, with the :func:`normaliser` a, estimates the pair's entropy but for a constant; scores as
+    in ``energy_loss``. As released it has no bound; ``bounded``, it is 0 at most. Against the
     equation |x - f|^2 - 2 tau (1 - t) H the release scales the transport by tau and takes (T - i)/T for
     2 (1 - t).
     """
-    entropy = joint.mean() - shuffled.flatten().logsumexp(0)
+    entropy = joint.mean() - normaliser(joint, shuffled, bounded)
     return transport_cost(state, prediction, tau) - (steps - index) / steps * tau * entropy, entropy

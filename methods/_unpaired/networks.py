@@ -21,7 +21,7 @@ from torch import Generator as Draws
 from torch import Tensor, nn
 
 TimeMode = Literal["released", "chained", "film"]
-Skip = Literal["none", "detail"]
+Skip = Literal["none", "detail", "handed"]
 Head = Literal["conv", "pixel"]
 SLOPE = 0.2  # of every leaky ReLU
 
@@ -163,7 +163,8 @@ class Generator(nn.Module):
     Layers carry the numbers that contrastive taps use: 0 padded input, 4 and 8 raw convolutions of the stem,
     12 + k the output of block k. ``head`` makes the image from the decoder's features: the published 7x7
     convolution or :class:`PixelHead`. With ``skip="detail"`` it is a correction of the source by way of
-    :class:`DetailPath`, else the image goes through a tanh.
+    :class:`DetailPath`; with ``handed`` so too, and the network sees what it is made from low-passed, detail being
+    handed on unseen; else the image goes through a tanh.
     """
 
     def __init__(
@@ -183,7 +184,8 @@ class Generator(nn.Module):
             self.conv30 = conv(ngf, channels, 7, bias=True)
         else:
             self.pixel = PixelHead(ngf, channels)
-        self.detail = DetailPath(channels) if skip == "detail" else None
+        self.detail = None if skip == "none" else DetailPath(channels)
+        self.blurred = skip == "handed"
         self.down, self.up = Down(), Up()
 
     def _block(self, width: int) -> nn.Module:
@@ -226,7 +228,7 @@ class Generator(nn.Module):
     ) -> Tensor | list[Tensor] | tuple[Tensor, Features]:
         if start is None:
             assert x is not None
-            start = self._stem(x)
+            start = self._stem(self.detail.low_pass(x) if self.blurred else x)
         h, features = start[STEM], dict(start)
         depth = max(0, max(taps) - STEM) if taps else len(self.blocks)
         for k, block in enumerate(self.blocks[:depth]):
@@ -247,7 +249,8 @@ class Generator(nn.Module):
         h = F.relu(instance_norm(self.conv26(self.up(h))))
         with torch.autocast(h.device.type, enabled=False):  # 8 bits of mantissa would show as banding
             h = h.to(self.conv26.weight.dtype)
-            image = self.conv30(h) if self.head == "conv" else self.pixel(h, source)
+            seen = self.detail.low_pass(source) if self.blurred else source
+            image = self.conv30(h) if self.head == "conv" else self.pixel(h, seen)
             return torch.tanh(image) if self.detail is None else self.detail(source, image)
 
 

@@ -14,7 +14,8 @@ from pansharp_bench.training import TrainedMethod
 from pansharp_bench.training.samplers import Augment, Pairing, Target
 
 Stretch = Literal["percentile", "moments", "peak"]
-Entropy = Literal["released", "off"]
+Entropy = Literal["released", "bounded", "off"]
+Distance = Literal["l1", "gain", "correlation"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,10 @@ class TranslationOptions(TrainedMethod.Config):
     source's own would be part of the answer).
 
     Networks: ``ngf``, ``ndf``, ``blocks`` are widths of generator and discriminators, residual blocks; ``skip`` and
-    ``head``: see ``Generator``. ``lambda_gan`` weighs the adversarial loss.
+    ``head``: see ``Generator``.
+
+    Losses: ``lambda_gan`` weighs the adversarial one; ``lambda_grey`` (PAN sources alone) that of ``grey-net``, the
+    squared error of target images coloured from their own grey.
 
     What is kept: ``ema``: the generator that is scored, kept and used is a running mean of the trained one's
     weights, of which a step leaves this share (0: it is the trained one itself). ``validations``: how often the
@@ -55,6 +59,7 @@ class TranslationOptions(TrainedMethod.Config):
     skip: Skip = "none"
     head: Head = "conv"
     lambda_gan: float = 1.0
+    lambda_grey: float = 0.0
     ema: float = 0.0
     validations: int = 20
 
@@ -71,8 +76,9 @@ class TranslationOptions(TrainedMethod.Config):
             raise BenchError(f"option decay={self.decay} must lie between 0 and 1")
         if not 0 <= self.ema < 1:
             raise BenchError(f"option ema={self.ema} must be from 0 to below 1")
-        if self.lr < 0:
-            raise BenchError(f"option lr={self.lr} must not be negative")
+        for name in ("lr", "lambda_grey"):
+            if getattr(self, name) < 0:
+                raise BenchError(f"option {name}={getattr(self, name)} must not be negative")
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,8 @@ class ContrastiveOptions(TranslationOptions):
 class BridgeOptions(TranslationOptions):
     """The bridge: ``timesteps`` T and variance ``tau``; ``time_mode`` released, chained or film (see
     ``BridgeGenerator``); ``bridge_noise``: chains are stochastic; ``lambda_sb`` weighs the bridge's loss, whose
-    ``entropy`` is estimated as released or left out (``off``: neither energy network nor second chain). At
+    ``entropy`` is estimated as released, with the sample itself in the sum it is compared with (``bounded`` by the
+    logarithm of the number of pairs), or left out (``off``: neither energy network nor second chain). At
     inference ``nfe`` generator calls, and the mean of ``samples`` stochastic runs from ``inference_seed`` on.
     """
 
@@ -172,12 +179,14 @@ class GateOptions(TranslationOptions):
 class ConsistencyOptions(TranslationOptions):
     """SP-I2I's tie to the source, on the same pyramid: ``lambda_sp`` weighs it; level j counts ``sp_falloff``^j,
     normalised to sum 1; ``sp_include_residual`` ties the residual too (always so where there is no band).
+    ``sp_distance``: how far levels are apart, see ``level_distance``.
     ``sp_chroma`` weighs a penalty on each band's detail that is not a multiple of the grey detail. ``grey``: band
     weights, empty for 0.299, 0.587, 0.114 with three bands and equal ones else.
     """
 
     lambda_sp: float = 10.0
     sp_falloff: float = 0.5
+    sp_distance: Distance = "l1"
     sp_include_residual: bool = False
     sp_chroma: float = 0.0
     grey: tuple[float, ...] = ()

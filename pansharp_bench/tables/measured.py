@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -61,6 +61,7 @@ def measured_rows(
             ranked=sees != "reference" and card["kind"] != "untouched",
             cost=(_speed(first), first.weights.get("parameters")),
             plain=not (first.spec["changed"] or first.spec["weights"] or earlier),
+            floor=card["name"] in METHODS and METHODS.get(card["name"]).card.floor,
         )
         place[id(row)] = (methods or []).index(card["name"]) if methods else 0
         rows.append(row)
@@ -74,7 +75,20 @@ def measured_rows(
         signed = -value if lead and lead.better == "high" else value
         return (groups.index(row.group), math.isnan(value), 0 if math.isnan(value) else signed, row.label)
 
-    return sorted(rows, key=order)
+    rows.sort(key=order)
+    if lead and all(p.needs_gt for p in edition.protocols if p.name == lead.protocol):
+        return [_marked(row, rows, lead) for row in rows]
+    return rows
+
+
+def _marked(row: Row, rows: list[Row], lead: Column) -> Row:
+    """The row; one that was trained and is behind a floor that sees as much says so: it has not learnt to fuse."""
+    if row.training == "none" or lead not in row.cells:
+        return row
+    sign, own = (1 if lead.better == "high" else -1), row.cells[lead].mean
+    floors = (r for r in rows if r.floor and r.sees == row.sees and lead in r.cells)
+    ahead = [r.label for r in floors if sign * r.cells[lead].mean > sign * own]
+    return replace(row, variant=", ".join([row.variant, f"behind {ahead[0]}"])) if ahead else row
 
 
 def _code(record: Record) -> str:

@@ -47,6 +47,7 @@ class Row:
     ranked: bool = True
     cost: tuple[float | None, int | None] = (None, None)  # ms per megapixel, parameters
     plain: bool = True  # as its preset is today, on weights of its own
+    floor: bool = False  # takes nothing from PAN
 
 
 def named_apart(rows: Sequence[Row]) -> list[str]:
