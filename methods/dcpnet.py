@@ -327,8 +327,8 @@ class DCPNet(nn.Module):
 
 @dataclass(frozen=True)
 class DCPNetConfig(PairedConfig):
-    """``auxiliary`` weighs the loss of the MS stream's own estimate. ``skip=lms``: both estimates are corrections of
-    the expanded MS, and none to begin with; ``none`` as published, which must learn interpolation first."""
+    """``auxiliary`` weighs the loss of the MS stream's own estimate. ``skip=lms``: both estimates are corrections
+    of the expanded MS, and none to begin with; ``none`` as published: interpolation must be learnt first."""
 
     width: int = 32
     auxiliary: float = 0.5

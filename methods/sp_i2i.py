@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -134,11 +134,11 @@ def consistency_loss(fake: Tensor, source: Tensor, config: SPConfig) -> Tensor:
     levels = LaplacianPyramid(config.bands).decompose(grey_of(torch.cat((fake, source)), config.grey))
     if config.bands and not config.sp_include_residual:
         levels = levels[:-1]
-    weights = [config.sp_falloff**j for j in range(len(levels))]
-    terms = (
-        w * level_distance(*v.chunk(2), config.sp_distance) for w, v in zip(weights, levels, strict=True)
-    )
-    return cast(Tensor, sum(terms)) / sum(weights)
+    total, weights = fake.new_zeros(()), [config.sp_falloff**j for j in range(len(levels))]
+    for weight, level in zip(weights, levels, strict=True):
+        of_fake, of_source = level.chunk(2)
+        total = total + weight * level_distance(of_fake, of_source, config.sp_distance)
+    return total / sum(weights)
 
 
 def chroma_loss(fake: Tensor, config: SPConfig) -> Tensor:

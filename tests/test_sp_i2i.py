@@ -127,8 +127,7 @@ def test_only_the_published_distance_forbids_another_contrast(distance: str) -> 
     assert float(level_distance(source, source, distance)) == pytest.approx(0, abs=1e-9)
     of_truth = float(level_distance(gains * source, source, distance))
     assert of_truth == pytest.approx(0.25 * away if distance == "l1" else 0, rel=0.05, abs=1e-9)
-    nothing = torch.zeros_like(source, requires_grad=True)
-    for wrong in (nothing, other, -source):  # detail that is missing, elsewhere, inverted
+    for wrong in (torch.zeros_like(source), other, -source):  # detail that is missing, elsewhere, inverted
         assert float(level_distance(wrong, source, distance)) > 0.7 * away
     faint = (1e-3 * other + 1e-4 * source).requires_grad_()
     level_distance(faint, source, distance).backward()

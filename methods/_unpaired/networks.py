@@ -185,7 +185,7 @@ class Generator(nn.Module):
         else:
             self.pixel = PixelHead(ngf, channels)
         self.detail = None if skip == "none" else DetailPath(channels)
-        self.blurred = skip == "handed"
+        self.blur = LowPass() if skip == "handed" else nn.Identity()
         self.down, self.up = Down(), Up()
 
     def _block(self, width: int) -> nn.Module:
@@ -228,7 +228,7 @@ class Generator(nn.Module):
     ) -> Tensor | list[Tensor] | tuple[Tensor, Features]:
         if start is None:
             assert x is not None
-            start = self._stem(self.detail.low_pass(x) if self.blurred else x)
+            start = self._stem(self.blur(x))
         h, features = start[STEM], dict(start)
         depth = max(0, max(taps) - STEM) if taps else len(self.blocks)
         for k, block in enumerate(self.blocks[:depth]):
@@ -249,8 +249,7 @@ class Generator(nn.Module):
         h = F.relu(instance_norm(self.conv26(self.up(h))))
         with torch.autocast(h.device.type, enabled=False):  # 8 bits of mantissa would show as banding
             h = h.to(self.conv26.weight.dtype)
-            seen = self.detail.low_pass(source) if self.blurred else source
-            image = self.conv30(h) if self.head == "conv" else self.pixel(h, seen)
+            image = self.conv30(h) if self.head == "conv" else self.pixel(h, self.blur(source))
             return torch.tanh(image) if self.detail is None else self.detail(source, image)
 
 
