@@ -100,7 +100,7 @@ class CUTLearner(TranslationLearner):
                 keys = heads(keys, draw.positions)
             losses["nce"] = mean_patch_nce(heads(queries, draw.positions), keys, c.nce_temperature)
             losses["G"] = c.lambda_gan * losses["gan"] + c.lambda_nce * losses["nce"]
-            if c.lambda_grey:
+            if self.own_grey:
                 losses["grey"] = self.colour_loss(draw.target, generator)
                 losses["G"] = losses["G"] + c.lambda_grey * losses["grey"]
             self.update(losses["G"], backward, "G", "F")

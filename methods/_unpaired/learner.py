@@ -72,7 +72,8 @@ class TranslationLearner(Learner):
         if self.config.ema:
             self.networks["G"] = copy.deepcopy(method.generator)
             self.networks["average"] = method.generator.requires_grad_(False)
-        self.own_grey = OwnGrey(data) if self.config.lambda_grey else None
+        from_pan = data.sensor.source_bands == 1
+        self.own_grey = OwnGrey(data) if from_pan and self.config.lambda_grey else None
 
     def colour_loss(self, target: Tensor, translate: Callable[[Tensor], Tensor]) -> Tensor:
         """Squared error of normalised target images ``translate``d from their own grey."""
@@ -289,7 +290,7 @@ class BridgeLearner(TranslationLearner):
                 assert stem is not None
                 losses["nce"] = self.contrast(fakes[: self.contrasted * n], stem, draw)
                 total = total + c.lambda_nce * losses["nce"]
-            if c.lambda_grey:
+            if self.own_grey:
                 losses["grey"] = self.colour_loss(draw.target, lambda x: generator(x, 0, draw.z[:n]))
                 total = total + c.lambda_grey * losses["grey"]
             total = total + shown.penalty + self.further(fake, source, losses)

@@ -34,8 +34,8 @@ class TranslationOptions(TrainedMethod.Config):
     Networks: ``ngf``, ``ndf``, ``blocks`` are widths of generator and discriminators, residual blocks; ``skip`` and
     ``head``: see ``Generator``.
 
-    Losses: ``lambda_gan`` weighs the adversarial one; ``lambda_grey`` (PAN sources alone) that of ``grey-net``, the
-    squared error of target images coloured from their own grey.
+    Losses: ``lambda_gan`` weighs the adversarial one; ``lambda_grey`` that of ``grey-net``, the squared error of
+    target images coloured from their own grey (where the source is PAN; a calibration has no such loss).
 
     What is kept: ``ema``: the generator that is scored, kept and used is a running mean of the trained one's
     weights, of which a step leaves this share (0: it is the trained one itself). ``validations``: how often the
