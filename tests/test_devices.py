@@ -12,15 +12,15 @@ from dataclasses import fields
 import pytest
 import torch
 from pretend import DEVICE, Pretend, PretendTrainer, Stray
+from splits import Random
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from pansharp_bench import imaging
-from pansharp_bench.imaging import interp23
 from pansharp_bench.method import TrainedMethod, build, call_by_name, is_trained, resolve_config
 from pansharp_bench.methods.canconv.layer import CANConv
 from pansharp_bench.registry import DATASETS, METHODS, METRICS
-from pansharp_bench.scene import Scene, Sensor, Split, as_sensor
+from pansharp_bench.scene import as_sensor
 from pansharp_bench.training import Backward, Learner, PairedData, Trainer, UnpairedData
 
 SMALL = {
@@ -38,32 +38,6 @@ SENSOR_OF = {"pansharpening": "qb"} | {
 def pretend() -> Iterator[Pretend]:
     with Pretend() as device:
         yield device
-
-
-class Random(Split):
-    """Random images of a sensor, in two groups."""
-
-    def __init__(self, sensor: Sensor, n: int = 4, side: int = 32) -> None:
-        self.name, self.sensor, self.groups = "train", sensor, torch.arange(n) % 2
-        draws = torch.Generator().manual_seed(n)
-        coarse = torch.rand(n, sensor.channels, side // 4, side // 4, generator=draws)
-        gt = (
-            0.1 + 0.5 * torch.nn.functional.interpolate(coarse, scale_factor=4, mode="bilinear")
-        ) * sensor.peak
-        gt += 0.02 * sensor.peak * torch.rand(gt.shape, generator=draws)
-        pan = gt.mean(1, keepdim=True).repeat(1, sensor.source_bands, 1, 1)
-        self.keys = ("pan", "gt")
-        self.all = Scene(sensor, pan=pan, gt=gt)
-        if sensor.source == ("pan",):
-            ms = torch.nn.functional.avg_pool2d(gt, sensor.ratio)
-            self.keys = ("pan", "ms", "lms", "gt")
-            self.all = Scene(sensor, pan=pan, ms=ms, lms=interp23(ms, sensor.ratio), gt=gt)
-
-    def __len__(self) -> int:
-        return len(self.all)
-
-    def __getitem__(self, index: int | slice) -> Scene:
-        return self.all[index]
 
 
 def carried_out(name: str, trainer: Trainer) -> tuple[Tensor, dict[str, float]]:
