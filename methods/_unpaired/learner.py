@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, OptionError
 from pansharp_bench.methods._unpaired.base import TranslationMethod
 from pansharp_bench.methods._unpaired.bridge import Bridge, BridgeMethod
 from pansharp_bench.methods._unpaired.losses import (
@@ -48,6 +48,10 @@ class TranslationLearner(Learner):
         super().__init__()
         self.method, self.data, self.trainer = method, data, trainer
         self.config: TranslationOptions = method.config
+        if self.config.crop and self.config.crop < (least := method.card.smallest):
+            raise OptionError(
+                f"option crop={self.config.crop}: method {method.card.name!r} needs at least {least}"
+            )
         self.device, self.draws = trainer.device, trainer.generator
         self.networks["G"] = method.generator
         if self.config.ema:

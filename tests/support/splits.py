@@ -12,10 +12,9 @@ class Random(Split):
     def __init__(self, sensor: Sensor, n: int = 4, side: int = 32) -> None:
         self.name, self.sensor, self.groups = "train", sensor, torch.arange(n) % 2
         draws = torch.Generator().manual_seed(n)
-        coarse = torch.rand(n, sensor.channels, side // 4, side // 4, generator=draws)
-        gt = (
-            0.1 + 0.5 * torch.nn.functional.interpolate(coarse, scale_factor=4, mode="bilinear")
-        ) * sensor.peak
+        coarse = torch.rand(n, sensor.channels, -(-side // 4), -(-side // 4), generator=draws)
+        field = torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
+        gt = (0.1 + 0.5 * field) * sensor.peak
         gt += 0.02 * sensor.peak * torch.rand(gt.shape, generator=draws)
         pan = gt.mean(1, keepdim=True).repeat(1, sensor.source_bands, 1, 1)
         self.keys = ("pan", "gt")
