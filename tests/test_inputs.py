@@ -154,6 +154,7 @@ def direct(name: str, pan: torch.Tensor, ms: torch.Tensor, sensor: Sensor) -> to
 
 
 IMAGING = {
+    "decimate": imaging.decimate,
     "interp23": imaging.interp23,
     "resize_bicubic": lambda x: imaging.resize_bicubic(x, 1 / 4),
     "mtf_filter": lambda x: imaging.mtf_filter(x, "qb"),
@@ -163,12 +164,20 @@ IMAGING = {
     "pyramid_down": imaging.pyramid_down,
     "pyramid_up": lambda x: imaging.pyramid_up(x, (31, 32)),
     "decompose": lambda x: imaging.decompose(x, 2)[0],
-    "gate": lambda x: imaging.LaplacianPyramid(2).gate(x, torch.ones(3)),
+    "reconstruct": lambda x: imaging.reconstruct([x, imaging.decimate(x, 2)]),
+    "LaplacianPyramid": lambda x: imaging.LaplacianPyramid(2).gate(x, torch.ones(3)),
     "wald_degrade": lambda x: imaging.wald_degrade(x, torch.ones(1, 1, 64, 64), "qb").ms,
 }
 
 
 class TestImaging:
+    def test_none_is_left_out(self):
+        assert set(imaging.__all__) - set(IMAGING) == {
+            "Degraded",
+            "max_bands",
+            "mtf_kernel",
+        }  # which take no image
+
     @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
     @pytest.mark.parametrize("name", IMAGING)
     def test_integers_are_computed_as_floats(self, name, dtype):
