@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Backward, Learner, PairedData, TrainedMethod, Trainer
 from pansharp_bench.training.samplers import Augment, load_resident
@@ -214,6 +214,12 @@ class PairedLearner(Learner):
     def __init__(self, method: PairedMethod, data: PairedData, trainer: Trainer, steps: int) -> None:
         super().__init__()
         c = method.config
+        sides = data.scenes(torch.zeros(1, dtype=torch.int64, device=data.device)).pan.shape[-2:]
+        if any(side % method.divisor for side in sides):
+            raise DataError(
+                f"this network learns from images whose sides are multiples of {method.divisor}; those of split "
+                f"'train' have {sides[0]} x {sides[1]}"
+            )
         self.method, self.data, self.trainer = method, data, trainer
         self.batch = min(c.batch, len(data))
         self.per_epoch = math.ceil(len(data) / self.batch)

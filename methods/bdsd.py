@@ -17,7 +17,6 @@ from pansharp_bench.scene import Sensor
     kind="classical",
     paper="Garzelli, Nencini, Capobianco: Optimal MMSE pan sharpening of very high resolution multispectral "
     "images. IEEE TGRS 46(1), 2008",
-    doi="10.1109/TGRS.2007.907604",
     year=2008,
     licence="MIT (our implementation)",
 )

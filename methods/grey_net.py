@@ -51,7 +51,7 @@ class GreyNetLearner(TranslationLearner):
 
 @register_method(
     "grey-net", title="Grey net", kind="unpaired", sees="pan", training="unpaired",
-    paper="none: a method of this suite (docs/sp-i2i.md)", year=2026, licence="MIT",
+    paper="none: a method of this suite (docs/sp-i2i.md)", year=2026, licence="MIT", smallest=12,
 )  # fmt: skip
 class GreyNet(TranslationMethod):
     """The grey of MS is a source whose translation is known: regression on it colours low-passed PAN, and PAN's

@@ -32,7 +32,6 @@ _DAMPING = 8.0  # c
     kind="classical",
     paper="Palsson, Sveinsson, Ulfarsson: A new pansharpening algorithm based on total variation. "
     "IEEE GRSL 11(1), 2014",
-    doi="10.1109/LGRS.2013.2257669",
     year=2014,
     licence="MIT (our implementation)",
 )

@@ -242,12 +242,14 @@ from pansharp_bench.cli import main
 module = sys.modules["pansharp_bench.cli.table"]
 module.PAPERS = Path("papers.toml")
 module.PAPERS.write_text(
-    '[7]\\ntitle = "T"\\ndataset = "tiny"\\nprotocols = ["reduced"]\\nsource = ""\\nmethods = ["exp"]'
+    '[7]\\ntitle = "T"\\ndataset = "tiny"\\nprotocols = ["reduced"]\\nsource = ""\\nmethods = ["exp"]\\n'
+    '[8]\\ntitle = "T"\\ndataset = "qb-sim"\\nprotocols = ["reduced"]\\nsource = ""\\nmethods = ["exp", "cut"]'
 )
-heavy = ["lightning_fabric", "torch._dynamo", "sympy", "scipy", "pandas", "rasterio", "matplotlib"]
+heavy = ["lightning_fabric", "torch._dynamo", "sympy", "scipy", "h5py", "pandas", "rasterio", "matplotlib"]
 more = ["--plugin", {str(plugin)!r}]
 for words in (
-    ["list"], ["run", "--method", "exp", "--dataset", "tiny", *more], ["leaderboard", *more], ["table", "7", *more],
+    ["list"], ["list", "gsa"], ["table", "8", "--dry-run"],
+    ["run", "--method", "exp", "--dataset", "tiny", *more], ["leaderboard", *more], ["table", "7", *more],
     ["run", "--method", "pan-affine", "--dataset", "tiny", *more],
 ):
     done = CliRunner().invoke(main, words)
@@ -257,7 +259,7 @@ for words in (
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        f"{word} []" for word in ("list", "run", "leaderboard", "table", "run")
+        f"{word} []" for word in ("list", "list", "table", "run", "leaderboard", "table", "run")
     ]
     assert len(list(tmp_path.rglob("*.png"))) == 8  # two scenes of two splits each
 

@@ -17,7 +17,7 @@ _HALF_BAND = (0.5, 0.305334091185, 0, -0.072698593239, 0, 0.021809577942, 0, -0.
 
 def decimate(x: Tensor, ratio: int = 4) -> Tensor:
     """Every ``ratio``-th sample, from ``ratio // 2`` on: (..., H, W) -> (..., H/ratio, W/ratio)."""
-    return x[..., ratio // 2 :: ratio, ratio // 2 :: ratio]
+    return as_float(x)[..., ratio // 2 :: ratio, ratio // 2 :: ratio]
 
 
 def interp23(x: Tensor, ratio: int = 4) -> Tensor:

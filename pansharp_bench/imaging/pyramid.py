@@ -101,7 +101,7 @@ def decompose(x: Tensor, bands: int) -> list[Tensor]:
 
 def reconstruct(levels: Sequence[Tensor]) -> Tensor:
     """The image of a Laplacian pyramid (finest first, residual last): g_j = b_j + up(g_{j+1})."""
-    *bands, x = levels
+    *bands, x = (as_float(level) for level in levels)
     for band in reversed(bands):
         x = band + pyramid_up(x, band.shape[-2:])
     return x
