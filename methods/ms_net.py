@@ -129,9 +129,9 @@ class MadePairs:
         return F.pad((self.config.jitter * drawn).exp(), (0, 1), value=1.0)
 
     def _scene(self, reference: Tensor, weights: Tensor | None = None, gains: Tensor | None = None) -> Scene:
-        ms = decimate(mtf_filter(reference, self.sensor), self.sensor.ratio).contiguous()
+        ms = decimate(mtf_filter(reference, self.sensor), self.sensor).contiguous()
         pan = self.pan_of(reference, weights, gains)
-        return Scene(self.sensor, pan, ms, interp23(ms, self.sensor.ratio), reference)
+        return Scene(self.sensor, pan, ms, interp23(ms, self.sensor), reference)
 
 
 class _Memory(Split):
@@ -149,7 +149,7 @@ class _Memory(Split):
 
 @register_method(
     "ms-net", title="MS net", kind="deep", sees="pan+ms", training="unpaired",
-    paper="none: a method of this suite (docs/paired.md)", year=2026, licence="MIT", smallest=8,
+    paper="none: a method of this suite (docs/paired.md)", year=2026, licence="MIT", smallest=8, halo=16,
 )  # fmt: skip
 class MSNet(PairedMethod):
     """FusionNet's network, trained without one pair of PAN and MS.

@@ -60,7 +60,8 @@ class MethodCard(Card):
     registered MS), ``reference`` (an oracle that looks at the answer; shown, never ranked). ``training`` is what
     it learnt from: none, unpaired or paired samples. ``smallest``: the least side, in PAN pixels, of images that it
     can learn from and fuse. ``floor``: it takes nothing from PAN, so that trained rows which do no better against a
-    reference are marked.
+    reference are marked. ``halo``: how many MS pixels around a part of a scene can change it, by more than
+    rounding, beside what is asked of ``imaging.statistics``; None where every pixel can.
     """
 
     kind: str = "classical"
@@ -73,6 +74,7 @@ class MethodCard(Card):
     published: str = ""  # its name in published.csv, where that differs from the title
     smallest: int = 1
     floor: bool = False
+    halo: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -46,8 +46,14 @@ class Sensor:
 
     ``peak`` is the largest DN (2047 for 11 bits, 1023 for 10); ``mtf`` the gain of each band's modulation
     transfer function at the Nyquist frequency of the MS grid, in band order; ``mtf_pan`` that of PAN;
-    ``rgb`` the 0-based bands of a true-colour picture. ``source`` names the bands of what a scene starts from: PAN,
-    or those of another camera's image (a calibration).
+    ``rgb`` the 0-based bands of a true-colour picture. ``source`` names the bands of what a scene starts
+    from: PAN, or those of another camera's image (a calibration).
+
+    ``phase`` is where the centre of MS pixel 0 lies on the PAN grid, in PAN pixels, (rows, columns) or one
+    number for both: ``(ratio - 1) / 2`` where the images have a common corner (1.5 at ratio 4), 0 where their
+    first pixels are concentric (Landsat), or anything between. Without it everything is as in the field's
+    toolbox, which expands and decimates at ``ratio // 2`` and reduces by bicubic at ``(ratio - 1) / 2``, half a
+    pixel apart. Where it is given, all that relates the grids keeps to it.
     """
 
     name: str
@@ -59,6 +65,7 @@ class Sensor:
     rgb: tuple[int, int, int]
     ratio: int = 4
     source: tuple[str, ...] = ("pan",)
+    phase: tuple[float, float] | float | None = None
 
     def __post_init__(self) -> None:
         if len(self.mtf) != len(self.bands):
@@ -75,10 +82,23 @@ class Sensor:
             raise ValueError(
                 f"sensor {self.name}: rgb names band {wrong[0]} of {len(self.bands)} (from 0 on)"
             )
+        if self.phase is not None:
+            phase = self.phase if isinstance(self.phase, tuple) else (self.phase,) * 2
+            if len(phase) != 2 or not all(-1 < p < self.ratio for p in phase):
+                raise ValueError(
+                    f"sensor {self.name}: phase {self.phase} is no number above -1 and below the ratio "
+                    f"{self.ratio}, nor two of them (cut PAN or MS, so that their first pixels overlap)"
+                )
+            object.__setattr__(self, "phase", (float(phase[0]), float(phase[1])))
 
     def facts(self) -> dict[str, Any]:
-        """All of it that can enter a score: what a record must hold. The rest is for the eye."""
-        return {k: v for k, v in asdict(self).items() if k not in ("title", "rgb")}
+        """All of it that can enter a score: what a record must hold. The rest is for the eye, or the usual."""
+        unsaid = ("title", "rgb", *(("phase",) if self.phase is None else ()))
+        return {k: v for k, v in asdict(self).items() if k not in unsaid}
+
+    def placed(self, usual: float) -> tuple[float, float]:
+        """``phase``, or the toolbox's usual one where none is given."""
+        return self.phase if isinstance(self.phase, tuple) else (usual, usual)
 
     def looks_normalised(self, low: float, high: float) -> bool:
         """Whether values of this range are hardly this sensor's DN: all in [0, 1], where its peak is far beyond."""

@@ -31,6 +31,7 @@ ENGINE = {
     "results",
     "figures",
     "raster",
+    "tiles",
     "cli",
 }
 
@@ -51,6 +52,7 @@ MAY = {
     "source": {"environment", "registry"},
     "figures": {"files", "scene"},
     "raster": {"errors", "files"},
+    "tiles": {"errors", "registry", "scene", "imaging", "method"},
     "plan": {
         "errors",
         "files",
