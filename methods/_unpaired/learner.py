@@ -67,10 +67,6 @@ class TranslationLearner(Learner):
         super().__init__()
         self.method, self.data, self.trainer = method, data, trainer
         self.config: TranslationOptions = method.config
-        if self.config.crop and self.config.crop < (least := method.card.smallest):
-            raise OptionError(
-                f"option crop={self.config.crop}: method {method.card.name!r} needs at least {least}"
-            )
         self.device, self.draws = trainer.device, trainer.generator
         self.networks["G"] = method.generator
         if self.config.ema:
