@@ -7,6 +7,7 @@ it is never a mean over the rest.
 """
 
 from pansharp_bench.tables.assembly import tables
+from pansharp_bench.tables.comparison import Comparison, compare, comparison_facts, find_row
 from pansharp_bench.tables.csv import to_csv
 from pansharp_bench.tables.editions import columns_of
 from pansharp_bench.tables.formatting import MISSING
@@ -29,12 +30,16 @@ __all__ = [
     "Cell",
     "Choice",
     "Column",
+    "Comparison",
     "Remark",
     "Row",
     "Table",
     "bootstrap_interval",
     "columns_of",
+    "compare",
+    "comparison_facts",
     "critical_difference",
+    "find_row",
     "named_apart",
     "published_values",
     "rank_tables",
