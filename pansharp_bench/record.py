@@ -70,6 +70,11 @@ def spec_hash(spec: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(spec).encode()).hexdigest()
 
 
+def short_hash(record: Record) -> str:
+    """What names a run in tables and in the name of its file: the first 8 digits of its specification's hash."""
+    return record.spec_sha256[:8]
+
+
 def record_path(root: Path, spec: dict[str, Any], sha256: str) -> Path:
     """``root/<track>/<dataset>/<method>/<preset>-s<seed>-<hash>.json``."""
     name = f"{spec['preset']}-s{spec['seed']}-{sha256[:8]}.json"

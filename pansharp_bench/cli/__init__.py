@@ -1,4 +1,4 @@
-"""The command line: ``bench run | list | leaderboard | table | ablate | figure | data``. One file per command.
+"""The command line: ``bench run | list | leaderboard | compare | table | ablate | figure | data``, a file each.
 
 Command modules import nothing heavy at the top, so that help and completion answer at once.
 """
@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from pansharp_bench import __version__
+from pansharp_bench.cli.compare import compare
 from pansharp_bench.cli.console import write_plainly
 from pansharp_bench.cli.data import data
 from pansharp_bench.cli.figure import figure
@@ -64,11 +65,12 @@ def main() -> None:
     bench run --method sp-i2i --dataset qb     train, evaluate, write a record
     bench list                                 what is registered
     bench leaderboard                          tables from the records
+    bench compare gsa exp --dataset qb         two methods, image by image
     bench data check qb                        are these the right files?
     """
 
 
-for _command in (run, list_command, leaderboard, table, ablate, figure, data):
+for _command in (run, list_command, leaderboard, compare, table, ablate, figure, data):
     main.add_command(_command)
 
 __all__ = ["main"]

@@ -48,6 +48,21 @@ def results_option(command: Callable) -> Callable:
     )(command)
 
 
+def comma_separated(flag: str, name: str, help: str) -> Callable:
+    """An option of several values, ``a,b``, or given several times; None where it is not given."""
+
+    def read(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> list[str] | None:
+        values = [word.strip() for text in given for word in text.split(",") if word.strip()]
+        return list(dict.fromkeys(values)) or None
+
+    return click.option(flag, name, multiple=True, metavar="A,B", callback=read, help=help)
+
+
+def json_option(command: Callable) -> Callable:
+    """``--json``: the command prints JSON, and nothing else, to standard output."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """What every command that carries out runs is told: the values of :func:`run_options`."""
