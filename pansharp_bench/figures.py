@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
 from pansharp_bench.files import atomically
@@ -22,6 +22,7 @@ from pansharp_bench.scene import Scene, Sensor
 LOW, HIGH = 1.0, 99.0  # percentiles of the display stretch
 _SIDES = (256, 512)  # pixels of a picture's longer side: an image between them is shown as it is
 _GAP = 8
+_LAYOUT = "panels"  # a PNG's text that says where its pictures lie
 _ENOUGH = 1 << 20  # pixels that a percentile is taken from
 _MAGMA = (
     "000004 0a0822 1d1147 36106b 51127c 6a1c81 832681 9c2e7f b73779 cf4070 e55064 f4695c fb8761 fea571 fec287 "
@@ -77,14 +78,32 @@ def compare_scene(scene: Scene, fused: Tensor, path: Path, title: str = "", sour
         finite = error[np.isfinite(error)]
         top = max(float(np.percentile(finite, HIGH)), 1e-6) if finite.size else 1.0
         panels.append(("mean |error| over bands", _magma(error / top)))
+    whole, layout = _side_by_side(panels, title, top)
+    told = PngImagePlugin.PngInfo()
+    told.add_text(_LAYOUT, json.dumps(layout))
     with atomically(path) as part:
-        _side_by_side(panels, title, top).save(part, compress_level=4)
+        whole.save(part, compress_level=4, pnginfo=told)
     return path
 
 
-def _side_by_side(panels: Sequence[tuple[str, np.ndarray]], title: str, top: float | None) -> Image.Image:
+def read_panels(path: Path) -> tuple[dict[str, Image.Image], float | None]:
+    """The pictures of a row that :func:`compare_scene` wrote, by name, no larger than what they show, and where the
+    colours of the error end. Nothing of a file that does not say where they lie."""
+    with Image.open(path) as whole:
+        layout = json.loads(whole.info.get(_LAYOUT, "{}"))
+        found = {}
+        for name, (left, above, width, height), pixels in layout.get("panels", ()):
+            picture = whole.crop((left, above, left + width, above + height)).convert("RGB")
+            size = (min(width, pixels[0]), min(height, pixels[1]))
+            found[name] = picture.resize(size, Image.Resampling.NEAREST)
+    return found, layout.get("top")
+
+
+def _side_by_side(
+    panels: Sequence[tuple[str, np.ndarray]], title: str, top: float | None
+) -> tuple[Image.Image, dict[str, Any]]:
     """Named H,W,3 pictures in a row, all as large as the first, under a title; the last one's colours end at the
-    value ``top``."""
+    value ``top``. And where each lies: name, box (left, above, width, height), and of how many pixels it is made."""
     shape = panels[0][1].shape[1::-1]
     scale = min(max(1.0, _SIDES[0] / max(shape)), _SIDES[1] / max(shape))
     size = (max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale)))
@@ -94,7 +113,9 @@ def _side_by_side(panels: Sequence[tuple[str, np.ndarray]], title: str, top: flo
     whole = Image.new("RGB", (width, above + size[1] + _GAP), "white")
     draw = ImageDraw.Draw(whole)
     draw.text((whole.width / 2, _GAP), title, "black", _font(15), anchor="ma")
+    places = []
     for name, pixels in panels:
+        places.append((name, (left, above, *size), pixels.shape[1::-1]))
         picture = Image.fromarray(pixels)
         grows = picture.width <= size[0]
         shown = picture.resize(size, Image.Resampling.NEAREST if grows else Image.Resampling.BOX)
@@ -106,7 +127,7 @@ def _side_by_side(panels: Sequence[tuple[str, np.ndarray]], title: str, top: flo
         whole.paste(Image.fromarray(ramp), (left, above))
         draw.text((left + 16, above), f"{top:.4g}", "black", _font(12), anchor="la")
         draw.text((left + 16, above + size[1]), "0", "black", _font(12), anchor="ld")
-    return whole
+    return whole, {"panels": places, "top": top}
 
 
 def _magma(values: np.ndarray) -> np.ndarray:
@@ -135,12 +156,7 @@ def training_curves(log: Path, path: Path, title: str = "") -> Path | None:
 
     Numbered quantities of one name (``gate0``, ``gate1``, …) share a panel, all others have their own.
     """
-    text = log.read_text(encoding="utf-8") if log.exists() else ""
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for line in map(json.loads, text.splitlines()):
-        for name, value in line.items():
-            if name not in ("step", "seconds"):
-                curves.setdefault(name, []).append((line["step"], value))
+    curves = read_losses(log)
     panels = panels_of(curves)
     if not panels:
         return None
@@ -164,6 +180,17 @@ def training_curves(log: Path, path: Path, title: str = "") -> Path | None:
         axis.set_axis_off()
     figure.suptitle(f"{title} · means between log entries, against steps", fontsize=11)
     return _save(plt, figure, path)
+
+
+def read_losses(log: Path) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of every quantity of a log of JSON lines; empty where there is no log."""
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for line in map(json.loads, text.splitlines()):
+        for name, value in line.items():
+            if name not in ("step", "seconds"):
+                curves.setdefault(name, []).append((line["step"], value))
+    return curves
 
 
 def panels_of(names: Iterable[str]) -> dict[str, list[str]]:

@@ -55,6 +55,12 @@ class Record:
         """Where it lies under a folder of records."""
         return record_path(root, self.spec, self.spec_sha256)
 
+    @property
+    def simulated(self) -> bool:
+        """Whether its scenes were never on Earth (or Jupiter). The oldest records do not say; what they tell of a
+        simulator does."""
+        return self.dataset.get("simulated", bool(self.dataset["provenance"]))
+
     def scores(self, protocol: str, column: str) -> list[float]:
         """Per image; empty where the run did not compute it."""
         return self.protocols.get(protocol, {}).get("scores", {}).get(column, [])

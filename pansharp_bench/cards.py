@@ -1,0 +1,66 @@
+"""What a registered thing says of itself, as words and small tables: for the terminal and for pages."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from typing import Any
+
+from pansharp_bench.method import is_trained
+from pansharp_bench.registry import Card, DatasetCard, Entry, MethodCard, MetricCard
+from pansharp_bench.scene import Sensor, as_sensor
+
+
+def prose(entry: Entry[Any]) -> str:
+    """Its documentation up to arguments and examples, where it has one of its own."""
+    said = (inspect.getdoc(entry.obj) or "") if callable(entry.obj) else ""
+    for end in ("\nArgs:", "\nReturns:", "\nRaises:", "\n>>>"):
+        said = said.partition(end)[0]
+    return re.sub(r":\w+:`~?([^`]*)`", r"\1", said).strip() or entry.card.summary
+
+
+def facts(card: Card) -> Iterator[tuple[str, str]]:
+    """What a card says beyond name, title, summary and what :func:`_details` shows."""
+    elsewhere = {"name", "title", "summary", "columns", "better", "order", "digits"}
+    for field in fields(card):
+        value = getattr(card, field.name)
+        usual = isinstance(value, bool) and value == field.default
+        if field.name not in elsewhere and not usual and value not in ("", None, ()):
+            yield field.name.replace("_", " "), text(value)
+
+
+def details(entry: Entry[Any]) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Tables for what is of no fixed length: options and presets, columns, bands, settings."""
+    card, obj = entry.card, entry.obj
+    if isinstance(card, MetricCard):
+        ways = {"high": "higher is better", "low": "lower is better"}
+        yield ["column", "", "decimals"], [[c, ways[b], str(card.digits)] for c, b in card.directions.items()]
+    if isinstance(card, MethodCard) and is_trained(entry):
+        default = asdict(obj.Config())
+        presets = {name: asdict(obj.configure(name)) for name in obj.presets}
+        rows = [[k, *(text(given[k]) for given in presets.values())] for k in default]
+        yield ["option", *presets], rows
+    elif inspect.isfunction(obj):
+        given = inspect.signature(obj).parameters.values()
+        settings = [[p.name, text(p.default)] for p in given if p.default not in (p.empty, None)]
+        if settings:
+            yield ["setting", "default"], settings
+    if isinstance(obj, Sensor):
+        yield _bands(obj)
+    elif isinstance(card, DatasetCard) and card.sensor:
+        yield _bands(as_sensor(card.sensor))
+
+
+def _bands(sensor: Sensor) -> tuple[list[str], list[list[str]]]:
+    about = f"{sensor.title}: 0 to {sensor.peak:g}, ratio {sensor.ratio}"
+    gains = [*zip(sensor.bands, sensor.mtf, strict=True), *((b, sensor.mtf_pan) for b in sensor.source)]
+    return [about, "MTF gain"], [[band, f"{gain:g}"] for band, gain in gains]
+
+
+def text(value: object) -> str:
+    """A value in one line; a dash for none."""
+    if isinstance(value, (tuple, list)):
+        return ", ".join(map(str, value))
+    return "–" if value in (None, "") else str(value)
