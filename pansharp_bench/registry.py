@@ -132,12 +132,14 @@ class MetricCard(Card):
 @dataclass(frozen=True)
 class DatasetCard(Card):
     """A dataset's card. ``stand_in`` names the simulated dataset used when no data root is configured;
-    ``published`` the dataset's name in published.csv; ``simulated`` says that its scenes were never on Earth."""
+    ``published`` the dataset's name in published.csv; ``simulated`` says that its scenes were never on Earth;
+    ``where`` it is to be had."""
 
     sensor: str = ""
     stand_in: str = ""
     published: str = ""
     simulated: bool = False
+    where: str = ""
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ _DEPTH = 4  # folders below the root that are looked into
     sensor=NAME,
     stand_in="junocam2hst-sim",
     published="JunoCam2HST",
+    where=WHERE,
 )
 class JunoCam2HST(Dataset):
     """JunoCam2HST under a folder: a ``junocam2hst*.h5``, or the released ``trainA``, ``trainB`` of ``.npy`` files.

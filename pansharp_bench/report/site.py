@@ -1,0 +1,376 @@
+"""The pages of the site, from records and tables."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pansharp_bench import cards
+from pansharp_bench.errors import BenchError
+from pansharp_bench.figures import panels_of, read_losses
+from pansharp_bench.files import RunFolder, written
+from pansharp_bench.record import Record, short_hash
+from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry
+from pansharp_bench.report import svg
+from pansharp_bench.report.pictures import Pictures, Scene
+from pansharp_bench.tables import Cell, Column, Row, Table, columns_of, named_apart, read_remarks, tables
+from pansharp_bench.tables.formatting import cost_text, format_value, heading
+from pansharp_bench.tables.model import own_rows
+
+_MARK = '<meta name="generator" content="bench report">'  # a folder with such a page is ours to replace
+_ASSETS = ("style.css", "site.js")
+_ROLES = ("source", "target", "truth")  # of curves: what an output is held against
+
+
+def write_site(
+    records: Sequence[Record], out: Path, results: Path = Path("results"), runs: Path = Path("runs"), pictures: int = 1
+) -> Path:
+    """Write the site of these records as a folder, whole or not at all, and give its first page.
+
+    Args:
+        records: what is shown.
+        out: the folder; one that an earlier report made is replaced.
+        results: where remarks on test files lie.
+        runs: where pictures and logs of runs lie; without them the pages go without.
+        pictures: so many scenes of each split, where they may be shown.
+
+    Raises BenchError where there are no records, and where ``out`` is a folder of something else.
+    """
+    if not records:
+        raise BenchError(f"no records under {results}: `bench run` writes one")
+    first = out / "index.html"
+    if out.exists() and any(out.iterdir()) and not (first.exists() and _MARK in first.read_text(encoding="utf-8")):
+        raise BenchError(f"{out} holds something else than a report; name another folder with --out")
+    files = Site(records, results, runs, pictures).files()
+    part = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        with written(out):
+            for name, content in files.items():
+                path = part / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content if isinstance(content, bytes) else content.encode())
+            shutil.rmtree(out, ignore_errors=True)
+            os.replace(part, out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return first
+
+
+class Site:
+    """What the pages are made of."""
+
+    def __init__(self, records: Sequence[Record], results: Path, runs: Path, pictures: int) -> None:
+        self.records = sorted(records, key=lambda r: r.path(Path()))
+        self.boards = tables(self.records, remarks=read_remarks(results))
+        self.runs, self.pictures = runs, Pictures(runs, pictures)
+        self.scenes = {id(r): self.pictures.of(r) for r in self.records}
+
+    def files(self) -> dict[str, str | bytes]:
+        """Every file of the site, by its path."""
+        pages: dict[str, str | bytes] = {"index.html": self._page("index.html", "", overview=self._overview())}
+        for board in self.boards:
+            pages[board_page(board)] = self._page("board.html", "../", **self._board(board))
+        for name, records in _by(self.records, "method").items():
+            pages[method_page(name)] = self._page("method.html", "../", **self._method(name, records))
+        pages["methods/index.html"] = self._page("methods.html", "../", methods=_by(self.records, "method"))
+        for name, records in _by(self.records, "dataset").items():
+            pages[dataset_page(name)] = self._page("dataset.html", "../", **self._dataset(name, records))
+        for record in self.records:
+            pages[run_page(record)] = self._page("run.html", "../", **self._run(record))
+        for name in _ASSETS:
+            pages[name] = self._loader.get_source(self._templates, name)[0]
+        return pages | self.pictures.files
+
+    @cached_property
+    def _loader(self) -> Any:
+        from jinja2 import PackageLoader
+
+        return PackageLoader("pansharp_bench.report")
+
+    @cached_property
+    def _templates(self) -> Any:
+        from jinja2 import Environment, StrictUndefined
+
+        made = Environment(
+            loader=self._loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        made.globals |= {
+            "board_page": board_page,
+            "method_page": method_page,
+            "dataset_page": dataset_page,
+            "run_page": run_page,
+            "short": short_hash,
+            "heading": heading,
+            "cost": cost_text,
+            "number": format_value,
+            "text": cards.text,
+            "svg": svg,
+            "mark": _MARK,
+            "newest": max(r.created for r in self.records),
+        }
+        made.filters["identity"] = id
+        return made
+
+    def _page(self, template: str, root: str, **content: Any) -> str:
+        return self._templates.get_template(template).render(root=root, site=self, **content)
+
+    def _overview(self) -> list[dict[str, Any]]:
+        """Per dataset: its card, its tables, the first row of each ranked group of each."""
+        listed = []
+        for name, records in _by(self.records, "dataset").items():
+            boards = self.boards_of(name)
+            listed.append(
+                {
+                    "name": name,
+                    "entry": _dataset_entry(records[0]),
+                    "records": records,
+                    "boards": [(b, _leaders(b)) for b in boards],
+                }
+            )
+        return listed
+
+    def boards_of(self, dataset: str) -> list[Table]:
+        """The tables whose rows are of this dataset."""
+        return [b for b in self.boards if any(r.records and r.records[0].dataset["name"] == dataset for r in b.rows)]
+
+    def _board(self, board: Table) -> dict[str, Any]:
+        measured = [r for r in board.rows if r.source == "measured"]
+        own = own_rows(measured)
+        labels = dict(zip(map(id, own), named_apart(own), strict=True))
+        links = {id(r): f"../{run_page(r.records[0])}" for r in measured}
+        boxes = {}
+        for column in board.columns:
+            rows = [(labels[id(r)], links[id(r)], _scores(r, column)) for r in own]
+            boxes[column] = svg.boxes(rows, column.label)
+        devices = Counter(r.records[0].environment.get("device_name", "") for r in own)
+        usual = devices.most_common(1)[0][0] if devices else ""
+        lead = board.columns[0]
+        points = [
+            (labels[id(r)], links[id(r)], r.group, r.cost[0], r.cells[lead].mean)
+            for r in own
+            if r.ranked and r.cost[0] and lead in r.cells
+            and r.records[0].environment.get("device_name", "") == usual
+        ]  # fmt: skip
+        shown = {labels[id(r)]: r.records[0].protocols[lead.protocol].get("curves", {}) for r in own}
+        return {
+            "board": board,
+            "groups": _grouped(board.rows),
+            "marks": _marks(board),
+            "trials": {id(r) for r in measured} - labels.keys(),
+            "published": _published(board),
+            "kinds": _choices(board.rows, lambda r: r.method.get("kind", "")),
+            "sees": _choices(board.rows, lambda r: r.sees),
+            "trainings": _choices(board.rows, lambda r: r.training),
+            "presets": _choices(board.rows, lambda r: r.preset),
+            "boxes": {c: b for c, b in boxes.items() if b},
+            "cost_chart": svg.scatter(points, "milliseconds per megapixel", heading(lead)),
+            "device": usual,
+            "curves": _curves(shown),
+            "dataset": measured[0].records[0].dataset["name"],
+        }
+
+    def _method(self, name: str, records: list[Record]) -> dict[str, Any]:
+        entry = METHODS.get(name) if name in METHODS else None
+        return {
+            "name": name,
+            "card": records[-1].method,
+            "entry": entry,
+            "prose": cards.prose(entry) if entry else records[-1].method["summary"],
+            "facts": list(cards.facts(entry.card)) if entry else [],
+            "details": list(cards.details(entry)) if entry else [],
+            "boards": [
+                (b, [r for r in b.rows if r.method.get("name") == name])
+                for b in self.boards
+                if any(r.method.get("name") == name and r.records for r in b.rows)
+            ],
+            "records": records,
+        }
+
+    def _dataset(self, name: str, records: list[Record]) -> dict[str, Any]:
+        entry = _dataset_entry(records[0])
+        files = {f["sha256"] + f["split"]: f for r in records for f in r.dataset["files"]}
+        faults = dict.fromkeys(f for r in records for f in r.dataset.get("accepted_faults", ()))
+        return {
+            "name": name,
+            "entry": entry,
+            "about": inspect.getdoc(inspect.getmodule(entry.obj)) if entry else "",
+            "facts": list(cards.facts(entry.card)) if entry else [],
+            "details": list(cards.details(entry)) if entry else [],
+            "first": records[0],
+            "boards": self.boards_of(name),
+            "files": sorted(files.values(), key=lambda f: (f["split"], f["path"], f["sha256"])),
+            "faults": list(faults),
+            "remarks": list(dict.fromkeys(n for b in self.boards_of(name) for n in b.notes)),
+            "records": records,
+            "scenes": self._compared(records),
+        }
+
+    def _compared(self, records: list[Record]) -> list[dict[str, Any]]:
+        """Per scene what every run shows of it: the same inputs once, an output and an error a run."""
+        names = [r.method["title"] or r.method["name"] for r in records]
+        counts = Counter(names)
+        labels = [f"{n} ({short_hash(r)})" if counts[n] > 1 else n for n, r in zip(names, records, strict=True)]
+        found: dict[tuple[str, ...], dict[str, Any]] = {}
+        for record, label in zip(records, labels, strict=True):
+            for scene in self.scenes[id(record)]:
+                inputs = _inputs(scene)
+                shown = found.setdefault(
+                    (scene.name, *inputs.values()), {"name": scene.name, "inputs": inputs, "runs": []}
+                )
+                outputs = {n: p for n, p in scene.panels if n not in inputs}
+                shown["runs"].append({"label": label, "panels": outputs, "top": scene.top})
+        return list(found.values())
+
+    def _run(self, record: Record) -> dict[str, Any]:
+        track = TRACKS.get(record.spec["track"]).obj if record.spec["track"] in TRACKS else None
+        protocols = {p.name: p for p in track.protocols} if track else {}
+        shown = []
+        for name, scored in record.protocols.items():
+            columns = columns_of(protocols[name], record.dataset["channels"], [record]) if name in protocols else [
+                Column(name, c, c, "high") for c in scored["scores"]
+            ]  # fmt: skip
+            own = [c for c in columns if c.name in scored["scores"]]
+            shown.append((name, protocols[name].title if name in protocols else name, scored, own))
+        label = record.method["title"] or record.method["name"]
+        curves = {label: next((p["curves"] for p in record.protocols.values() if "curves" in p), {})}
+        return {
+            "record": record,
+            "label": label,
+            "path": record.path(Path("results")).as_posix(),
+            "protocols": shown,
+            "curves": _curves(curves),
+            "losses": _losses(RunFolder(record.path(self.runs).with_suffix(""))),
+            "scenes": self._compared([record]),
+            "boards": [b for b in self.boards if any(x is record for r in b.rows for x in r.records)],
+            "sections": {
+                "Environment": _flat(record.environment),
+                "Training": _flat(record.training),
+                "Weights": _flat(record.weights),
+                "Inference": _flat(record.inference),
+                "Data provenance": _flat(record.dataset["provenance"]),
+            },
+        }
+
+
+def board_page(board: Table) -> str:
+    """Where a table has its page."""
+    return f"boards/{board.name}.html"
+
+
+def method_page(name: str) -> str:
+    """Where a method has its page."""
+    return f"methods/{name}.html"
+
+
+def dataset_page(name: str) -> str:
+    """Where a dataset has its page."""
+    return f"datasets/{name}.html"
+
+
+def run_page(record: Record) -> str:
+    """Where a record has its page."""
+    return f"runs/{record.spec['method']}-{short_hash(record)}.html"
+
+
+def _by(records: Sequence[Record], what: str) -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        found[record.method["name"] if what == "method" else record.dataset["name"]].append(record)
+    return dict(sorted(found.items()))
+
+
+def _dataset_entry(record: Record) -> Entry[Any] | None:
+    """The registered dataset of a record; of one that goes by a label, that of its sensor."""
+    name, sensor = record.dataset["name"], record.dataset["sensor"]
+    if name in DATASETS:
+        return DATASETS.get(name)
+    return next(iter(DATASETS.entries(sensor=sensor, simulated=record.simulated)), None)
+
+
+def _grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row.group].append(row)
+    return dict(found)
+
+
+def _leaders(board: Table) -> list[tuple[Row, Cell]]:
+    """The first row of each ranked group by the first column."""
+    lead = board.columns[0]
+    ranked = [r for r in own_rows(board.rows) if r.ranked and r.source == "measured" and lead in r.cells]
+    return [(rows[0], rows[0].cells[lead]) for rows in _grouped(ranked).values()]
+
+
+def _marks(board: Table) -> dict[tuple[int, Column], str]:
+    """Best and second of each group among the rows shown at first, by the row itself."""
+    chosen = board.selection()
+    return {(id(chosen.rows[i]), column): mark for (i, column), mark in chosen.marks().items()}
+
+
+def _published(board: Table) -> dict[int, Row]:
+    """What papers print of the same method, by the measured row: the row that bears its very name, or the first."""
+    found: dict[int, Row] = {}
+    printed = [r for r in board.rows if r.source == "published" and r.method]
+    for row in board.rows:
+        same = [p for p in printed if row.source == "measured" and p.method["name"] == row.method["name"]]
+        if same:
+            found[id(row)] = next((p for p in same if p.label in (row.label, row.method.get("published"))), same[0])
+    return found
+
+
+def _choices(rows: Sequence[Row], of: Any) -> list[str]:
+    return sorted({of(r) for r in rows} - {""})
+
+
+def _scores(row: Row, column: Column) -> list[float]:
+    """Per image, the mean over seeds."""
+    runs = [s for r in row.records if (s := r.scores(column.protocol, column.name))]
+    return [sum(values) / len(values) for values in zip(*runs, strict=False)]
+
+
+def _curves(shown: Mapping[str, dict[str, Any]]) -> list[tuple[str, Any]]:
+    """Charts of spectra and histograms, of several rows or of one: (title, SVG)."""
+    charts = []
+    spectra = {k: c["psd"] for k, c in shown.items() if "psd" in c}
+    if spectra:
+        curves = _held_against(spectra, "frequency", lambda values: values)
+        charts.append(("Power spectra", svg.lines(curves, "cycles per pixel", "normalised power", True, _ROLES)))
+    histograms = {k: c["histogram"] for k, c in shown.items() if "histogram" in c}
+    channels = len(next(iter(histograms.values()))["target"]) if histograms else 0
+    for channel in range(channels):
+        curves = _held_against(histograms, "value", lambda values, at=channel: values[at])
+        chart = svg.lines(curves, "value", "share of pixels", False, _ROLES)
+        charts.append((f"Histogram, channel {channel + 1} of {channels}", chart))
+    return charts
+
+
+def _held_against(found: Mapping[str, dict[str, Any]], along: str, of: Any) -> dict[str, svg.Curve]:
+    """The roles that all rows share, once, then every row's output."""
+    first = next(iter(found.values()))
+    curves = {role: (first[along], of(first[role])) for role in _ROLES if role in first}
+    return curves | {label: (c[along], of(c["output"])) for label, c in found.items()}
+
+
+def _losses(folder: RunFolder) -> list[tuple[str, Any]]:
+    curves = read_losses(folder.log)
+    return [
+        (name, svg.lines({x: tuple(zip(*curves[x], strict=True)) for x in names}, "step", name))
+        for name, names in panels_of(curves).items()
+    ]
+
+
+def _inputs(scene: Scene) -> dict[str, str]:
+    return {n: p for n, p in scene.panels if n not in ("fused", "output") and "error" not in n}
+
+
+def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Names and values of nested dictionaries, a line each."""
+    if isinstance(value, dict) and value:
+        return [line for k, v in value.items() for line in _flat(v, f"{prefix} · {k}" if prefix else str(k))]
+    return [(prefix, cards.text(value))] if prefix else []

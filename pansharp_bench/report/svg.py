@@ -1,0 +1,197 @@
+"""Charts as inline SVG: their colours are those of the page, so they are right in the dark as well."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median, quantiles
+
+from markupsafe import Markup, escape
+
+Curve = tuple[Sequence[float], Sequence[float]]
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 8, 34  # margins of a plot with two axes
+_COLOURS = 8  # of the style sheet: c0, c1, …
+_DOTS = 250  # more than these cover each other
+
+
+def axis(values: Sequence[float], log: bool, start: float, end: float) -> Callable[[float], float]:
+    """Where a value lies between two places; a logarithmic axis takes positive values alone."""
+    of: Callable[[float], float] = math.log10 if log else float
+    low, high = of(min(values)), of(max(values))
+    pad = 0.04 * (high - low) or 0.5
+    low, high = low - pad, high + pad
+    return lambda value: start + (of(value) - low) / (high - low) * (end - start)
+
+
+def ticks(low: float, high: float, log: bool) -> list[float]:
+    """Round values within a range.
+
+    >>> ticks(0.31, 0.62, log=False)
+    [0.35, 0.4, 0.45, 0.5, 0.55, 0.6]
+    >>> ticks(3, 4000, log=True)
+    [10.0, 100.0, 1000.0]
+    """
+    if log:
+        decades = math.log10(high / low)
+        steps: tuple[int, ...] = (1,) if decades > 2 else (1, 2, 5) if decades > 0.7 else tuple(range(1, 10))
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        return [s * 10.0**p for p in powers for s in steps if low <= s * 10.0**p <= high]
+    rough = (high - low) / 6 or 1.0
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
+    first = math.ceil(low / step)
+    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def distribution(values: Sequence[float], name: str) -> Markup:
+    """One quantity's values per image: a dot each, and a box from quartile to quartile with the median."""
+    finite = [v for v in values if math.isfinite(v)]
+    if len(finite) < 2:
+        return Markup("")
+    at = axis(finite, False, 0, 240)
+    dots = "".join(f"M{at(v):.1f} {9 + 5 * (i % 3)}h0" for i, v in enumerate(finite))
+    shown = f'<path class="dots" d="{dots}"/>' if len(finite) <= _DOTS else ""
+    return _svg(240, 28, f"{name} per image", _box(finite, at, 14) + shown, "strip")
+
+
+def boxes(rows: Sequence[tuple[str, str, Sequence[float]]], name: str) -> Markup:
+    """A box a row, (label, link, values per image), on one axis."""
+    finite = [(label, link, [v for v in values if math.isfinite(v)]) for label, link, values in rows]
+    finite = [row for row in finite if len(row[2]) > 1]
+    if not finite:
+        return Markup("")
+    every = [v for _, _, values in finite for v in values]
+    log = min(every) > 0 and max(every) / min(every) > 30
+    left, width, step = 210, 720, 19
+    foot = step * len(finite) + 6
+    at = axis(every, log, left, width - _RIGHT)
+    parts = [
+        f'<path class="grid" d="M{at(t):.1f} 0V{foot}"/>'
+        f'<text x="{at(t):.1f}" y="{foot + 14}" text-anchor="middle">{t:g}</text>'
+        for t in ticks(min(every), max(every), log)
+    ]
+    for i, (label, link, values) in enumerate(finite):
+        y = step * i + step / 2
+        parts.append(
+            f'<a href="{escape(link)}"><text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{_cut(label, 32)}'
+            f"</text>{_box(values, at, y)}</a>"
+        )
+    return _svg(width, foot + 20, f"{name} per image, a box a row", "".join(parts))
+
+
+def scatter(points: Sequence[tuple[str, str, str, float, float]], x_name: str, y_name: str) -> Markup:
+    """Points (label, link, group, x, y) on logarithmic axes (y where it is positive and wide), named beside."""
+    points = [p for p in points if p[3] > 0 and math.isfinite(p[4])]
+    if not points:
+        return Markup("")
+    xs, ys = [p[3] for p in points], [p[4] for p in points]
+    log = min(ys) > 0 and max(ys) / min(ys) > 10
+    width, height = 760, 440
+    x, y = axis(xs, True, _LEFT, width - 110), axis(ys, log, height - _BOTTOM, _TOP)
+    parts = [_frame(xs, ys, (True, log), (x, y), (width, height), (x_name, y_name))]
+    groups = list(dict.fromkeys(p[2] for p in points))
+    taken = [(x(p[3]) - 4, y(p[4]) - 4, x(p[3]) + 4, y(p[4]) + 4) for p in points]
+    for label, link, group, cost, quality in sorted(points, key=lambda p: p[4]):
+        px, py, text = x(cost), y(quality), _cut(label, 26)
+        box = _free(px, py, 6.2 * len(text), taken)
+        taken.append(box)
+        colour = f"c{groups.index(group) % _COLOURS}"
+        parts.append(
+            f'<a href="{escape(link)}"><title>{escape(label)}: {cost:.4g} {escape(x_name)}, {quality:.4g}</title>'
+            f'<circle class="{colour}" cx="{px:.1f}" cy="{py:.1f}" r="4"/>'
+            f'<text x="{box[0]:.1f}" y="{box[3] - 3:.1f}">{text}</text></a>'
+        )
+    return _svg(width, height, f"{y_name} against {x_name}", "".join(parts)) + _legend(groups)
+
+
+def lines(
+    curves: Mapping[str, Curve], x_name: str, y_name: str, log: bool = False, dashed: Sequence[str] = ()
+) -> Markup:
+    """Curves on common axes, both logarithmic or none; those ``dashed`` are what the others are held against."""
+    kept = {k: _drawable(*curve, log) for k, curve in curves.items()}
+    kept = {k: points for k, points in kept.items() if points}
+    if not kept:
+        return Markup("")
+    xs = [x for points in kept.values() for x, _ in points]
+    ys = [y for points in kept.values() for _, y in points]
+    width, height = 640, 320
+    x, y = axis(xs, log, _LEFT, width - _RIGHT), axis(ys, log, height - _BOTTOM, _TOP)
+    parts = [_frame(xs, ys, (log, log), (x, y), (width, height), (x_name, y_name))]
+    for i, (label, points) in enumerate(kept.items()):
+        way = "M" + "L".join(f"{x(a):.1f} {y(b):.1f}" for a, b in points) + ("h0" if len(points) == 1 else "")
+        style = f"line c{i % _COLOURS}" + (" dashed" if label in dashed else "")
+        parts.append(f'<path class="{style}" d="{way}"><title>{escape(label)}</title></path>')
+    return _svg(width, height, f"{y_name} against {x_name}", "".join(parts)) + _legend(kept)
+
+
+def _drawable(xs: Sequence[float], ys: Sequence[float], log: bool) -> list[tuple[float, float]]:
+    pairs = zip(xs, ys, strict=True)
+    return [(a, b) for a, b in pairs if math.isfinite(b) and (not log or (a > 0 and b > 0))]
+
+
+def _box(values: Sequence[float], at: Callable[[float], float], y: float) -> str:
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    ends = f"M{at(min(values)):.1f} {y:.1f}H{at(max(values)):.1f}"
+    box = f"M{at(low):.1f} {y - 5:.1f}H{at(high):.1f}v10H{at(low):.1f}z"
+    return f'<path class="box" d="{ends}{box}"/><path class="median" d="M{at(median(values)):.1f} {y - 5:.1f}v10"/>'
+
+
+def _frame(
+    xs: Sequence[float],
+    ys: Sequence[float],
+    log: tuple[bool, bool],
+    at: tuple[Callable[[float], float], Callable[[float], float]],
+    size: tuple[int, int],
+    names: tuple[str, str],
+) -> str:
+    """Grid, ticks and names of two axes."""
+    (x, y), (width, height) = at, size
+    foot, parts = height - _BOTTOM, []
+    for t in ticks(min(xs), max(xs), log[0]):
+        parts.append(
+            f'<path class="grid" d="M{x(t):.1f} {_TOP}V{foot}"/>'
+            f'<text x="{x(t):.1f}" y="{foot + 14}" text-anchor="middle">{t:g}</text>'
+        )
+    for t in ticks(min(ys), max(ys), log[1]):
+        parts.append(
+            f'<path class="grid" d="M{_LEFT} {y(t):.1f}H{width - _RIGHT}"/>'
+            f'<text x="{_LEFT - 6}" y="{y(t) + 4:.1f}" text-anchor="end">{t:g}</text>'
+        )
+    middle = (_TOP + foot) / 2
+    parts.append(
+        f'<text x="{(_LEFT + width - _RIGHT) / 2:.0f}" y="{height - 4}" text-anchor="middle">{escape(names[0])}</text>'
+        f'<text transform="translate(12 {middle:.0f}) rotate(-90)" text-anchor="middle">{escape(names[1])}</text>'
+    )
+    return "".join(parts)
+
+
+def _free(x: float, y: float, width: float, taken: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """The first place for a name beside a point where it covers no other name or point."""
+    box: tuple[float, ...] = ()
+    for box in _places(x, y, width):
+        if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+            break
+    return box
+
+
+def _places(x: float, y: float, width: float) -> Iterator[tuple[float, ...]]:
+    for shift in range(0, 90, 6):
+        for sign in (1, -1):
+            for left in (x + 7, x - 7 - width):
+                yield left, y + sign * shift - 6, left + width, y + sign * shift + 7
+
+
+def _cut(label: str, most: int) -> Markup:
+    return escape(label if len(label) <= most else label[: most - 1] + "…")
+
+
+def _svg(width: float, height: float, name: str, body: str, kind: str = "chart") -> Markup:
+    head = f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(name)}">'
+    return Markup(f"{head}{body}</svg>")
+
+
+def _legend(names: Sequence[str] | Mapping[str, object]) -> Markup:
+    entries = (
+        f'<li><i class="c{i % _COLOURS}"></i>{escape(name)}</li>' for i, name in enumerate(names)
+    )
+    return Markup(f'<ul class="legend">{"".join(entries)}</ul>')
