@@ -13,7 +13,7 @@ from PIL import Image
 from pansharp_bench.figures import read_panels
 from pansharp_bench.record import Record
 
-_SIDE = 192  # pixels; of a larger picture the middle is shown, not a smaller whole
+_SIDE = 160  # pixels; of a larger picture the middle is shown, not a smaller whole
 _NAME = re.compile(r"(.+)-(\d\d)\.png")
 
 
@@ -55,7 +55,7 @@ class Pictures:
             (left, above, min(picture.width, left + _SIDE), min(picture.height, above + _SIDE))
         )
         content = io.BytesIO()
-        shown.save(content, "JPEG", quality=90, subsampling=0)
+        shown.save(content, "JPEG", quality=85, subsampling=0)
         name = f"pictures/{hashlib.sha256(content.getvalue()).hexdigest()[:12]}.jpg"
         self.files[name] = content.getvalue()
         return name

@@ -109,12 +109,14 @@ class Site:
             "heading": heading,
             "cost": cost_text,
             "number": format_value,
+            "difference": _signed,
             "text": cards.text,
             "svg": svg,
             "mark": _MARK,
             "newest": max(r.created for r in self.records),
         }
         made.filters["identity"] = id
+        made.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
         return made
 
     def _page(self, template: str, root: str, **content: Any) -> str:
@@ -146,7 +148,7 @@ class Site:
         links = {id(r): f"../{run_page(r.records[0])}" for r in measured}
         boxes = {}
         for column in board.columns:
-            rows = [(labels[id(r)], links[id(r)], _scores(r, column)) for r in own]
+            rows = [(labels[id(r)], _scores(r, column)) for r in own]
             boxes[column] = svg.boxes(rows, column.label)
         devices = Counter(r.records[0].environment.get("device_name", "") for r in own)
         usual = devices.most_common(1)[0][0] if devices else ""
@@ -244,6 +246,10 @@ class Site:
             "label": label,
             "path": record.path(Path("results")).as_posix(),
             "protocols": shown,
+            "per_image": {
+                name: [c for c, values in scored["scores"].items() if 1 < len(values) == scored["images"]]
+                for name, scored in record.protocols.items()
+            },
             "curves": _curves(curves),
             "losses": _losses(RunFolder(record.path(self.runs).with_suffix(""))),
             "scenes": self._compared([record]),
@@ -363,6 +369,10 @@ def _losses(folder: RunFolder) -> list[tuple[str, Any]]:
         (name, svg.lines({x: tuple(zip(*curves[x], strict=True)) for x in names}, "step", name))
         for name, names in panels_of(curves).items()
     ]
+
+
+def _signed(difference: float, digits: int) -> str:
+    return f"{difference:+.{digits}f}".replace("-", "−")
 
 
 def _inputs(scene: Scene) -> dict[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from statistics import median, quantiles
+from itertools import pairwise
+from statistics import quantiles
 
 from markupsafe import Markup, escape
 
@@ -49,32 +50,32 @@ def distribution(values: Sequence[float], name: str) -> Markup:
     if len(finite) < 2:
         return Markup("")
     at = axis(finite, False, 0, 240)
-    dots = "".join(f"M{at(v):.1f} {9 + 5 * (i % 3)}h0" for i, v in enumerate(finite))
-    shown = f'<path class="dots" d="{dots}"/>' if len(finite) <= _DOTS else ""
-    return _svg(240, 28, f"{name} per image", _box(finite, at, 14) + shown, "strip")
+    places = sorted(round(at(v)) for v in finite)
+    steps = " ".join(str(b - a) for a, b in pairwise(places))
+    dots = f'<path class="dots" d="M{places[0]} 14h{steps}"/>' if len(finite) <= _DOTS else ""
+    return _svg(240, 28, f"{name} per image", _box(finite, at, 14) + dots, "strip")
 
 
-def boxes(rows: Sequence[tuple[str, str, Sequence[float]]], name: str) -> Markup:
-    """A box a row, (label, link, values per image), on one axis."""
-    finite = [(label, link, [v for v in values if math.isfinite(v)]) for label, link, values in rows]
-    finite = [row for row in finite if len(row[2]) > 1]
+def boxes(rows: Sequence[tuple[str, Sequence[float]]], name: str) -> Markup:
+    """A box a row, (label, values per image), on one axis."""
+    finite = [(label, [v for v in values if math.isfinite(v)]) for label, values in rows]
+    finite = [row for row in finite if len(row[1]) > 1]
     if not finite:
         return Markup("")
-    every = [v for _, _, values in finite for v in values]
+    every = [v for _, values in finite for v in values]
     log = min(every) > 0 and max(every) / min(every) > 30
-    left, width, step = 210, 720, 19
+    left, width, step = 210, 720, 20
     foot = step * len(finite) + 6
     at = axis(every, log, left, width - _RIGHT)
     parts = [
-        f'<path class="grid" d="M{at(t):.1f} 0V{foot}"/>'
-        f'<text x="{at(t):.1f}" y="{foot + 14}" text-anchor="middle">{t:g}</text>'
+        f'<path class="grid" d="M{at(t):.0f} 0V{foot}"/>'
+        f'<text x="{at(t):.0f}" y="{foot + 14}" class="mid">{t:g}</text>'
         for t in ticks(min(every), max(every), log)
     ]
-    for i, (label, link, values) in enumerate(finite):
-        y = step * i + step / 2
+    for i, (label, values) in enumerate(finite):
+        y = step * i + step // 2
         parts.append(
-            f'<a href="{escape(link)}"><text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{_cut(label, 32)}'
-            f"</text>{_box(values, at, y)}</a>"
+            f'<text class="end" x="{left - 8}" y="{y + 4}">{_cut(label, 32)}</text>{_box(values, at, y)}'
         )
     return _svg(width, foot + 20, f"{name} per image, a box a row", "".join(parts))
 
@@ -130,10 +131,9 @@ def _drawable(xs: Sequence[float], ys: Sequence[float], log: bool) -> list[tuple
 
 
 def _box(values: Sequence[float], at: Callable[[float], float], y: float) -> str:
-    low, _, high = quantiles(values, n=4, method="inclusive")
-    ends = f"M{at(min(values)):.1f} {y:.1f}H{at(max(values)):.1f}"
-    box = f"M{at(low):.1f} {y - 5:.1f}H{at(high):.1f}v10H{at(low):.1f}z"
-    return f'<path class="box" d="{ends}{box}"/><path class="median" d="M{at(median(values)):.1f} {y - 5:.1f}v10"/>'
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    least, left, mid, right, most = (f"{at(v):.0f}" for v in (min(values), low, middle, high, max(values)))
+    return f'<path class="box" d="M{least} {y:g}H{most}M{left} {y - 5:g}H{right}v10H{left}zM{mid} {y - 5:g}v10"/>'
 
 
 def _frame(
@@ -150,17 +150,17 @@ def _frame(
     for t in ticks(min(xs), max(xs), log[0]):
         parts.append(
             f'<path class="grid" d="M{x(t):.1f} {_TOP}V{foot}"/>'
-            f'<text x="{x(t):.1f}" y="{foot + 14}" text-anchor="middle">{t:g}</text>'
+            f'<text x="{x(t):.1f}" y="{foot + 14}" class="mid">{t:g}</text>'
         )
     for t in ticks(min(ys), max(ys), log[1]):
         parts.append(
             f'<path class="grid" d="M{_LEFT} {y(t):.1f}H{width - _RIGHT}"/>'
-            f'<text x="{_LEFT - 6}" y="{y(t) + 4:.1f}" text-anchor="end">{t:g}</text>'
+            f'<text x="{_LEFT - 6}" y="{y(t) + 4:.1f}" class="end">{t:g}</text>'
         )
     middle = (_TOP + foot) / 2
     parts.append(
-        f'<text x="{(_LEFT + width - _RIGHT) / 2:.0f}" y="{height - 4}" text-anchor="middle">{escape(names[0])}</text>'
-        f'<text transform="translate(12 {middle:.0f}) rotate(-90)" text-anchor="middle">{escape(names[1])}</text>'
+        f'<text x="{(_LEFT + width - _RIGHT) / 2:.0f}" y="{height - 4}" class="mid">{escape(names[0])}</text>'
+        f'<text transform="translate(12 {middle:.0f}) rotate(-90)" class="mid">{escape(names[1])}</text>'
     )
     return "".join(parts)
 

@@ -28,7 +28,7 @@ function makeSortable(table) {
 }
 
 function number(cell) {
-  const text = cell.dataset.v ?? "";
+  const text = cell.dataset.v ?? cell.textContent.trim();
   if (text === "" || text === "nan") return NaN;
   return text === "inf" ? Infinity : text === "-inf" ? -Infinity : Number(text);
 }
