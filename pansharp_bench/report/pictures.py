@@ -44,16 +44,17 @@ class Pictures:
             named = _NAME.fullmatch(path.name)
             if named and int(named[2]) < self.most:
                 panels, top = read_panels(path)
-                kept = [(name, self._keep(picture)) for name, picture in panels.items()]
-                if kept:
+                if panels:
+                    share = min(1.0, _SIDE / max(side for p in panels.values() for side in p.size))
+                    kept = [(name, self._keep(picture, share)) for name, picture in panels.items()]
                     found.append(Scene(f"{named[1]}, scene {int(named[2])}", kept, top))
         return found
 
-    def _keep(self, picture: Image.Image) -> str:
-        left, above = (max(0, (side - _SIDE) // 2) for side in picture.size)
-        shown = picture.crop(
-            (left, above, min(picture.width, left + _SIDE), min(picture.height, above + _SIDE))
-        )
+    def _keep(self, picture: Image.Image, share: float) -> str:
+        """The middle of a picture, a share of either side."""
+        width, height = (round(share * side) for side in picture.size)
+        left, above = (picture.width - width) // 2, (picture.height - height) // 2
+        shown = picture.crop((left, above, left + width, above + height))
         content = io.BytesIO()
         shown.save(content, "JPEG", quality=85, subsampling=0)
         name = f"pictures/{hashlib.sha256(content.getvalue()).hexdigest()[:12]}.jpg"

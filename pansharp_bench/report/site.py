@@ -320,13 +320,15 @@ def _marks(board: Table) -> dict[tuple[int, Column], str]:
 
 
 def _published(board: Table) -> dict[int, Row]:
-    """What papers print of the same method, by the measured row: the row that bears its very name, or the first."""
+    """What papers print of the same method, by the measured row: the row that bears its very name, or the only one.
+    Of several variants none is taken for it."""
     found: dict[int, Row] = {}
     printed = [r for r in board.rows if r.source == "published" and r.method]
     for row in board.rows:
         same = [p for p in printed if row.source == "measured" and p.method["name"] == row.method["name"]]
-        if same:
-            found[id(row)] = next((p for p in same if p.label in (row.label, row.method.get("published"))), same[0])
+        named = [p for p in same if p.label in (row.label, row.method.get("published"))]
+        if named or len(same) == 1:
+            found[id(row)] = (named or same)[0]
     return found
 
 

@@ -10,7 +10,7 @@ from statistics import quantiles
 from markupsafe import Markup, escape
 
 Curve = tuple[Sequence[float], Sequence[float]]
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 8, 34  # margins of a plot with two axes
+_LEFT, _RIGHT, _TOP, _BOTTOM = 68, 12, 8, 34  # margins of a plot with two axes
 _COLOURS = 8  # of the style sheet: c0, c1, …
 _DOTS = 250  # more than these cover each other
 
@@ -35,7 +35,7 @@ def ticks(low: float, high: float, log: bool) -> list[float]:
     if log:
         decades = math.log10(high / low)
         steps: tuple[int, ...] = (1,) if decades > 2 else (1, 2, 5) if decades > 0.7 else tuple(range(1, 10))
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1, max(1, round(decades / 6)))
         return [s * 10.0**p for p in powers for s in steps if low <= s * 10.0**p <= high]
     rough = (high - low) / 6 or 1.0
     power = 10.0 ** math.floor(math.log10(rough))
@@ -44,16 +44,17 @@ def ticks(low: float, high: float, log: bool) -> list[float]:
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def distribution(values: Sequence[float], name: str) -> Markup:
-    """One quantity's values per image: a dot each, and a box from quartile to quartile with the median."""
+def distribution(values: Sequence[float]) -> Markup:
+    """One quantity's values per image: a box from quartile to quartile with the median, and a dot each. It has the size
+    and the colours of the style sheet, as thousands of them are drawn."""
     finite = [v for v in values if math.isfinite(v)]
     if len(finite) < 2:
         return Markup("")
     at = axis(finite, False, 0, 240)
     places = sorted(round(at(v)) for v in finite)
     steps = " ".join(str(b - a) for a, b in pairwise(places))
-    dots = f'<path class="dots" d="M{places[0]} 14h{steps}"/>' if len(finite) <= _DOTS else ""
-    return _svg(240, 28, f"{name} per image", _box(finite, at, 14) + dots, "strip")
+    dots = f'<path d="M{places[0]} 14h{steps}"/>' if len(finite) <= _DOTS else ""
+    return Markup(f'<svg class="strip" aria-hidden="true"><path d="{_box(finite, at, 14)}"/>{dots}</svg>')
 
 
 def boxes(rows: Sequence[tuple[str, Sequence[float]]], name: str) -> Markup:
@@ -72,11 +73,9 @@ def boxes(rows: Sequence[tuple[str, Sequence[float]]], name: str) -> Markup:
         f'<text x="{at(t):.0f}" y="{foot + 14}" class="mid">{t:g}</text>'
         for t in ticks(min(every), max(every), log)
     ]
-    for i, (label, values) in enumerate(finite):
-        y = step * i + step // 2
-        parts.append(
-            f'<text class="end" x="{left - 8}" y="{y + 4}">{_cut(label, 32)}</text>{_box(values, at, y)}'
-        )
+    names = (f'<text x="{left - 8}" y="{step * i + 14}">{_cut(row[0], 32)}</text>' for i, row in enumerate(finite))
+    drawn = (_box(row[1], at, step * i + 10) for i, row in enumerate(finite))
+    parts += [f'<g class="end">{"".join(names)}</g><path class="box" d="{"".join(drawn)}"/>']
     return _svg(width, foot + 20, f"{name} per image, a box a row", "".join(parts))
 
 
@@ -94,7 +93,7 @@ def scatter(points: Sequence[tuple[str, str, str, float, float]], x_name: str, y
     taken = [(x(p[3]) - 4, y(p[4]) - 4, x(p[3]) + 4, y(p[4]) + 4) for p in points]
     for label, link, group, cost, quality in sorted(points, key=lambda p: p[4]):
         px, py, text = x(cost), y(quality), _cut(label, 26)
-        box = _free(px, py, 6.2 * len(text), taken)
+        box = _free(px, py, 6.8 * len(text), taken)
         taken.append(box)
         colour = f"c{groups.index(group) % _COLOURS}"
         parts.append(
@@ -130,10 +129,11 @@ def _drawable(xs: Sequence[float], ys: Sequence[float], log: bool) -> list[tuple
     return [(a, b) for a, b in pairs if math.isfinite(b) and (not log or (a > 0 and b > 0))]
 
 
-def _box(values: Sequence[float], at: Callable[[float], float], y: float) -> str:
+def _box(values: Sequence[float], at: Callable[[float], float], y: int) -> str:
+    """A path: from end to end, a box from quartile to quartile, the median."""
     low, middle, high = quantiles(values, n=4, method="inclusive")
     least, left, mid, right, most = (f"{at(v):.0f}" for v in (min(values), low, middle, high, max(values)))
-    return f'<path class="box" d="M{least} {y:g}H{most}M{left} {y - 5:g}H{right}v10H{left}zM{mid} {y - 5:g}v10"/>'
+    return f"M{least} {y}H{most}M{left} {y - 5}H{right}v10H{left}zM{mid} {y - 5}v10"
 
 
 def _frame(
@@ -169,7 +169,7 @@ def _free(x: float, y: float, width: float, taken: Sequence[tuple[float, ...]]) 
     """The first place for a name beside a point where it covers no other name or point."""
     box: tuple[float, ...] = ()
     for box in _places(x, y, width):
-        if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+        if box[0] > _LEFT and not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
             break
     return box
 
@@ -185,8 +185,8 @@ def _cut(label: str, most: int) -> Markup:
     return escape(label if len(label) <= most else label[: most - 1] + "…")
 
 
-def _svg(width: float, height: float, name: str, body: str, kind: str = "chart") -> Markup:
-    head = f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(name)}">'
+def _svg(width: float, height: float, name: str, body: str) -> Markup:
+    head = f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(name)}">'
     return Markup(f"{head}{body}</svg>")
 
 
