@@ -6,6 +6,7 @@ PYTHON ?= python3
 .PHONY: run test lint clean
 run: $(VENV)/.installed
 	$(BIN)/bench run --method sp-i2i --dataset qb --beside pan-ot,grey-affine,mtf-glp-fs --force
+	@$(BIN)/bench report
 
 test: $(VENV)/.installed-test
 	$(BIN)/coverage run -m pytest

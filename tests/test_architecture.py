@@ -32,6 +32,8 @@ ENGINE = {
     "figures",
     "raster",
     "tiles",
+    "cards",
+    "report",
     "cli",
 }
 
@@ -81,6 +83,8 @@ MAY = {
     },
     "tables": {"errors", "files", "method", "record", "registry", "protocol"},
     "results": {"errors", "record"},
+    "cards": {"registry", "method", "scene"},
+    "report": {"errors", "files", "record", "registry", "tables", "figures", "cards"},
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},

@@ -183,7 +183,7 @@ class Site:
             "name": name,
             "card": records[-1].method,
             "entry": entry,
-            "prose": cards.prose(entry) if entry else records[-1].method["summary"],
+            "prose": cards.prose(entry) if entry else records[-1].method.get("summary", ""),
             "facts": list(cards.facts(entry.card)) if entry else [],
             "details": list(cards.details(entry)) if entry else [],
             "boards": [

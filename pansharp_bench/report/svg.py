@@ -11,8 +11,8 @@ from markupsafe import Markup, escape
 
 Curve = tuple[Sequence[float], Sequence[float]]
 _LEFT, _RIGHT, _TOP, _BOTTOM = 68, 12, 8, 34  # margins of a plot with two axes
-_COLOURS = 8  # of the style sheet: c0, c1, …
-_DOTS = 250  # more than these cover each other
+_COLOURS = 12  # of the style sheet: c0, c1, …
+_DOTS = 60  # more than these cover each other
 
 
 def axis(values: Sequence[float], log: bool, start: float, end: float) -> Callable[[float], float]:
