@@ -149,15 +149,14 @@ def test_a_published_value_stands_beside_the_measured_one_with_their_difference(
 
 def test_rows_of_other_options_are_told_apart(built):
     _, parsed, records = built
-    trials = [row for _, row in board_rows(parsed["boards/gf2-mini-reduced.html"]) if "data-trial" in row.attributes]
-    plain = [c for c, row in board_rows(parsed["boards/gf2-mini-reduced.html"]) if "data-trial" not in row.attributes]
-    assert trials and plain
-    changed = {f"../runs/{r.spec['method']}-{short_hash(r)}.html" for r in records if r.spec["changed"]}
-    methods = [c["Method"].first("a").text for c in plain if "Record" in c and of(c["Record"])]
-    for cells in plain:  # a method whose rows are all of other options keeps them
-        if of(cells["Record"]) & changed:
-            name = cells["Method"].first("a").text
-            assert methods.count(name) >= 1
+    rows = list(board_rows(parsed["boards/gf2-mini-reduced.html"]))
+    trials = [cells for cells, row in rows if "data-trial" in row.attributes]
+    trial = records[-1]  # see pages.records
+    pages_of_trials = set().union(*(of(cells["Record"]) for cells in trials))
+    assert f"../runs/{trial.spec['method']}-{short_hash(trial)}.html" in pages_of_trials
+    assert all("steps=7" in c["Method"].text for c in trials if "steps" in c["Method"].text)
+    own = [cells["Method"].first("a").text for cells, row in rows if "data-trial" not in row.attributes and of(cells["Record"])]
+    assert {cells["Method"].first("a").text for cells in trials} <= set(own)
 
 
 def test_a_method_has_its_card_its_presets_and_all_its_rows(built):

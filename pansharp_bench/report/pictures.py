@@ -18,7 +18,7 @@ _NAME = re.compile(r"(.+)-(\d\d)\.png")
 
 
 @dataclass(frozen=True)
-class Scene:
+class Drawn:
     """What a run has of one scene: (name, file from the site's root) in the order of its row of pictures, and where
     the colours of the error end, in the unit of the images."""
 
@@ -35,7 +35,7 @@ class Pictures:
     most: int
     files: dict[str, bytes] = field(default_factory=dict)
 
-    def of(self, record: Record) -> list[Scene]:
+    def of(self, record: Record) -> list[Drawn]:
         """The scenes of a run; none where its pictures may not be shown (they are of a real sensor) or are not
         there."""
         folder = record.path(self.runs).with_suffix("") / "pictures"
@@ -47,7 +47,7 @@ class Pictures:
                 if panels:
                     share = min(1.0, _SIDE / max(side for p in panels.values() for side in p.size))
                     kept = [(name, self._keep(picture, share)) for name, picture in panels.items()]
-                    found.append(Scene(f"{named[1]}, scene {int(named[2])}", kept, top))
+                    found.append(Drawn(f"{named[1]}, scene {int(named[2])}", kept, top))
         return found
 
     def _keep(self, picture: Image.Image, share: float) -> str:

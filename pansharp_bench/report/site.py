@@ -18,7 +18,7 @@ from pansharp_bench.files import RunFolder, written
 from pansharp_bench.record import Record, short_hash
 from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry
 from pansharp_bench.report import svg
-from pansharp_bench.report.pictures import Pictures, Scene
+from pansharp_bench.report.pictures import Drawn, Pictures
 from pansharp_bench.tables import Cell, Column, Row, Table, columns_of, named_apart, read_remarks, tables
 from pansharp_bench.tables.formatting import cost_text, format_value, heading
 from pansharp_bench.tables.model import own_rows
@@ -115,7 +115,7 @@ class Site:
             "mark": _MARK,
             "newest": max(r.created for r in self.records),
         }
-        made.filters["identity"] = id
+        made.filters["key"] = id
         made.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
         return made
 
@@ -377,7 +377,7 @@ def _signed(difference: float, digits: int) -> str:
     return f"{difference:+.{digits}f}".replace("-", "−")
 
 
-def _inputs(scene: Scene) -> dict[str, str]:
+def _inputs(scene: Drawn) -> dict[str, str]:
     return {n: p for n, p in scene.panels if n not in ("fused", "output") and "error" not in n}
 
 
