@@ -82,7 +82,9 @@ def test_every_number_of_a_board_is_that_of_the_records_its_row_links_to(built):
             if not found:
                 assert row.attributes["data-source"] == "published"
                 continue
-            entry = {c.label: c for c in columns_of(_protocol(found[0], protocol), found[0].dataset["channels"])}
+            entry = {
+                c.label: c for c in columns_of(_protocol(found[0], protocol), found[0].dataset["channels"])
+            }
             for heading, cell in cells.items():
                 column = entry.get(heading.partition(" ")[0])
                 if column is None or "data-v" not in cell.attributes:
@@ -141,7 +143,9 @@ def test_a_published_value_stands_beside_the_measured_one_with_their_difference(
                 assert row.attributes["data-source"] == "measured" and printed == small.attributes["data-v"]
                 decimals = len(difference.partition(".")[2])
                 expected = measured - float(printed)
-                assert float(difference.replace("−", "-")) == pytest.approx(expected, abs=0.51 * 10**-decimals)
+                assert float(difference.replace("−", "-")) == pytest.approx(
+                    expected, abs=0.51 * 10**-decimals
+                )
                 beside += 1
     assert beside > 10
     assert "orientation only" in parsed["boards/qb-sim-reduced.html"].text
@@ -155,7 +159,11 @@ def test_rows_of_other_options_are_told_apart(built):
     pages_of_trials = set().union(*(of(cells["Record"]) for cells in trials))
     assert f"../runs/{trial.spec['method']}-{short_hash(trial)}.html" in pages_of_trials
     assert all("steps=7" in c["Method"].text for c in trials if "steps" in c["Method"].text)
-    own = [cells["Method"].first("a").text for cells, row in rows if "data-trial" not in row.attributes and of(cells["Record"])]
+    own = [
+        cells["Method"].first("a").text
+        for cells, row in rows
+        if "data-trial" not in row.attributes and of(cells["Record"])
+    ]
     assert {cells["Method"].first("a").text for cells in trials} <= set(own)
 
 
@@ -174,7 +182,9 @@ def test_a_dataset_says_what_it_is_where_it_comes_from_and_what_is_wrong_with_it
     mini, simulated = parsed["datasets/gf2-mini.html"].text, parsed["datasets/qb-sim.html"].text
     assert "not the originals" in mini and "github.com/liangjiandeng/PanCollection" in mini
     assert "this PAN is aliased" in mini  # of results/remarks.toml
-    assert "bench data check qb-sim" in simulated and "not comparable with results on real imagery" in simulated
+    assert (
+        "bench data check qb-sim" in simulated and "not comparable with results on real imagery" in simulated
+    )
 
 
 def test_pictures_are_those_of_simulated_sets_alone_and_written_once(built):
@@ -206,7 +216,11 @@ def test_spectra_and_histograms_of_the_calibration_track_are_drawn(built):
     _, parsed, _ = built
     text = parsed["boards/junocam2hst-sim-calibration.html"].text
     assert "Power spectra" in text and "Histogram, channel 3 of 3" in text
-    paths = [p for p in parsed["boards/junocam2hst-sim-calibration.html"].all("path") if "dashed" in p.attributes.get("class", "")]
+    paths = [
+        p
+        for p in parsed["boards/junocam2hst-sim-calibration.html"].all("path")
+        if "dashed" in p.attributes.get("class", "")
+    ]
     assert {p.first("title").text for p in paths} == {"source", "target", "truth"}
 
 
@@ -228,7 +242,9 @@ def test_the_same_records_give_the_same_site(tmp_path, built):
     contents = []
     for order in (some, some[::-1]):
         first = write_site(order, tmp_path / "site", pages.RESULTS)
-        contents.append({p.relative_to(first.parent): p.read_bytes() for p in first.parent.rglob("*") if p.is_file()})
+        contents.append(
+            {p.relative_to(first.parent): p.read_bytes() for p in first.parent.rglob("*") if p.is_file()}
+        )
     assert contents[0] == contents[1]
     assert [p.name for p in tmp_path.iterdir()] == ["site"]
 
@@ -266,7 +282,15 @@ def test_a_score_that_is_missing_or_infinite_is_shown_as_such(tmp_path, built):
 
 
 def test_the_command_says_where_the_page_is(tmp_path):
-    args = ["report", "--results", str(pages.RESULTS), "--out", str(tmp_path / "site"), "--runs", str(tmp_path)]
+    args = [
+        "report",
+        "--results",
+        str(pages.RESULTS),
+        "--out",
+        str(tmp_path / "site"),
+        "--runs",
+        str(tmp_path),
+    ]
     done = CliRunner().invoke(main, [*args, "--dataset", "junocam2hst-uvm-sim"])
     assert done.exit_code == 0, done.output
     assert done.output.strip().endswith((tmp_path / "site/index.html").as_uri())

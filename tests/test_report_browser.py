@@ -9,7 +9,9 @@ import shutil
 import pages
 import pytest
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="Selenium is not installed: no browser looks at the site")
+webdriver = pytest.importorskip(
+    "selenium.webdriver", reason="Selenium is not installed: no browser looks at the site"
+)
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
@@ -18,7 +20,9 @@ from selenium.webdriver.support.ui import Select  # noqa: E402
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
 if not (BROWSER and DRIVER):
-    pytest.skip("Chromium or its driver is not installed: no browser looks at the site", allow_module_level=True)
+    pytest.skip(
+        "Chromium or its driver is not installed: no browser looks at the site", allow_module_level=True
+    )
 
 BOARD, DATASET = "boards/qb-sim-reduced.html", "datasets/qb-sim.html"
 KINDS = (
@@ -60,10 +64,14 @@ class Browser:
         )  # fmt: skip
 
     def rows(self):
-        return self.run("return [...document.querySelectorAll('#board [data-source]')].filter(r => !r.hidden).length")
+        return self.run(
+            "return [...document.querySelectorAll('#board [data-source]')].filter(r => !r.hidden).length"
+        )
 
     def select(self, label, visible):
-        Select(self.driver.find_element(By.XPATH, f"//label[starts-with(., '{label}')]/select")).select_by_visible_text(visible)
+        Select(
+            self.driver.find_element(By.XPATH, f"//label[starts-with(., '{label}')]/select")
+        ).select_by_visible_text(visible)
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +93,13 @@ def test_pages_fit_load_nothing_from_elsewhere_and_raise_no_error(browser, width
     runs = sorted(p.relative_to(browser.site).as_posix() for p in browser.site.glob("runs/*gsa*.html"))
     for page in (*KINDS, *runs[:1]):
         browser.open(page, width, light)
-        assert browser.run("return document.documentElement.scrollWidth <= innerWidth"), f"{page} is wider than {width}"
+        assert browser.run("return document.documentElement.scrollWidth <= innerWidth"), (
+            f"{page} is wider than {width}"
+        )
         assert browser.driver.get_log("browser") == []
-        requested = re.findall(r'"url":"(\w+):', "".join(e["message"] for e in browser.driver.get_log("performance")))
+        requested = re.findall(
+            r'"url":"(\w+):', "".join(e["message"] for e in browser.driver.get_log("performance"))
+        )
         assert set(requested) <= {"file", "data"}
 
 
@@ -104,7 +116,10 @@ def test_a_heading_sorts_within_each_group_the_good_end_first(browser):
             assert len(values) > 5 and values == sorted(values, reverse=descending)
     assert len(browser.column(0)) == len(before)
     heads[1].find_element(By.TAG_NAME, "button").click()
-    assert heads[column].get_attribute("aria-sort") is None and heads[1].get_attribute("aria-sort") == "ascending"
+    assert (
+        heads[column].get_attribute("aria-sort") is None
+        and heads[1].get_attribute("aria-sort") == "ascending"
+    )
 
 
 def test_rows_are_filtered_by_what_their_method_is_and_costs(browser):
@@ -112,7 +127,9 @@ def test_rows_are_filtered_by_what_their_method_is_and_costs(browser):
     every = browser.rows()
     browser.select("Kind", "classical")
     assert 0 < browser.rows() < every and f"{browser.rows()} of" in browser.one("output").text
-    assert {r.get_attribute("data-kind") for r in browser.all("#board [data-source]:not([hidden])")} == {"classical"}
+    assert {r.get_attribute("data-kind") for r in browser.all("#board [data-source]:not([hidden])")} == {
+        "classical"
+    }
     assert any(body.get_attribute("hidden") for body in browser.all("#board tbody"))
     browser.one("button[type=reset]").click()
     browser.run("return new Promise(done => setTimeout(done, 50))")
@@ -148,7 +165,9 @@ def test_pictures_are_compared_under_a_slider_with_one_zoom(browser):
     assert browser.run("return [...document.images].every(i => i.naturalWidth > 0)")
     browser.select("Left", "PAN")
     browser.select("Right", "EXP: fused")
-    assert browser.one(".stage").get_attribute("aria-label") == "PAN left of the slider, EXP: fused right of it"
+    assert (
+        browser.one(".stage").get_attribute("aria-label") == "PAN left of the slider, EXP: fused right of it"
+    )
     browser.select("All pictures of", "GSA")
     assert "error" in browser.all(".panels figcaption")[4].text
     before = views(browser)
@@ -179,7 +198,9 @@ def test_all_of_it_is_done_by_keyboard_alone(browser, width):
     reached = []
     for _ in range(30):
         browser.press(Keys.TAB)
-        reached.append(browser.run("return document.activeElement.name || document.activeElement.textContent"))
+        reached.append(
+            browser.run("return document.activeElement.name || document.activeElement.textContent")
+        )
         outline = browser.run("return getComputedStyle(document.activeElement).outlineStyle")
         assert outline != "none", f"nothing shows that {reached[-1]} has the focus"
         if reached[-1].startswith("SAM"):

@@ -50,7 +50,9 @@ def report(results: Path, datasets: list[str] | None, out: Path, runs: Path, pic
     records = read_records(results)
     known = sorted({r.dataset["name"] for r in records})
     if unknown := [name for name in datasets or () if name not in known]:
-        raise BenchError(f"no records of dataset {', '.join(unknown)} under {results}; there are: {', '.join(known)}")
+        raise BenchError(
+            f"no records of dataset {', '.join(unknown)} under {results}; there are: {', '.join(known)}"
+        )
     chosen = [r for r in records if datasets is None or r.dataset["name"] in datasets]
     first = write_site(chosen, out, results, runs, pictures)
     click.echo(f"report      {first.resolve().as_uri()}")

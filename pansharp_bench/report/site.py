@@ -29,7 +29,11 @@ _ROLES = ("source", "target", "truth")  # of curves: what an output is held agai
 
 
 def write_site(
-    records: Sequence[Record], out: Path, results: Path = Path("results"), runs: Path = Path("runs"), pictures: int = 1
+    records: Sequence[Record],
+    out: Path,
+    results: Path = Path("results"),
+    runs: Path = Path("runs"),
+    pictures: int = 1,
 ) -> Path:
     """Write the site of these records as a folder, whole or not at all, and give its first page.
 
@@ -45,7 +49,11 @@ def write_site(
     if not records:
         raise BenchError(f"no records under {results}: `bench run` writes one")
     first = out / "index.html"
-    if out.exists() and any(out.iterdir()) and not (first.exists() and _MARK in first.read_text(encoding="utf-8")):
+    if (
+        out.exists()
+        and any(out.iterdir())
+        and not (first.exists() and _MARK in first.read_text(encoding="utf-8"))
+    ):
         raise BenchError(f"{out} holds something else than a report; name another folder with --out")
     files = Site(records, results, runs, pictures).files()
     part = out.with_name(f".{out.name}.{os.getpid()}")
@@ -73,7 +81,9 @@ class Site:
 
     def files(self) -> dict[str, str | bytes]:
         """Every file of the site, by its path."""
-        pages: dict[str, str | bytes] = {"index.html": self._page("index.html", "", overview=self._overview())}
+        pages: dict[str, str | bytes] = {
+            "index.html": self._page("index.html", "", overview=self._overview())
+        }
         for board in self.boards:
             pages[board_page(board)] = self._page("board.html", "../", **self._board(board))
         for name, records in _by(self.records, "method").items():
@@ -98,7 +108,11 @@ class Site:
         from jinja2 import Environment, StrictUndefined
 
         made = Environment(
-            loader=self._loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+            loader=self._loader,
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
         made.globals |= {
             "board_page": board_page,
@@ -139,7 +153,11 @@ class Site:
 
     def boards_of(self, dataset: str) -> list[Table]:
         """The tables whose rows are of this dataset."""
-        return [b for b in self.boards if any(r.records and r.records[0].dataset["name"] == dataset for r in b.rows)]
+        return [
+            b
+            for b in self.boards
+            if any(r.records and r.records[0].dataset["name"] == dataset for r in b.rows)
+        ]
 
     def _board(self, board: Table) -> dict[str, Any]:
         measured = [r for r in board.rows if r.source == "measured"]
@@ -217,7 +235,9 @@ class Site:
         """Per scene what every run shows of it: the same inputs once, an output and an error a run."""
         names = [r.method["title"] or r.method["name"] for r in records]
         counts = Counter(names)
-        labels = [f"{n} ({short_hash(r)})" if counts[n] > 1 else n for n, r in zip(names, records, strict=True)]
+        labels = [
+            f"{n} ({short_hash(r)})" if counts[n] > 1 else n for n, r in zip(names, records, strict=True)
+        ]
         found: dict[tuple[str, ...], dict[str, Any]] = {}
         for record, label in zip(records, labels, strict=True):
             for scene in self.scenes[id(record)]:
@@ -348,7 +368,9 @@ def _curves(shown: Mapping[str, dict[str, Any]]) -> list[tuple[str, Any]]:
     spectra = {k: c["psd"] for k, c in shown.items() if "psd" in c}
     if spectra:
         curves = _held_against(spectra, "frequency", lambda values: values)
-        charts.append(("Power spectra", svg.lines(curves, "cycles per pixel", "normalised power", True, _ROLES)))
+        charts.append(
+            ("Power spectra", svg.lines(curves, "cycles per pixel", "normalised power", True, _ROLES))
+        )
     histograms = {k: c["histogram"] for k, c in shown.items() if "histogram" in c}
     channels = len(next(iter(histograms.values()))["target"]) if histograms else 0
     for channel in range(channels):

@@ -35,7 +35,9 @@ def ticks(low: float, high: float, log: bool) -> list[float]:
     if log:
         decades = math.log10(high / low)
         steps: tuple[int, ...] = (1,) if decades > 2 else (1, 2, 5) if decades > 0.7 else tuple(range(1, 10))
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1, max(1, round(decades / 6)))
+        powers = range(
+            math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1, max(1, round(decades / 6))
+        )
         return [s * 10.0**p for p in powers for s in steps if low <= s * 10.0**p <= high]
     rough = (high - low) / 6 or 1.0
     power = 10.0 ** math.floor(math.log10(rough))
@@ -73,7 +75,9 @@ def boxes(rows: Sequence[tuple[str, Sequence[float]]], name: str) -> Markup:
         f'<text x="{at(t):.0f}" y="{foot + 14}" class="mid">{t:g}</text>'
         for t in ticks(min(every), max(every), log)
     ]
-    names = (f'<text x="{left - 8}" y="{step * i + 14}">{_cut(row[0], 32)}</text>' for i, row in enumerate(finite))
+    names = (
+        f'<text x="{left - 8}" y="{step * i + 14}">{_cut(row[0], 32)}</text>' for i, row in enumerate(finite)
+    )
     drawn = (_box(row[1], at, step * i + 10) for i, row in enumerate(finite))
     parts += [f'<g class="end">{"".join(names)}</g><path class="box" d="{"".join(drawn)}"/>']
     return _svg(width, foot + 20, f"{name} per image, a box a row", "".join(parts))
@@ -169,7 +173,9 @@ def _free(x: float, y: float, width: float, taken: Sequence[tuple[float, ...]]) 
     """The first place for a name beside a point where it covers no other name or point."""
     box: tuple[float, ...] = ()
     for box in _places(x, y, width):
-        if box[0] > _LEFT and not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+        if box[0] > _LEFT and not any(
+            box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken
+        ):
             break
     return box
 
@@ -191,7 +197,5 @@ def _svg(width: float, height: float, name: str, body: str) -> Markup:
 
 
 def _legend(names: Sequence[str] | Mapping[str, object]) -> Markup:
-    entries = (
-        f'<li><i class="c{i % _COLOURS}"></i>{escape(name)}</li>' for i, name in enumerate(names)
-    )
+    entries = (f'<li><i class="c{i % _COLOURS}"></i>{escape(name)}</li>' for i, name in enumerate(names))
     return Markup(f'<ul class="legend">{"".join(entries)}</ul>')

@@ -30,7 +30,9 @@ def draw(item, runs, seed=0):
     gt = torch.rand(1, 4, 96, 96, generator=generator) * 2047
     ms = torch.nn.functional.avg_pool2d(gt, 4)
     scene = Scene(as_sensor("qb"), pan=gt.mean(1, keepdim=True), ms=ms, lms=None, gt=gt)
-    fused = gt + 200 * torch.rand(gt.shape, generator=torch.Generator().manual_seed(ord(item.method["name"][0])))
+    fused = gt + 200 * torch.rand(
+        gt.shape, generator=torch.Generator().manual_seed(ord(item.method["name"][0]))
+    )
     compare_scene(scene, fused, item.path(runs).with_suffix("") / "pictures" / "reduced-00.png", "drawn")
 
 
@@ -38,7 +40,9 @@ def build(folder):
     """The site of these records below ``folder``; its first page, and the records."""
     chosen, runs = records(), folder / "runs"
     for dataset in ("qb-sim", "gf2-mini"):
-        for item in [r for r in chosen if r.dataset["name"] == dataset and r.method["name"] in ("gsa", "exp")]:
+        for item in [
+            r for r in chosen if r.dataset["name"] == dataset and r.method["name"] in ("gsa", "exp")
+        ]:
             draw(item, runs)
     return write_site(chosen, folder / "site", RESULTS, runs), chosen
 
