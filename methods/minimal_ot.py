@@ -29,9 +29,9 @@ class MinimalOT(UnpairedRow):
 
     The dial between the source itself (a high price: χ² is its own, PSNR to the source infinite) and histogram
     matching (a low one); :func:`~pansharp_bench.imaging.least_transport` finds how much goes into each of the
-    target's bins. Where in its bin a value comes to lie is left open by χ²: at the edge it comes in by, which is the
-    least transport but leaves as many grey levels as there are bins, or spread over the bin in the order of values,
-    which costs more; ``spread`` weighs the two. This suite's own. Values are clamped to [0, peak] first.
+    target's bins. Where in its bin a value comes to lie is left open by χ²: at the edge it comes in by, which is
+    the least transport but leaves as many grey levels as there are bins, or spread over the bin in the order of
+    values, which costs more; ``spread`` weighs the two. This suite's own. Values are clamped to [0, peak] first.
     """
 
     @dataclass(frozen=True)
