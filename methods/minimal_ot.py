@@ -30,14 +30,14 @@ class MinimalOT(UnpairedRow):
     The dial between the source itself (a high price: χ² is its own, PSNR to the source infinite) and histogram
     matching (a low one); :func:`~pansharp_bench.imaging.least_transport` finds how much goes into each of the
     target's bins. Where in its bin a value comes to lie is left open by χ²: at the edge it comes in by, which is
-    the least transport but leaves as many grey levels as there are bins, or spread over the bin in the order of
-    values, which costs more; ``spread`` weighs the two. This suite's own. Values are clamped to [0, peak] first.
+    the least transport but leaves as many grey levels as there are bins, or where the target's own values lie in it,
+    which costs more; ``spread`` weighs the two. This suite's own. Values are clamped to [0, peak] first.
     """
 
     @dataclass(frozen=True)
     class Config(UnpairedRow.Config):
         """``price``: of a mean squared displacement of peak², in units of χ²; ``bins``: of the histograms that χ²
-        compares; ``spread``: 0, only up to a bin's edge, to 1, evenly over it."""
+        compares; ``spread``: 0, only up to a bin's edge, to 1, over it as the target is."""
 
         price: float = 20.0
         bins: int = 31
@@ -61,7 +61,7 @@ class MinimalOT(UnpairedRow):
         bins = self.config.bins
         source, target = (sample(x, _SAMPLES) for x in (data.all_source(), data.all_target()))
         for curve, x, y in zip(self.curve, source, target, strict=True):
-            curve.copy_(self._map(self._shares(x, _FINE * bins), self._shares(y, bins)))
+            curve.copy_(self._map(*(self._shares(z, _FINE * bins) for z in (x, y))))
         moved = self._mapped(source) - source
         return {"mean_squared_displacement": moved.double().square().mean(1).tolist()}
 
@@ -70,21 +70,26 @@ class MinimalOT(UnpairedRow):
         return counts.double() / values.numel()
 
     def _map(self, source: Tensor, target: Tensor) -> Tensor:
-        """(_POINTS,) what the values from 0 to peak become."""
-        bins = len(target)
-        shares = least_transport(source, target, [self.config.price]).shares[0].to(source)
+        """(_POINTS,) what the values from 0 to peak become, from histograms of ``_FINE`` parts a bin."""
+        within = target.view(-1, _FINE)
+        total = within.sum(1, keepdim=True)
+        shares = least_transport(source, total[:, 0], [self.config.price]).shares[0].to(source)
+        within = (within / total).where(total > 0, 1 / _FINE)
+
         x = torch.linspace(0, 1, _POINTS, dtype=torch.float64, device=source.device)
         ranks = torch.cat([source.new_zeros(1), source.cumsum(0)])
         place = x * len(source)
         left = place.long().clamp_max(len(source) - 1)
         rank = torch.lerp(ranks[left], ranks[left + 1], place - left)
 
-        upper = shares.cumsum(0)
-        goal = torch.searchsorted(upper - 1e-9, rank).clamp_max(bins - 1)
+        parts = (within * shares[:, None]).flatten()
+        upper = parts.cumsum(0)
+        part = torch.searchsorted(upper - 1e-9, rank).clamp_max(len(parts) - 1)
+        share = ((rank - upper[part]) / parts[part] + 1).nan_to_num(0.5).clamp(0, 1)
+        goal = part // _FINE
         inside = 1 / (4 * _POINTS)  # of the edge: the map is drawn through points, and rounded
-        nearest = x.clamp(goal / bins + inside, (goal + 1) / bins - inside)
-        share = ((rank - (upper - shares)[goal]) / shares[goal]).nan_to_num(0.5, 1.0, 0.0).clamp(0, 1)
-        return torch.lerp(nearest, (goal + share) / bins, self.config.spread) * self.sensor.peak
+        nearest = x.clamp(goal / len(shares) + inside, (goal + 1) / len(shares) - inside)
+        return torch.lerp(nearest, (part + share) / len(parts), self.config.spread) * self.sensor.peak
 
     def _mapped(self, values: Tensor) -> Tensor:
         """(C, K) values after each channel's map."""

@@ -27,7 +27,7 @@ class ZoneOT(UnpairedRow):
     The middles lie every ``step`` degrees; to a band belong the source and target images whose centres are less
     than ``step`` from its middle, so that bands overlap by half. A band that one of the cameras has no image of
     takes the maps of the nearest that both see. Colours then depend on where an image is, which no map of values
-    alone can know; within an image one map holds, so that its structure is kept. The result is clamped to [0, peak].
+    alone can know; within an image one map holds, so that its structure is kept. Values are clamped to [0, peak].
     """
 
     @dataclass(frozen=True)
