@@ -29,19 +29,19 @@ class MinimalOT(UnpairedRow):
 
     The dial between the source itself (a high price: χ² is its own, PSNR to the source infinite) and histogram
     matching (a low one); :func:`~pansharp_bench.imaging.least_transport` finds how much goes into each of the
-    target's bins. Where in its bin a value comes to lie is left open by χ²: at the edge it comes in by, which is
-    the least transport but leaves as many grey levels as there are bins, or where the target's own values lie in it,
-    which costs more; ``spread`` weighs the two. This suite's own. Values are clamped to [0, peak] first.
+    target's bins. Where in its bin a value comes to lie is left open by χ²: where the target's own values lie in it,
+    or only at the edge it comes in by, which is the least transport but leaves as many grey levels as there are bins
+    (a χ² of finer bins tells); ``spread`` weighs the two. This suite's own. Values are clamped to [0, peak] first.
     """
 
     @dataclass(frozen=True)
     class Config(UnpairedRow.Config):
         """``price``: of a mean squared displacement of peak², in units of χ²; ``bins``: of the histograms that χ²
-        compares; ``spread``: 0, only up to a bin's edge, to 1, over it as the target is."""
+        compares; ``spread``: from 0, only up to a bin's edge, to 1, over it as the target's are."""
 
         price: float = 20.0
         bins: int = 31
-        spread: float = 0.65
+        spread: float = 1.0
 
         def __post_init__(self) -> None:
             if self.price <= 0 or self.bins < 2 or not 0 <= self.spread <= 1:
