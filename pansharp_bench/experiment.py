@@ -179,8 +179,9 @@ def _run(
         for protocol in asked:
             better = {c: b for e in protocol.entries() for c, b in e.card.directions.items()}
             scores[protocol.name] = {**records.summarise(result.scores[protocol.name]), "better": better}
-            if curves := result.curves[protocol.name]:
-                scores[protocol.name]["curves"] = curves
+            for what, found in (("curves", result.curves), ("floors", result.floors)):
+                if found[protocol.name]:
+                    scores[protocol.name][what] = found[protocol.name]
         inference[split_name] = _timing(result)
         kept[split_name] = result.fused
 

@@ -24,7 +24,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 
 from pansharp_bench.errors import BenchError, UnknownName, blaming
 
-Sees = Literal["pan", "pan+bag", "pan+ms", "reference"]
+Sees = Literal["pan", "pan+latitude", "pan+bag", "pan+ms", "reference"]
 Training = Literal["none", "unpaired", "paired"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 C = TypeVar("C", bound="Card")
@@ -56,12 +56,13 @@ class MethodCard(Card):
 
     ``kind`` is its family (classical, deep, unpaired, baseline, oracle; ``untouched`` is the source itself,
     which is shown, never ranked, as nothing resembles it more). ``sees`` is what it gets at inference: ``pan``
-    (PAN only), ``pan+bag`` (PAN and the scene's MS pixels without their positions), ``pan+ms`` (PAN and
-    registered MS), ``reference`` (an oracle that looks at the answer; shown, never ranked). ``training`` is what
-    it learnt from: none, unpaired or paired samples. ``smallest``: the least side, in PAN pixels, of images that it
-    can learn from and fuse. ``floor``: it takes nothing from PAN, so that trained rows which do no better against a
-    reference are marked. ``halo``: how many MS pixels around a part of a scene can change it, by more than
-    rounding, beside what is asked of ``imaging.statistics``; None where every pixel can.
+    (PAN, or a calibration's source, only), ``pan+latitude`` (that, and the latitude of its centre), ``pan+bag``
+    (PAN and the scene's MS pixels without their positions), ``pan+ms`` (PAN and registered MS), ``reference`` (an
+    oracle that looks at the answer; shown, never ranked). ``training`` is what it learnt from: none, unpaired or
+    paired samples. ``smallest``: the least side, in PAN pixels, of images that it can learn from and fuse.
+    ``floor``: it takes nothing from PAN, so that trained rows which do no better against a reference are marked.
+    ``halo``: how many MS pixels around a part of a scene can change it, by more than rounding, beside what is asked
+    of ``imaging.statistics``; None where every pixel can.
     """
 
     kind: str = "classical"
@@ -94,9 +95,11 @@ class MetricCard(Card):
     ``better`` says for all of them (or per column) whether high or low is good; ``digits`` how many decimals a
     table shows; ``order`` is its place in tables. A metric with ``default=False`` is not part of the protocol's
     table. ``scope``: a function that scores each image, or a class that scores a ``set``: it is made with the
-    sensor, takes ``add(role, images)`` (role: output, source, target or truth) for all of them, and then
-    gives ``scores()``, a tuple in the order of the columns, and ``curves()``, a JSON-able dict. ``smallest``: the
-    least side, in pixels, of images that it is defined for.
+    sensor, takes ``add(role, images)`` (role: output, source, target or truth) for all of them, or ``add(role,
+    images, groups)``, (N,) the samples' groups, if it has that argument, and then gives ``scores()``, a tuple in
+    the order of the columns, and ``curves()``, a JSON-able dict; also, where it has that method, ``floors()``,
+    column -> the score that the target itself would have if its groups were mixed as the source's are.
+    ``smallest``: the least side, in pixels, of images that it is defined for.
     """
 
     protocol: str | tuple[str, ...] = "reduced"

@@ -148,7 +148,7 @@ CALLS: dict[str, Callable[[Tensor], object]] = {
     "wald_degrade": lambda x: imaging.wald_degrade(x, x[:, :1], as_sensor("qb")),
     "LaplacianPyramid": lambda x: imaging.LaplacianPyramid(2).gate(x, x.new_ones(len(x), 3)),
 }
-OF_NO_IMAGE = {"Degraded", "max_bands", "mtf_kernel"}
+OF_NO_IMAGE = {"Degraded", "LeastTransport", "least_transport", "max_bands", "mtf_kernel"}
 
 
 @pytest.mark.parametrize("name", sorted(set(imaging.__all__) - OF_NO_IMAGE))

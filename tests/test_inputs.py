@@ -175,6 +175,8 @@ class TestImaging:
     def test_none_is_left_out(self):
         assert set(imaging.__all__) - set(IMAGING) == {
             "Degraded",
+            "LeastTransport",
+            "least_transport",
             "max_bands",
             "mtf_kernel",
         }  # which take no image

@@ -90,7 +90,7 @@ def run(
             progress=shared.progress,
             say=say,
         )
-    others = ensure([shared.row(name, dataset, {}) for name in beside], replace(shared, pictures=0))
+    others = ensure([shared.row(name, dataset, {}, {}) for name in beside], replace(shared, pictures=0))
     record = outcome.record
     click.echo(f"\n{record.method['title'] or record.method['name']} on {record.dataset['name']}")
     click.echo(run_table(record, others))
