@@ -29,9 +29,10 @@ class MinimalOT(UnpairedRow):
 
     The dial between the source itself (a high price: χ² is its own, PSNR to the source infinite) and histogram
     matching (a low one); :func:`~pansharp_bench.imaging.least_transport` finds how much goes into each of the
-    target's bins. Where in its bin a value comes to lie is left open by χ²: where the target's own values lie in it,
-    or only at the edge it comes in by, which is the least transport but leaves as many grey levels as there are bins
-    (a χ² of finer bins tells); ``spread`` weighs the two. This suite's own. Values are clamped to [0, peak] first.
+    target's bins. Where in its bin a value comes to lie is left open by χ²: where the target's own values lie in
+    it, or only at the edge it comes in by, which is the least transport but leaves as many grey levels as there are
+    bins (a χ² of finer bins tells); ``spread`` weighs the two. Values are clamped to [0, peak] first. This
+    suite's own.
     """
 
     @dataclass(frozen=True)
