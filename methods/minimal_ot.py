@@ -27,12 +27,12 @@ _POINTS = 8193  # of each channel's map
 class MinimalOT(UnpairedRow):
     """The monotone map of each channel that makes price · (mean squared displacement) + χ² least.
 
-    The dial between the source itself (a high price: χ² is its own, PSNR to the source infinite) and histogram
+    The dial between the source itself (a high price: χ² is its own, and no value leaves its bin) and histogram
     matching (a low one); :func:`~pansharp_bench.imaging.least_transport` finds how much goes into each of the
     target's bins. Where in its bin a value comes to lie is left open by χ²: where the target's own values lie in
     it, or only at the edge it comes in by, which is the least transport but leaves as many grey levels as there are
-    bins (a χ² of finer bins tells); ``spread`` weighs the two. This suite's own. Values are clamped to [0, peak]
-    first.
+    bins (a χ² of finer bins tells); ``spread`` weighs the two. Values are clamped to [0, peak] first. This
+    suite's own.
     """
 
     @dataclass(frozen=True)

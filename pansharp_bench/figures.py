@@ -246,7 +246,7 @@ def bound_by_transport(
         axis.axhline(floor, color="grey", lw=1, ls="--", label="target in the source's mix of zones")
     axis.scatter([p[1] for p in points], [p[2] for p in points], s=28)
     known = [p[1] for p in points] or [20.0, 30.0]
-    axis.set_xlim(min(known) - 3, max(known) + 3)
+    axis.set_xlim(min(known) - 3, max(known) + 5)
     axis.set_ylim(0, 1.1 * max([p[2] for p in points] or [curve[-1][1]]))
     axis.set(
         xlabel="PSNR to the source, dB, of all images together",
@@ -254,7 +254,7 @@ def bound_by_transport(
         title=title,
     )
     axis.grid(alpha=0.3, lw=0.4)
-    axis.legend(fontsize=8, loc="upper right")
+    axis.legend(fontsize=8, loc="upper left")
     _label_points(axis, [(label, "", x, y) for label, x, y in points])
     return _save(plt, figure, path)
 
