@@ -118,8 +118,8 @@ def relate(pan: Grid, ms: Grid) -> tuple[int, tuple[float, float]]:
     for grid in (pan, ms):
         if grid.transform is None and grid.rpc:
             raise DataError(
-                f"{grid.name} tells its place by a camera model (RPC) or tie points alone, which place a pixel only "
-                "where its height is known: orthorectify PAN and MS first (gdalwarp -rpc -to RPC_DEM=dem.tif …)"
+                f"{grid.name} tells its place by a camera model (RPC) or tie points alone, and that depends on "
+                "heights: orthorectify PAN and MS first, e.g. by gdalwarp -rpc -to RPC_DEM=dem.tif"
             )
         if grid.transform is None:
             raise DataError(
@@ -336,8 +336,8 @@ class Raster:
                     valid &= (file.read_masks(bands, window=window) > 0).all(0)
         except RasterioError as error:
             raise DataError(
-                f"{self.what} {self.path} cannot be read at row {rows.start}, column {columns.start}: it is damaged "
-                f"or cut short ({_first_line(error)})"
+                f"{self.what} {self.path} cannot be read at row {rows.start}, column {columns.start}: damaged or "
+                f"cut short ({_first_line(error)})"
             ) from error
         if not self.masked:
             return torch.from_numpy(values), None
