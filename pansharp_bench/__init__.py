@@ -17,6 +17,7 @@ from pansharp_bench.registry import (
     register_dataset,
     register_method,
     register_metric,
+    register_sensor,
 )
 
 if TYPE_CHECKING:
@@ -79,4 +80,5 @@ __all__ = [
     "register_dataset",
     "register_method",
     "register_metric",
+    "register_sensor",
 ]

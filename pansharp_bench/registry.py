@@ -137,6 +137,13 @@ class DatasetCard(Card):
 
 
 @dataclass(frozen=True)
+class SensorCard(Card):
+    """A sensor's card. ``source``: where its figures come from, and which of them are defaults."""
+
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class TrackCard(Card):
     """A track's card: its protocols, in the order its tables show them."""
 
@@ -308,7 +315,7 @@ _PACKAGE = "pansharp_bench"
 METHODS = Registry("method", MethodCard, (f"{_PACKAGE}.methods",), f"{_PACKAGE}.methods")
 METRICS = Registry("metric", MetricCard, (f"{_PACKAGE}.metrics",), f"{_PACKAGE}.metrics")
 DATASETS = Registry("dataset", DatasetCard, (f"{_PACKAGE}.datasets",), f"{_PACKAGE}.datasets")
-SENSORS = Registry("sensor", Card, (f"{_PACKAGE}.datasets",), "")
+SENSORS = Registry("sensor", SensorCard, (f"{_PACKAGE}.datasets",), f"{_PACKAGE}.sensors")
 TRACKS = Registry("track", TrackCard, (f"{_PACKAGE}.protocols",), "")
 
 TABLES: tuple[Registry[Any], ...] = (METHODS, METRICS, DATASETS, SENSORS, TRACKS)
@@ -316,3 +323,13 @@ TABLES: tuple[Registry[Any], ...] = (METHODS, METRICS, DATASETS, SENSORS, TRACKS
 register_method = METHODS.register
 register_metric = METRICS.register
 register_dataset = DATASETS.register
+
+
+def register_sensor(sensor: Any, source: str = "") -> None:
+    """Register a :class:`~pansharp_bench.scene.Sensor`, so that its name stands for it; ``source`` tells where its
+    figures come from.
+
+    Raises ValueError for a name that is taken.
+    """
+    bands = f"{sensor.channels} bands"
+    SENSORS.add(sensor, name=sensor.name, title=sensor.title, summary=bands, source=source)

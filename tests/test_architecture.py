@@ -31,6 +31,7 @@ ENGINE = {
     "results",
     "figures",
     "raster",
+    "sensors",
     "tiles",
     "cli",
 }
@@ -52,6 +53,7 @@ MAY = {
     "source": {"environment", "registry"},
     "figures": {"files", "scene"},
     "raster": {"errors", "files"},
+    "sensors": {"errors", "scene"},
     "tiles": {"errors", "registry", "scene", "imaging", "method"},
     "plan": {
         "errors",
@@ -84,7 +86,7 @@ MAY = {
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},
-    "datasets": {"errors", "files", "registry", "scene", "imaging", "raster"},
+    "datasets": {"errors", "files", "registry", "scene", "imaging", "raster", "sensors"},
 }
 
 
