@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pansharp_bench.method import fuse
     from pansharp_bench.results import load_results
     from pansharp_bench.scene import Dataset, Scene, Sensor, Split, load_dataset
+    from pansharp_bench.scenes import fuse_files
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ _LAZY = {
     "Split": ("scene", "Split"),
     "fuse": ("method", "fuse"),
     "load_dataset": ("scene", "load_dataset"),
+    "fuse_files": ("scenes", "fuse_files"),
     "load_results": ("results", "load_results"),
 }
 
@@ -71,6 +73,7 @@ __all__ = [
     "Sensor",
     "Split",
     "fuse",
+    "fuse_files",
     "get_method",
     "list_datasets",
     "list_methods",

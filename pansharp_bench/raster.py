@@ -46,10 +46,11 @@ class Grid:
 
     def window(self, row: int, column: int, size: tuple[int, int]) -> Grid:
         """The grid of a part of it."""
-        from rasterio import Affine
-
-        moved = self.transform and self.transform * Affine.translation(column, row)
-        return Grid(self.name, size, moved, self.crs)
+        if self.transform is None:
+            return Grid(self.name, size)
+        t = self.transform
+        x, y = t.c + column * t.a + row * t.b, t.f + column * t.d + row * t.e
+        return Grid(self.name, size, type(t)(t.a, t.b, x, t.d, t.e, y), self.crs)
 
 
 @dataclass(frozen=True)

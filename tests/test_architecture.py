@@ -32,6 +32,7 @@ ENGINE = {
     "figures",
     "raster",
     "sensors",
+    "scenes",
     "tiles",
     "cli",
 }
@@ -54,6 +55,18 @@ MAY = {
     "figures": {"files", "scene"},
     "raster": {"errors", "files"},
     "sensors": {"errors", "scene"},
+    "scenes": {
+        "errors",
+        "files",
+        "registry",
+        "scene",
+        "imaging",
+        "raster",
+        "sensors",
+        "tiles",
+        "weights",
+        "record",
+    },
     "tiles": {"errors", "registry", "scene", "imaging", "method"},
     "plan": {
         "errors",

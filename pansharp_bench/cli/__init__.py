@@ -1,4 +1,4 @@
-"""The command line: ``bench run | list | leaderboard | table | ablate | figure | data``. One file per command.
+"""The command line: ``bench run | list | leaderboard | table | ablate | figure | data | fuse``, a file a command.
 
 Command modules import nothing heavy at the top, so that help and completion answer at once.
 """
@@ -14,6 +14,7 @@ from pansharp_bench import __version__
 from pansharp_bench.cli.console import write_plainly
 from pansharp_bench.cli.data import data
 from pansharp_bench.cli.figure import figure
+from pansharp_bench.cli.fuse import fuse
 from pansharp_bench.cli.leaderboard import leaderboard
 from pansharp_bench.cli.list import list_command
 from pansharp_bench.cli.run import run
@@ -68,7 +69,7 @@ def main() -> None:
     """
 
 
-for _command in (run, list_command, leaderboard, table, ablate, figure, data):
+for _command in (run, list_command, leaderboard, table, ablate, figure, data, fuse):
     main.add_command(_command)
 
 __all__ = ["main"]

@@ -160,8 +160,8 @@ class Registration:
             "judged": self.judged,
             "windows": self.windows,
             "telling": len(self.offsets),
-            "offset": list(self.median) if self.judged else None,
-            "drift": list(self.drift) if self.judged else None,
+            "offset": [round(x, 3) for x in self.median] if self.judged else None,
+            "drift": [round(x, 3) for x in self.drift] if self.judged else None,
         }
 
 
