@@ -273,11 +273,11 @@ def fuse_files(
     with open_pair(pan, ms, sensor, align=align, bands=bands) as pair:
         _refuse_overwriting(out, pan, ms)
         check_writable(out.parent)
+        kind = _type(dtype or pair.pan.dtype)
+        _refuse_too_large(out, pair, kind)
         found = pair.registration()
         if moved := register and found.judged:
             pair = pair.registered(found)
-        kind = np.dtype(dtype or pair.pan.dtype)
-        _refuse_too_large(out, pair, kind)
         nodata = _nodata(pair, kind)
         running = fuse_pair(
             method,
@@ -330,6 +330,16 @@ def _refuse_too_large(out: Path, pair: RasterPair, kind: np.dtype) -> None:
             f"{out} would hold {pair.size[0]} x {pair.size[1]} pixels, {needed / 2**30:.3g} GiB, and {out.parent} "
             f"has {free / 2**30:.3g} GiB left: choose another folder, or look whether {pair.pan.path} is sound"
         )
+
+
+def _type(name: str) -> np.dtype:
+    try:
+        kind = np.dtype(name)
+    except TypeError:
+        kind = np.dtype(object)
+    if kind.kind not in "uif":
+        raise BenchError(f"{name!r} is no type of samples; take uint8, uint16, int16, int32, float32 or float64")
+    return kind
 
 
 def _tile(memory: int, sensor: Sensor, threads: int) -> int:
