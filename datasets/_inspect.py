@@ -228,11 +228,11 @@ def _judge(look: _Look, sensor: Sensor) -> Iterator[tuple[str, str]]:
 
 
 def _judge_phase(phase: Tensor, sensor: Sensor) -> tuple[str, str]:
-    r = sensor.ratio
-    right = (r // 2) * r + r // 2
+    r, (row, col) = sensor.ratio, map(round, sensor.placed(sensor.ratio // 2))
+    right = row * r + col
     counts = torch.bincount(phase, minlength=r * r)
     wrong = len(phase) - int(counts[right])
-    where = f"({r // 2},{r // 2})"
+    where = f"({row},{col})"
     if not wrong:
         return "ok", f"ms is the MTF-filtered gt at decimation phase {where} in all {len(phase)} samples"
     counts[right] = 0
@@ -302,7 +302,8 @@ def _phase(gt: Tensor, ms: Tensor, sensor: Sensor) -> Tensor:
     inner = slice(edge, -edge or None)
     error = (grid - ms[:, :, :, None, :, None]).square()[:, :, inner, :, inner]
     error = error.double().mean((1, 2, 4)).flatten(1)
-    right = (r // 2) * r + r // 2
+    row, col = map(round, sensor.placed(r // 2))
+    right = row * r + col
     error[:, right] = 0.999 * error[:, right] - 1e-4  # where all fit alike (no structure), nothing is wrong
     return error.argmin(1)
 
@@ -314,7 +315,7 @@ def _expansion(ms: Tensor, lms: Tensor, sensor: Sensor) -> float:
     if min(lms.shape[-2:]) < 2 * edge + 16:
         return 0.0
     inner = slice(edge, -edge)
-    difference = (interp23(ms, sensor.ratio) - lms)[..., inner, inner].abs().max().item()
+    difference = (interp23(ms, sensor) - lms)[..., inner, inner].abs().max().item()
     rounding = 0.0
     if torch.equal(lms, lms.round()):
         rounding = 0.5 + (0.5 * _GAIN if torch.equal(ms, ms.round()) else 0.0)

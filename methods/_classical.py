@@ -27,7 +27,7 @@ def fusion(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @wraps(rule)
     def method(pan: Tensor, ms: Tensor, lms: Tensor | None = None, *, sensor: str | Sensor) -> Tensor:
         sensor, pan, ms = as_sensor(sensor), as_images(pan, "pan"), as_images(ms, "ms")
-        lms = interp23(ms.double(), sensor.ratio) if lms is None else as_images(lms, "lms").double()
+        lms = interp23(ms.double(), sensor) if lms is None else as_images(lms, "lms").double()
         return rule(pan.double(), ms.double(), lms, sensor).to(ms.dtype)
 
     del method.__wrapped__  # its own signature is the one to be called by
@@ -76,7 +76,7 @@ def matched(pan: Tensor, target: Tensor, low: Tensor, centre: Tensor | None = No
 def blurred_pan(pan: Tensor, sensor: Sensor) -> Tensor:
     """PAN as sharp as each expanded MS band: band MTF, decimation, 23-tap expansion. (N, 1 or C, H, W) ->
     (N, C, H, W)."""
-    return interp23(decimate(mtf_filter(pan, sensor), sensor.ratio), sensor.ratio)
+    return interp23(decimate(mtf_filter(pan, sensor), sensor), sensor)
 
 
 _HAZE = (0.95, 0.45, 0.40, 0.05)  # of the first percentile of blue, green, red, NIR

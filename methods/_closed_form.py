@@ -23,7 +23,7 @@ def ms_like(pan: Tensor, sensor: Sensor) -> Tensor:
 
     For comparing the distributions of one scene's PAN and MS at one resolution, that of the MS.
     """
-    return decimate(mtf_filter(pan, sensor), sensor.ratio)
+    return decimate(mtf_filter(pan, sensor), sensor)
 
 
 def transport(values: Tensor, source: Tensor, target: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def detail_share(data: UnpairedData, low_pass: LowPass) -> Tensor:
     Needs no reference and no pair: PAN and MS are images of different scenes.
     """
     shares = []
-    for images in (decimate(data.all_target(), data.sensor.ratio), ms_like(data.all_source(), data.sensor)):
+    for images in (decimate(data.all_target(), data.sensor), ms_like(data.all_source(), data.sensor)):
         detail = images - torch.cat([low_pass(x) for x in images.split(256)])
         shares.append(moments(detail)[1] / moments(images)[1])
     of_band, of_pan = shares

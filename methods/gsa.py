@@ -35,7 +35,7 @@ def gsa(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     images are freed of their means first.
     """
     pan = centred(pan)
-    low = atrous(pan, levels=(sensor.ratio - 1).bit_length(), step=sensor.ratio)
+    low = atrous(pan, levels=(sensor.ratio - 1).bit_length(), step=sensor)
     weights = regression(with_ones(centred(ms)), low)
     intensity = combine(with_ones(centred(lms)), weights)
     intensity = centred(intensity)

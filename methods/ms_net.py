@@ -89,8 +89,8 @@ class MadePairs:
         return self._scene(ms)
 
     def _scene(self, reference: Tensor) -> Scene:
-        ms = decimate(mtf_filter(reference, self.sensor), self.sensor.ratio).contiguous()
-        return Scene(self.sensor, self.pan_of(reference), ms, interp23(ms, self.sensor.ratio), reference)
+        ms = decimate(mtf_filter(reference, self.sensor), self.sensor).contiguous()
+        return Scene(self.sensor, self.pan_of(reference), ms, interp23(ms, self.sensor), reference)
 
 
 class _Memory(Split):

@@ -7,17 +7,18 @@ from collections.abc import Callable
 from torch import Tensor
 
 from pansharp_bench.errors import ImageError
-from pansharp_bench.imaging import interp23, resize_bicubic
+from pansharp_bench.imaging import interp23, reduce_bicubic
 from pansharp_bench.metrics._common import BLOCK, blocks, in_pieces
-from pansharp_bench.scene import as_float
+from pansharp_bench.scene import Sensor, as_float, as_sensor
 
 
 def full_resolution(
     function: Callable[[Tensor, Tensor, Tensor], Tensor],
-    fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None, ratio: int,
+    fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None, sensor: int | str | Sensor,
 ) -> Tensor:  # fmt: skip
     """``function(fused, pan, expanded ms)`` in float64. Raises ImageError where shapes do not belong together
     or sides are no multiples of 32."""
+    ratio = sensor if isinstance(sensor, int) else as_sensor(sensor).ratio
     given = {"fused": fused, "ms": ms, "pan": pan} | ({} if lms is None else {"lms": lms})
     for name, x in given.items():
         as_float(x, name)
@@ -32,7 +33,7 @@ def full_resolution(
     if any(side % BLOCK for side in shape[-2:]):
         raise ImageError(f"sides must be multiples of {BLOCK} at full resolution; found fused {tuple(shape)}")
     if lms is None:
-        return in_pieces(lambda f, p, m: function(f, p, interp23(m, ratio)), fused, pan, ms)
+        return in_pieces(lambda f, p, m: function(f, p, interp23(m, sensor)), fused, pan, ms)
     return in_pieces(function, fused, pan, lms)
 
 
@@ -50,10 +51,11 @@ def block_quality(x: Tensor, y: Tensor) -> Tensor:
     return quality.mean((1, 2))
 
 
-def spatial_distortion(fused: Tensor, pan: Tensor, lms: Tensor, ratio: int) -> Tensor:
+def spatial_distortion(fused: Tensor, pan: Tensor, lms: Tensor, sensor: int | str | Sensor) -> Tensor:
     """``D_s = mean_b |Q(F_b, PAN) - Q(MS_b, PAN_low)|`` (N,), with MS expanded and PAN_low reduced by the
-    antialiased bicubic filter and expanded again, all in float64."""
-    pan_low = interp23(resize_bicubic(pan, 1 / ratio), ratio)
+    antialiased bicubic filter and expanded again, all in float64: for a sensor that has a phase, at that; else as
+    in the toolbox, reduced half a pixel before where it is expanded from."""
+    pan_low = interp23(reduce_bicubic(pan, sensor), sensor)
     return (block_quality(fused, pan) - block_quality(lms, pan_low)).abs().mean((1, 2))
 
 

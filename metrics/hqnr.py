@@ -38,7 +38,7 @@ def hqnr(
         fused: (N, C, H, W) DN, H and W multiples of 32.
         ms: (N, C, H/4, W/4) DN.
         pan: (N, 1, H, W) DN.
-        sensor: registered name, e.g. ``"wv3"``, or a Sensor; gives MTF and ratio.
+        sensor: registered name, e.g. ``"wv3"``, or a Sensor; gives MTF, ratio and phase.
         lms: ``ms`` expanded by the 23-tap interpolator (N, C, H, W), computed when not given.
 
     Returns:
@@ -60,9 +60,9 @@ def hqnr(
 
     def distortions(fused: Tensor, pan: Tensor, lms: Tensor) -> Tensor:
         d_lambda = 1 - block_q2n(mtf_filter(fused, sensor), lms).mean((1, 2))
-        return torch.stack([d_lambda, spatial_distortion(fused, pan, lms, sensor.ratio)], 1)
+        return torch.stack([d_lambda, spatial_distortion(fused, pan, lms, sensor)], 1)
 
-    d_lambda, d_s = full_resolution(distortions, fused, ms, pan, lms, sensor.ratio).unbind(1)
+    d_lambda, d_s = full_resolution(distortions, fused, ms, pan, lms, sensor).unbind(1)
     warn_of_normalised("HQNR", fused, ms)
     return HQNR((1 - d_lambda) * (1 - d_s), d_lambda, d_s)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from pansharp_bench.metrics._common import BLOCK
 from pansharp_bench.metrics._distortion import block_quality, full_resolution, spatial_distortion
 from pansharp_bench.registry import register_metric
+from pansharp_bench.scene import Sensor
 
 
 class QNR(NamedTuple):
@@ -20,7 +21,9 @@ class QNR(NamedTuple):
     d_s: Tensor
 
 
-def qnr(fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio: int = 4) -> QNR:
+def qnr(
+    fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio: int | str | Sensor = 4
+) -> QNR:
     """Quality with no reference.
 
     ``(1 - Dλ)(1 - D_s)``; 1 is perfect.
@@ -32,7 +35,7 @@ def qnr(fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio
         ms: (N, C, H/ratio, W/ratio) DN.
         pan: (N, 1, H, W) DN.
         lms: ``ms`` expanded by the 23-tap interpolator (N, C, H, W), computed when not given.
-        ratio: MS pixel size over PAN pixel size, a power of two.
+        ratio: MS pixel size over PAN pixel size, a power of two; or a sensor, which gives its phase too.
 
     Returns:
         Named tuple ``qnr, d_lambda, d_s``, each (N,) float64. Dλ and QNR are NaN where two bands are flat in
@@ -64,8 +67,8 @@ def qnr(fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio
     smallest=BLOCK,
 )  # fmt: skip
 def _columns(
-    fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio: int = 4
+    fused: Tensor, ms: Tensor, pan: Tensor, sensor: str | Sensor, lms: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Quality with no reference and its spectral distortion Dλ; its D_s is that of HQNR."""
-    score = qnr(fused, ms, pan, lms, ratio)
+    score = qnr(fused, ms, pan, lms, sensor)
     return score.qnr, score.d_lambda

@@ -279,7 +279,7 @@ def fuse(name: str, pan: Tensor, ms: Tensor, sensor: str | Sensor) -> Tensor:
     dtype = torch.promote_types(pan.dtype, ms.dtype)
     pan, ms = pan.to(dtype), ms.to(dtype)
     scene = Scene(sensor, pan=pan, ms=ms)
-    scene = replace(scene, lms=interp23(ms, sensor.ratio))
+    scene = replace(scene, lms=interp23(ms, sensor))
     fused = FunctionMethod(entry.card, entry.obj).fuse(scene.seen_by(entry.card))
     if outlier := implausible(fused, sensor):
         warnings.warn(f"method {name!r} gave {outlier}", stacklevel=2)

@@ -84,16 +84,21 @@ class Sensor:
             )
         if self.phase is not None:
             phase = self.phase if isinstance(self.phase, tuple) else (self.phase,) * 2
-            if len(phase) != 2 or not all(math.isfinite(p) for p in phase):
+            if len(phase) != 2 or not all(-1 < p < self.ratio for p in phase):
                 raise ValueError(
-                    f"sensor {self.name}: phase {self.phase} is no finite number, nor two of them"
+                    f"sensor {self.name}: phase {self.phase} is no number above -1 and below the ratio "
+                    f"{self.ratio}, nor two of them (cut PAN or MS, so that their first pixels overlap)"
                 )
-            object.__setattr__(self, "phase", tuple(float(p) for p in phase))
+            object.__setattr__(self, "phase", (float(phase[0]), float(phase[1])))
 
     def facts(self) -> dict[str, Any]:
         """All of it that can enter a score: what a record must hold. The rest is for the eye, or the usual."""
         unsaid = ("title", "rgb", *(("phase",) if self.phase is None else ()))
         return {k: v for k, v in asdict(self).items() if k not in unsaid}
+
+    def placed(self, usual: float) -> tuple[float, float]:
+        """``phase``, or the toolbox's usual one where none is given."""
+        return self.phase if isinstance(self.phase, tuple) else (usual, usual)
 
     def looks_normalised(self, low: float, high: float) -> bool:
         """Whether values of this range are hardly this sensor's DN: all in [0, 1], where its peak is far beyond."""

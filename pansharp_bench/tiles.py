@@ -140,7 +140,7 @@ def fuse_pair(
     def tiles() -> Iterator[FusedTile]:
         pan, valid = pair.read_pan(slice(0, h), slice(0, w))
         ms, _ = pair.read_ms(slice(0, h // r), slice(0, w // r))
-        scene = Scene(pair.sensor, pan[None], ms[None], interp23(ms[None], r))
+        scene = Scene(pair.sensor, pan[None], ms[None], interp23(ms[None], pair.sensor))
         with torch.inference_mode():
             fused = fusing.fuse(scene.seen_by(fusing.card))[0].double()
         progress(1.0)

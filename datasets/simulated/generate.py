@@ -119,10 +119,10 @@ def _samples(
     """The samples (N, C, H, W) of one acquisition, in the order and form the protocol of the split asks for."""
     full = {k: torch.from_numpy(arrays[k].astype(np.float64))[None] for k in arrays}
     if split == "full":
-        return {"gt": full["gt"], "lms": interp23(full["ms"]), "ms": full["ms"], "pan": full["pan"]}
+        return {"gt": full["gt"], "lms": interp23(full["ms"], sensor), "ms": full["ms"], "pan": full["pan"]}
     low = wald_degrade(full["ms"], full["pan"], sensor)
     ms = quantised(low.ms)
-    whole = {"gt": full["ms"], "lms": interp23(ms), "ms": ms, "pan": low.pan}
+    whole = {"gt": full["ms"], "lms": interp23(ms, sensor), "ms": ms, "pan": low.pan}
     if split == "reduced":
         return whole
     ratio, height = sensor.ratio, full["ms"].shape[-1]

@@ -6,7 +6,7 @@ no tensor of real numbers is an ImageError.
 """
 
 from pansharp_bench.imaging.degrade import Degraded, wald_degrade
-from pansharp_bench.imaging.interpolation import decimate, interp23, resize_bicubic
+from pansharp_bench.imaging.interpolation import decimate, interp23, reduce_bicubic, resize_bicubic
 from pansharp_bench.imaging.mtf import lowpass, mtf_filter, mtf_filter_pan, mtf_kernel
 from pansharp_bench.imaging.pyramid import (
     LaplacianPyramid,
@@ -21,5 +21,5 @@ from pansharp_bench.imaging.pyramid import (
 __all__ = [
     "Degraded", "LaplacianPyramid", "atrous", "decimate", "decompose", "interp23", "lowpass", "max_bands",
     "mtf_filter", "mtf_filter_pan", "mtf_kernel", "pyramid_down", "pyramid_up", "reconstruct",
-    "resize_bicubic", "wald_degrade",
+    "reduce_bicubic", "resize_bicubic", "wald_degrade",
 ]  # fmt: skip
