@@ -222,7 +222,7 @@ def fuse_files(
     pan: str | Path,
     ms: Paths,
     out: str | Path,
-    method: str = "mtf-glp-fs",
+    method: str,
     *,
     sensor: str | Sensor | SensorFigures,
     weights: str | Path | None = None,
@@ -299,7 +299,7 @@ def fuse_files(
             if (scale, offset) != (1.0, 0.0):
                 file.scales, file.offsets = (scale,) * camera.channels, (offset,) * camera.channels
             for rows, cols, fused, mask in running:
-                samples, lost = _samples(fused, mask, kind, nodata)
+                samples, lost = as_samples(fused, mask, kind, nodata)
                 clipped += lost
                 valid += fused[0].numel() if mask is None else int(mask.sum())
                 file.write(samples, window=((rows.start, rows.stop), (cols.start, cols.stop)))
@@ -338,7 +338,9 @@ def _type(name: str) -> np.dtype:
     except TypeError:
         kind = np.dtype(object)
     if kind.kind not in "uif":
-        raise BenchError(f"{name!r} is no type of samples; take uint8, uint16, int16, int32, float32 or float64")
+        raise BenchError(
+            f"{name!r} is no type of samples; take uint8, uint16, int16, int32, float32 or float64"
+        )
     return kind
 
 
@@ -363,7 +365,7 @@ def _fits(value: float, kind: np.dtype) -> bool:
     return math.isfinite(value) and value == int(value) and limits.min <= value <= limits.max
 
 
-def _samples(
+def as_samples(
     fused: Tensor, valid: Tensor | None, kind: np.dtype, nodata: float | None
 ) -> tuple[np.ndarray, int]:
     """As the file's type: rounded and saturated where it holds integers. Also how many values that changed by more

@@ -33,6 +33,7 @@ ENGINE = {
     "raster",
     "sensors",
     "scenes",
+    "external",
     "tiles",
     "cli",
 }
@@ -55,6 +56,7 @@ MAY = {
     "figures": {"files", "scene"},
     "raster": {"errors", "files"},
     "sensors": {"errors", "scene"},
+    "external": {"errors", "files", "raster", "registry", "scene"},
     "scenes": {
         "errors",
         "files",
@@ -93,6 +95,7 @@ MAY = {
         "environment",
         "plan",
         "figures",
+        "external",
     },
     "tables": {"errors", "files", "method", "record", "registry", "protocol"},
     "results": {"errors", "record"},

@@ -17,7 +17,7 @@ import pansharp_bench as pb
 from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.scene import as_sensor
-from pansharp_bench.scenes import SensorFigures, fuse_files, open_pair
+from pansharp_bench.scenes import SensorFigures, as_samples, fuse_files, open_pair
 
 
 @pytest.fixture
@@ -151,12 +151,10 @@ def test_pixels_without_a_value_have_none_in_the_result(tmp_path, dtype):
 
 
 def test_a_value_that_means_none_is_not_given_to_pixels_that_have_one():
-    from pansharp_bench.scenes import _samples
-
     fused = torch.tensor([[[0.2, -3.0, 300.0, torch.nan]]], dtype=torch.float64)
-    values, clipped = _samples(fused, torch.tensor([[True, True, True, False]]), np.dtype("uint8"), 0)
+    values, clipped = as_samples(fused, torch.tensor([[True, True, True, False]]), np.dtype("uint8"), 0)
     assert values.tolist() == [[[1, 1, 255, 0]]] and clipped == 2
-    values, _ = _samples(fused, torch.tensor([[True, True, True, False]]), np.dtype("uint8"), 255)
+    values, _ = as_samples(fused, torch.tensor([[True, True, True, False]]), np.dtype("uint8"), 255)
     assert values.tolist() == [[[0, 0, 254, 255]]]
 
 

@@ -18,6 +18,7 @@ from pansharp_bench.cli.fuse import fuse
 from pansharp_bench.cli.leaderboard import leaderboard
 from pansharp_bench.cli.list import list_command
 from pansharp_bench.cli.run import run
+from pansharp_bench.cli.score import score
 from pansharp_bench.cli.table import ablate, table
 from pansharp_bench.errors import BenchError
 
@@ -69,7 +70,7 @@ def main() -> None:
     """
 
 
-for _command in (run, list_command, leaderboard, table, ablate, figure, data, fuse):
+for _command in (run, list_command, leaderboard, table, ablate, figure, data, fuse, score):
     main.add_command(_command)
 
 __all__ = ["main"]
