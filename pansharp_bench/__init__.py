@@ -21,6 +21,7 @@ from pansharp_bench.registry import (
 )
 
 if TYPE_CHECKING:
+    from pansharp_bench.assess import assess_files
     from pansharp_bench.method import fuse
     from pansharp_bench.results import load_results
     from pansharp_bench.scene import Dataset, Scene, Sensor, Split, load_dataset
@@ -35,6 +36,7 @@ _LAZY = {
     "Split": ("scene", "Split"),
     "fuse": ("method", "fuse"),
     "load_dataset": ("scene", "load_dataset"),
+    "assess_files": ("assess", "assess_files"),
     "fuse_files": ("scenes", "fuse_files"),
     "load_results": ("results", "load_results"),
 }
@@ -72,6 +74,7 @@ __all__ = [
     "Scene",
     "Sensor",
     "Split",
+    "assess_files",
     "fuse",
     "fuse_files",
     "get_method",

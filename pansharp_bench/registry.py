@@ -82,6 +82,20 @@ class MethodCard(Card):
 
 
 @dataclass(frozen=True)
+class Blockwise:
+    """An index of non-overlapping blocks, so that a scene of any size can be gone through window by window.
+
+    ``parts`` is given float64 images by name: ``fused`` (N, C, H, W), ``pan``, ``lms`` (MS expanded) and ``low``
+    (PAN reduced and expanded), the ``sensor``, and ``core``: the rows and columns that count, once what needs their
+    surroundings is filtered. It gives the quantities (N, h, w, K) of every block. ``combine`` makes the index's
+    columns, (N,) each, and perhaps more after them, of their means (N, K) over all blocks.
+    """
+
+    parts: Callable[..., Any]
+    combine: Callable[..., tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
 class MetricCard(Card):
     """A metric's card.
 
@@ -92,7 +106,7 @@ class MetricCard(Card):
     table. ``scope``: a function that scores each image, or a class that scores a ``set``: it is made with the
     sensor, takes ``add(role, images)`` (role: output, source, target or truth) for all of them, and then
     gives ``scores()``, a tuple in the order of the columns, and ``curves()``, a JSON-able dict. ``smallest``: the
-    least side, in pixels, of images that it is defined for.
+    least side, in pixels, of images that it is defined for. ``blockwise``: how it is computed window by window.
     """
 
     protocol: str | tuple[str, ...] = "reduced"
@@ -104,6 +118,7 @@ class MetricCard(Card):
     scope: Literal["image", "set"] = "image"
     digits: int = 4
     smallest: int = 1
+    blockwise: Blockwise | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

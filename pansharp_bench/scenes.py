@@ -89,8 +89,31 @@ class RasterPair:
         moved = (at.centre[0] - by[0], at.centre[1] - by[1])
         return self._placed(place(moved, at.ratio, self.pan.grid.size, self.ms.grid.size))
 
+    def within(self, row: int, column: int, size: tuple[int, int]) -> RasterPair:
+        """The same pair, where a raster lies that begins at this row and column of PAN and has this size.
+
+        Raises DataError where no whole MS pixel does.
+        """
+        at, ends = self.placement, (row + size[0], column + size[1])
+        first = [max(0, -((p - start) // at.ratio)) for p, start in zip(at.pan, (row, column), strict=True)]
+        last = [min(n, (end - p) // at.ratio) for p, n, end in zip(at.pan, at.size, ends, strict=True)]
+        count = (last[0] - first[0], last[1] - first[1])
+        if min(count) < 1:
+            raise DataError("the images have no ground in common")
+        return self._placed(
+            replace(
+                at,
+                pan=(at.pan[0] + at.ratio * first[0], at.pan[1] + at.ratio * first[1]),
+                ms=(at.ms[0] + first[0], at.ms[1] + first[1]),
+                size=count,
+            )
+        )
+
     def _placed(self, placement: Placement) -> RasterPair:
-        return replace(self, placement=placement, sensor=replace(self.sensor, phase=placement.phase))
+        known = self.sensor.phase is not None
+        return replace(
+            self, placement=placement, sensor=replace(self.sensor, phase=placement.phase if known else None)
+        )
 
 
 def _moved(window: tuple[slice, slice], start: tuple[int, int]) -> tuple[slice, slice]:

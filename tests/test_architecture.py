@@ -33,6 +33,7 @@ ENGINE = {
     "raster",
     "sensors",
     "scenes",
+    "assess",
     "external",
     "tiles",
     "cli",
@@ -57,6 +58,7 @@ MAY = {
     "raster": {"errors", "files"},
     "sensors": {"errors", "scene"},
     "external": {"errors", "files", "raster", "registry", "scene"},
+    "assess": {"errors", "registry", "scene", "imaging", "protocols", "raster", "scenes", "tiles"},
     "scenes": {
         "errors",
         "files",

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from pansharp_bench import __version__
+from pansharp_bench.cli.assess import assess
 from pansharp_bench.cli.console import write_plainly
 from pansharp_bench.cli.data import data
 from pansharp_bench.cli.figure import figure
@@ -70,7 +71,7 @@ def main() -> None:
     """
 
 
-for _command in (run, list_command, leaderboard, table, ablate, figure, data, fuse, score):
+for _command in (run, list_command, leaderboard, table, ablate, figure, data, fuse, assess, score):
     main.add_command(_command)
 
 __all__ = ["main"]

@@ -175,4 +175,8 @@ def fuse(
             f"written       {done.path}: {size} pixels{valid}, {done.dtype}{clipped}, in {done.seconds:.1f} s"
         )
     if score:
-        raise NotImplementedError
+        from pansharp_bench.assess import assess_files
+        from pansharp_bench.cli.assess import show
+
+        with running(), shown("assessing", quiet) as progress:
+            show(assess_files(out, progress=progress, **pair))
