@@ -3,15 +3,14 @@ image and band, with N - 1, and broadcast against images."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import wraps
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from pansharp_bench.imaging import decimate, interp23, mtf_filter
+from pansharp_bench.imaging import decimate, interp23, mtf_filter, statistics
+from pansharp_bench.imaging.statistics import moments, percentile
 from pansharp_bench.scene import Sensor, as_images, as_sensor
 
 EPS = 2.0**-52  # MATLAB's eps, which the toolbox adds to denominators
@@ -35,23 +34,31 @@ def fusion(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def mean(x: Tensor) -> Tensor:
-    return x.mean((-2, -1), keepdim=True)
+    return moments(x).mean[..., None, None]
 
 
-def centred(x: Tensor, dim: tuple[int, ...] = (-2, -1)) -> Tensor:
+def centred(x: Tensor) -> Tensor:
     """``x`` less its mean; exactly 0 where all that varies is rounding, which must not be divided by."""
-    difference = x - x.mean(dim, keepdim=True)
-    spread, size = (torch.linalg.vector_norm(v, dim=dim, keepdim=True) for v in (difference, x))
-    return difference.masked_fill(spread <= FLAT * size, 0)
+    m = moments(x)
+    flat = _flat(m.pixels, m.mean, m.square)
+    return (x - m.mean[..., None, None]).masked_fill(flat[..., None, None], 0)
+
+
+def _flat(pixels: Tensor, mean: Tensor, square: Tensor) -> Tensor:
+    """Whether the deviations, whose squares' sum is given, are no more than rounding."""
+    return square.sqrt() <= FLAT * (square + pixels * mean.square()).sqrt()
 
 
 def cov(x: Tensor, y: Tensor) -> Tensor:
-    count = x.shape[-2] * x.shape[-1]
-    return (centred(x) * centred(y)).sum((-2, -1), keepdim=True) / max(count - 1, 1)
+    m = moments(x, y)
+    flat = _flat(m.pixels, m.mean, m.square) | _flat(m.pixels, m.mean_y, m.square_y)
+    return (m.product / (m.pixels - 1).clamp(min=1)).masked_fill(flat, 0)[..., None, None]
 
 
 def var(x: Tensor) -> Tensor:
-    return cov(x, x)
+    m = moments(x)
+    spread = m.square / (m.pixels - 1).clamp(min=1)
+    return spread.masked_fill(_flat(m.pixels, m.mean, m.square), 0)[..., None, None]
 
 
 def std(x: Tensor) -> Tensor:
@@ -86,17 +93,8 @@ def haze(lms: Tensor) -> Tensor:
     """The toolbox's path radiance L_b, (N, C, 1, 1): fixed fractions of the first percentile for four bands (blue,
     green, red, NIR), the band's minimum otherwise."""
     if lms.shape[1] != len(_HAZE):
-        return lms.amin((-2, -1), keepdim=True)
-    return lms.new_tensor(_HAZE)[:, None, None] * _percentile(lms, 1)
-
-
-def _percentile(x: Tensor, percent: float) -> Tensor:
-    """MATLAB's ``prctile``: sorted sample i of n is the percentile 100 (i - 0.5) / n, linear in between."""
-    values = x.flatten(2)
-    n = values.shape[-1]
-    position = min(max(percent / 100 * n + 0.5, 1), n)
-    lower, upper = (values.kthvalue(k, -1).values for k in (math.floor(position), math.ceil(position)))
-    return torch.lerp(lower, upper, position - math.floor(position))[..., None, None]
+        return percentile(lms, 0)[..., None, None]
+    return (lms.new_tensor(_HAZE) * percentile(lms, 1))[..., None, None]
 
 
 def with_ones(x: Tensor) -> Tensor:
@@ -111,9 +109,7 @@ def triangle(regressors: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     minimises |R w - q| is the one that minimises |regressors w - targets|, for any constraint on w.
     """
     n = regressors.shape[1]
-    rows = torch.cat([regressors, targets], 1).flatten(2).mT
-    rows = F.pad(rows, (0, 0, 0, max(0, n - rows.shape[1])))  # a tiny image has fewer pixels than unknowns
-    r = torch.linalg.qr(rows, mode="r").R
+    r = statistics.triangle(torch.cat([regressors, targets], 1))
     return r[:, :n, :n], r[:, :n, n:]
 
 

@@ -20,6 +20,7 @@ from pansharp_bench.scene import Sensor
     doi="10.1109/TGRS.2007.907604",
     year=2008,
     licence="MIT (our implementation)",
+    halo=33,
 )
 @fusion
 def bdsd(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -18,6 +18,7 @@ from pansharp_bench.scene import Sensor
     doi="10.1109/TGRS.2019.2906073",
     year=2019,
     published="BDSD-PC",
+    halo=33,
 )
 @fusion
 def bdsd_pc(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -16,6 +16,7 @@ from pansharp_bench.scene import Sensor
     doi="10.1109/TGRS.2002.803623",
     year=2002,
     published="EXP",
+    halo=12,
 )
 @fusion
 def exp(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -16,6 +16,7 @@ from pansharp_bench.scene import Sensor
     doi="10.1109/TGRS.2007.904923",
     year=2007,
     licence="MIT (our implementation)",
+    halo=20,
 )
 @fusion
 def gs2_glp(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -17,6 +17,7 @@ from pansharp_bench.scene import Sensor
     doi="10.1109/TIP.2016.2556944",
     year=2016,
     licence="MIT (our implementation)",
+    halo=12,
 )
 @fusion
 def mf_hg(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -17,6 +17,7 @@ from pansharp_bench.scene import Sensor
     doi="10.1109/LGRS.2017.2761021",
     year=2017,
     licence="MIT (our implementation)",
+    halo=20,
 )
 @fusion
 def mtf_glp_hpm_h(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

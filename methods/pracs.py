@@ -29,6 +29,7 @@ _STRENGTH = 0.95  # the paper's β for 11-bit images
     doi="10.1109/TGRS.2010.2051674",
     year=2011,
     licence="MIT (our implementation)",
+    halo=14,
 )
 @fusion
 def pracs(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

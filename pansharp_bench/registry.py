@@ -59,7 +59,8 @@ class MethodCard(Card):
     (PAN only), ``pan+bag`` (PAN and the scene's MS pixels without their positions), ``pan+ms`` (PAN and
     registered MS), ``reference`` (an oracle that looks at the answer; shown, never ranked). ``training`` is what
     it learnt from: none, unpaired or paired samples. ``smallest``: the least side, in PAN pixels, of images that it
-    can learn from and fuse.
+    can learn from and fuse. ``halo``: how many MS pixels around a part of a scene can change it, by more than
+    rounding, beside what is asked of ``imaging.statistics``; None where every pixel can.
     """
 
     kind: str = "classical"
@@ -71,6 +72,7 @@ class MethodCard(Card):
     licence: str = ""
     published: str = ""  # its name in published.csv, where that differs from the title
     smallest: int = 1
+    halo: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
