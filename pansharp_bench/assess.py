@@ -185,8 +185,8 @@ def _start(pair: RasterPair, image: Raster) -> tuple[int, int]:
             if other.size == size:
                 return start
         raise DataError(
-            f"{image.path} has {other.size[0]} x {other.size[1]} pixels where PAN has {own.size[0]} x {own.size[1]}, "
-            "and without a georeference its place is not known"
+            f"{image.path} has {other.size[0]} x {other.size[1]} pixels where PAN has {own.size[0]} x "
+            f"{own.size[1]}, and without a georeference its place is not known"
         )
     if own.crs != other.crs:
         raise DataError(
@@ -297,7 +297,6 @@ def _at_once(
     """As the toolbox does: its phases and its borders, which need the whole scene."""
     sensor = pair.sensor
     rows, cols = slice(0, size[0]), slice(0, size[1])
-    whole = (slice(0, pair.size[0]), slice(0, pair.size[1]))
     images, valid = _in_memory(pair, read)
     expanded = interp23(images["ms"][None], sensor)[..., rows, cols]
     pan = images["pan"][None][..., rows, cols]
@@ -307,7 +306,7 @@ def _at_once(
         "lms": expanded,
         "low": interp23(reduce_bicubic(pan, sensor), sensor),
     }
-    if not valid[whole].all():
+    if not valid.all():
         raise DataError(
             "the toolbox's indices are of whole images, and some pixels have no value: leave out --toolbox, or cut "
             "the images"

@@ -1,4 +1,4 @@
-"""Fused rasters are scored where MS truly lies, in windows as in the whole, and blocks without values are left out."""
+"""Fused rasters are scored where MS truly lies, window by window; blocks without values are left out."""
 
 import json
 

@@ -96,7 +96,11 @@ def shown(what: str, quiet: bool) -> Iterator[Callable[[float], None]]:
     with tqdm(
         total=1.0, desc=what, bar_format=form, leave=False, disable=quiet or not sys.stderr.isatty()
     ) as bar:
-        yield lambda share: bar.update(share - bar.n) and None
+
+        def reached(share: float) -> None:
+            bar.update(share - bar.n)
+
+        yield reached
 
 
 def _size(ctx: click.Context, param: click.Parameter, text: str) -> int:

@@ -1,7 +1,6 @@
 """Simulated scenes whose place on the ground is known, in memory and as GeoTIFFs."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import torch
 from rasterio.transform import from_origin
 
 from pansharp_bench.datasets.simulated.acquire import Optics, acquire
-from pansharp_bench.datasets.simulated.spectra import CAMERAS
 from pansharp_bench.scene import as_sensor
 
 CORNER = (500000.0, 5000000.0)
@@ -24,13 +22,9 @@ def simulated(
     centre: float = 1.5, seed: int = 0, size: int = 256, kind: str = "suburb", sensor: str = "qb"
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """pan (1, H, W), ms (C, H/4, W/4) and the truth (C, H, W), float64; MS pixel 0 lies on PAN at ``centre``."""
-    camera, usual = as_sensor(sensor), CAMERAS[sensor]
-    CAMERAS[sensor] = replace(usual, shift=0.0)
-    try:
-        optics = Optics(sensor, camera.peak, camera.mtf, camera.mtf_pan)
-        got = acquire(optics, np.random.default_rng(seed), size, kind, centre, truth=True)
-    finally:
-        CAMERAS[sensor] = usual
+    camera = as_sensor(sensor)
+    optics = Optics(sensor, camera.peak, camera.mtf, camera.mtf_pan)
+    got = acquire(optics, np.random.default_rng(seed), size, kind, centre, truth=True, registered=True)
     assert got.truth is not None
     return tuple(torch.from_numpy(x.astype(float)) for x in (got.pan, got.ms, got.truth))  # type: ignore[return-value]
 
