@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.imaging import interp23, reduce_bicubic, wald_degrade
+from pansharp_bench.imaging.mtf import TAPS
 from pansharp_bench.imaging.registration import Read, Registration
 from pansharp_bench.protocols.pansharpening import BLOCK, FULL, REDUCED, TRUTH
 from pansharp_bench.raster import Raster, geotiff
@@ -42,8 +43,8 @@ class Assessment:
     """Scores of a fused raster by column.
 
     ``full``: without reference, as ``phase`` says: of MS at its true place on PAN, or at the toolbox's. ``blocks``
-    of 32 x 32 pixels were scored, ``skipped`` had pixels without a value in or near them. ``truth``: against a
-    reference. ``wald``: of a method on the same pair one ratio coarser, whose reference is MS itself.
+    of 32 x 32 pixels were scored, ``skipped`` had pixels without a value in or near them. ``registration`` is the
+    offset that was measured, and was corrected where it is ``registered``. ``truth``: against a reference. ``wald``: of a method on the same pair one ratio coarser, whose reference is MS itself.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Assessment:
     skipped: int
     full: Mapping[str, float]
     registration: Registration
+    registered: bool = False
     truth: Mapping[str, float] = field(default_factory=dict)
     wald: Mapping[str, float] = field(default_factory=dict)
     wald_method: str = ""
@@ -62,7 +64,7 @@ class Assessment:
     @property
     def remarks(self) -> list[str]:
         """What speaks against the scores."""
-        return misregistered(self.registration)
+        return [] if self.registered else misregistered(self.registration)
 
     def facts(self) -> dict[str, Any]:
         """All of it, JSON-able; NaN is None."""
@@ -80,7 +82,7 @@ class Assessment:
             "full": plain(self.full),
             "truth": plain(self.truth),
             "wald": {"method": self.wald_method, **plain(self.wald)} if self.wald else {},
-            "registration": self.registration.facts(),
+            "registration": {**self.registration.facts(), "corrected": self.registered},
         }
 
 
@@ -94,6 +96,7 @@ def assess_files(
     align: Align = "geo",
     bands: Sequence[int] | None = None,
     toolbox: bool = False,
+    register: bool = False,
     reference: str | Path | None = None,
     wald: str | None = None,
     maps: Path | None = None,
@@ -109,6 +112,7 @@ def assess_files(
         fused: on PAN's grid, or a part of it; its bands as those of ``ms``.
         pan, ms, sensor, align, bands: see :func:`~pansharp_bench.scenes.open_pair`; ``bands`` are of ``ms``.
         toolbox: at the phase that the field's toolbox assumes, with its borders, which takes the scene into memory.
+        register: take MS to lie where the measured offset puts it; of a product that was fused so.
         reference: the true image, on the fused one's grid.
         wald: a method to be tried one ratio coarser, where MS is the reference (Wald's protocol).
         maps: a folder for the indices of every block, as GeoTIFFs.
@@ -119,6 +123,9 @@ def assess_files(
         BenchError: a sensor or method that does not fit.
     """
     with open_pair(pan, ms, sensor, align=align, bands=bands) as whole, Raster(fused, "fused image") as image:
+        offset = whole.registration()
+        if moved := register and offset.judged:
+            whole = whole.registered(offset)
         pair, read = _beside(whole, image)
         if toolbox:
             pair = replace(pair, sensor=replace(pair.sensor, phase=None))
@@ -148,7 +155,8 @@ def assess_files(
             scored,
             found.known.numel() - scored,
             found.scores(entries),
-            pair.registration(),
+            offset,
+            moved,
             _against(reference, pair, read) if reference else {},
             _wald(wald, pair) if wald else {},
             wald or "",
@@ -198,7 +206,7 @@ def _start(pair: RasterPair, image: Raster) -> tuple[int, int]:
     sizes = max(abs(b.a / a.a - 1) * other.size[1], abs(b.e / a.e - 1) * other.size[0])
     if max(abs(at[0] - row), abs(at[1] - column), sizes, abs(b.b), abs(b.d)) > 0.01:
         raise DataError(
-            f"{image.path} is not on PAN's grid: it begins at row {at[0]:.6g}, column {at[1]:.6g} of PAN, and its "
+            f"{image.path} is not on PAN's grid: it begins at row {at[0] + 0:.6g}, column {at[1] + 0:.6g} of PAN, and its "
             f"pixels are {b.a / a.a:.6g} x {b.e / a.e:.6g} of PAN's. Bring it there by gdalwarp -te … -tr …"
         )
     return row, column
@@ -271,7 +279,7 @@ def _windowed(
             slice(cols.start - fine[1].start, cols.stop - fine[1].start),
         )
         here = tuple(slice(p.start // BLOCK, p.stop // BLOCK) for p in (rows, cols))
-        free = ~F.max_pool2d(gaps[core][None].double(), BLOCK)[0].bool()
+        free = ~F.max_pool2d(gaps[core][None].float(), BLOCK)[0].bool()
         known[here] = free
         if free.any():
             pan, ms, fused = _filled(pan, of_pan), _filled(ms, of_ms), _filled(fused, of_fused)
@@ -343,6 +351,11 @@ def _mirrored(read: Read, size: tuple[int, int], rows: slice, cols: slice) -> tu
     inside = (index[0][:, None] - least[0], index[1] - least[1])
     mask = torch.ones(values.shape[1:], dtype=torch.bool) if valid is None else valid
     return values[:, inside[0], inside[1]], mask[inside]
+
+
+def _near(where: Tensor, reach: int) -> Tensor:
+    """Where there is a true pixel within ``reach``, (h, w) bool."""
+    return F.max_pool2d(where[None].float(), 2 * reach + 1, 1, reach)[0].bool()
 
 
 def _filled(image: Tensor, valid: Tensor) -> Tensor:

@@ -232,7 +232,7 @@ def misregistered(found: Registration) -> list[str]:
         return [str(found)]
     said = []
     if found.size > _FAR:
-        said.append(f"PAN and MS are misregistered: {found}. Fuse with --register to correct the offset")
+        said.append(f"PAN and MS are misregistered: {found}. --register corrects the offset")
     if math.hypot(*found.drift) > 2 * _FAR:
         said.append(
             f"PAN and MS drift apart by {found.drift[0]:.2f} rows and {found.drift[1]:.2f} columns over the scene, "

@@ -338,3 +338,28 @@ def test_a_full_disk_leaves_nothing(pair, tmp_path):
     assert result.returncode == 2, result.stderr
     assert "Error" in result.stderr and "fused.tif" in result.stderr and "Traceback" not in result.stderr
     assert left(tmp_path) == ["ms.tif", "pan.tif"]
+
+
+# -- simulated scenes as files --
+
+
+@pytest.mark.parametrize(("name", "phase"), [("qb-sim", 1.5), ("wv3-sim", 0.3)])
+def test_a_simulated_scene_lies_where_it_says(bench, tmp_path, name, phase):
+    words = ("data", "simulate-scene", name, "--out", "scene", "--size", "128", "--phase", phase)
+    result = bench(*words)
+    assert result.exit_code == 0 and result.stdout.split() == [
+        "scene/pan.tif",
+        "scene/ms.tif",
+        "scene/truth.tif",
+    ]
+    sensor = name.removesuffix("-sim")
+    with open_pair("scene/pan.tif", "scene/ms.tif", sensor) as pair:
+        start = pair.placement.pan[0] - 4 * pair.placement.ms[0]
+        assert pair.named and start + pair.placement.phase[0] == pytest.approx(phase, abs=1e-5)
+        first = pair.read_pan(slice(0, 32), slice(0, 32))[0]
+    with rasterio.open("scene/truth.tif") as file:
+        assert file.tags()["SIMULATED"].startswith(f"{name}, suburb, seed 0") and file.shape == (128, 128)
+    bench(*words)
+    with open_pair("scene/pan.tif", "scene/ms.tif", sensor) as pair:
+        assert torch.equal(pair.read_pan(slice(0, 32), slice(0, 32))[0], first)
+    assert "no multiple of 4" in bench(*words[:-3], "130").stderr

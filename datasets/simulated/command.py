@@ -37,8 +37,8 @@ def _command(sensor: str) -> click.Command:
         "--misregister", is_flag=True, help="MS lies off that place, as far as with the real sensor."
     )
     def scene(out: Path, size: int, kind: str, seed: int, phase: float, misregister: bool) -> None:
-        """Simulate a scene and write it as GeoTIFFs: pan.tif, ms.tif, and truth.tif, what an ideal camera would have
-        seen on PAN's grid. It is a simulation, whatever it is called."""
+        """Simulate a scene and write it as GeoTIFFs: pan.tif, ms.tif, and truth.tif, which an ideal camera would
+        have taken on PAN's grid. The place on the ground is invented, too."""
         write_scene(sensor, out, size, kind, seed, phase, misregister)
         for name in ("pan", "ms", "truth"):
             click.echo(out / f"{name}.tif")

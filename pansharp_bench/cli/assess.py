@@ -65,7 +65,8 @@ def show(found: Assessment) -> None:
     if found.wald:
         click.echo(f"\n{found.wald_method}, one ratio coarser, against MS")
         _print(found.wald)
-    click.echo(f"\nregistration  {found.registration}")
+    corrected = ", corrected" if found.registered else ""
+    click.echo(f"\nregistration  {found.registration}{corrected}")
     for text in found.remarks:
         click.secho(f"! {text}", fg="yellow", err=True)
     for path in found.maps:

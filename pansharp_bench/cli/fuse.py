@@ -183,4 +183,4 @@ def fuse(
         from pansharp_bench.cli.assess import show
 
         with running(), shown("assessing", quiet) as progress:
-            show(assess_files(out, progress=progress, **pair))
+            show(assess_files(out, register=options["register"], progress=progress, **pair))
