@@ -121,7 +121,8 @@ def combine(regressors: Tensor, weights: Tensor) -> Tensor:
 def regression(regressors: Tensor, targets: Tensor) -> Tensor:
     """Least-squares weights (N, n, m), of least norm where they are not unique but for rounding."""
     r, q = triangle(regressors, targets)
-    return torch.linalg.pinv(r, rtol=1e-8) @ q  # the 23 taps ripple by 4e-10: not another direction
+    # the 23 taps ripple by 4e-10: not another direction; NaN in q stand for what is not known of a scene yet
+    return torch.linalg.pinv(r.nan_to_num(), rtol=1e-8) @ q
 
 
 def nonnegative_regression(regressors: Tensor, targets: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from pansharp_bench.methods._classical import (
     cov,
     divide,
     fusion,
-    mean,
     regression,
     var,
     with_ones,
@@ -39,6 +38,4 @@ def gsa(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     low = atrous(pan, levels=(sensor.ratio - 1).bit_length(), step=sensor)
     weights = regression(with_ones(centred(ms)), low)
     intensity = combine(with_ones(centred(lms)), weights)
-    intensity = centred(intensity)
-    fused = lms + divide(cov(lms, intensity), var(intensity)) * (pan - intensity)
-    return fused - mean(fused) + mean(lms)
+    return lms + divide(cov(lms, intensity), var(intensity)) * (pan - centred(intensity))

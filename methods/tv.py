@@ -35,7 +35,7 @@ _DAMPING = 8.0  # c
     doi="10.1109/LGRS.2013.2257669",
     year=2014,
     licence="MIT (our implementation)",
-    halo=64,
+    halo=24,
 )
 @fusion
 @torch.no_grad()

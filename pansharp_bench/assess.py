@@ -44,7 +44,8 @@ class Assessment:
 
     ``full``: without reference, as ``phase`` says: of MS at its true place on PAN, or at the toolbox's. ``blocks``
     of 32 x 32 pixels were scored, ``skipped`` had pixels without a value in or near them. ``registration`` is the
-    offset that was measured, and was corrected where it is ``registered``. ``truth``: against a reference. ``wald``: of a method on the same pair one ratio coarser, whose reference is MS itself.
+    offset that was measured, and was corrected where it is ``registered``. ``truth``: against a reference.
+    ``wald``: of a method on the same pair one ratio coarser, whose reference is MS itself.
     """
 
     path: Path
@@ -206,8 +207,8 @@ def _start(pair: RasterPair, image: Raster) -> tuple[int, int]:
     sizes = max(abs(b.a / a.a - 1) * other.size[1], abs(b.e / a.e - 1) * other.size[0])
     if max(abs(at[0] - row), abs(at[1] - column), sizes, abs(b.b), abs(b.d)) > 0.01:
         raise DataError(
-            f"{image.path} is not on PAN's grid: it begins at row {at[0] + 0:.6g}, column {at[1] + 0:.6g} of PAN, and its "
-            f"pixels are {b.a / a.a:.6g} x {b.e / a.e:.6g} of PAN's. Bring it there by gdalwarp -te … -tr …"
+            f"{image.path} is not on PAN's grid: it begins at row {at[0] + 0:.6g}, column {at[1] + 0:.6g} of PAN, "
+            f"and its pixels are {b.a / a.a:.6g} x {b.e / a.e:.6g} of PAN's. Bring it there by gdalwarp -te … -tr …"
         )
     return row, column
 
@@ -269,11 +270,8 @@ def _windowed(
         ms, of_ms = _mirrored(pair.read_ms, coarse, around[0], around[1])
         pan, of_pan = _mirrored(pair.read_pan, whole, fine[0], fine[1])
         fused, of_fused = _mirrored(read, whole, fine[0], fine[1])
-        near = F.max_pool2d((~of_ms)[None].double(), 2 * _REACH + 1, 1, _REACH)
-        gaps = F.interpolate(near[None], scale_factor=r)[0, 0].bool()
-        gaps |= F.max_pool2d((~(of_pan & of_fused))[None].double(), 2 * _REACH * r + 1, 1, _REACH * r)[
-            0
-        ].bool()
+        gaps = _near(~of_pan, _REACH * r) | _near(~of_fused, TAPS // 2)
+        gaps |= _near(~of_ms, _REACH).repeat_interleave(r, 0).repeat_interleave(r, 1)
         core = (
             slice(rows.start - fine[0].start, rows.stop - fine[0].start),
             slice(cols.start - fine[1].start, cols.stop - fine[1].start),

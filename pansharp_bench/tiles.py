@@ -220,14 +220,14 @@ class TiledFusion:
         own_ms, own_pan = tile.within(1), tile.within(r)
         valid_ms: Tensor | None = None
         valid_pan: Tensor | None = None
+        (pan, in_pan), (ms, in_ms) = images
         if self._means:
-            (_, in_pan), (_, in_ms) = images
             valid_ms = _reached(in_pan, in_ms, r)[own_ms]
             valid_pan = valid_ms.repeat_interleave(r, 0).repeat_interleave(r, 1)
-        pan, ms = (
-            x if valid is None else torch.where(valid, x, mean[:, None, None])
-            for (x, valid), mean in zip(images, self._means or (None, None), strict=True)
-        )
+            pan, ms = (
+                x if valid is None else torch.where(valid, x, mean[:, None, None])
+                for (x, valid), mean in zip(images, self._means, strict=True)
+            )
         for name, x in (("pan", pan), ("ms", ms)):
             if not x.isfinite().all():
                 raise ImageError(f"{name} has values that are NaN or infinite among those that are valid")

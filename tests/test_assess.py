@@ -20,7 +20,6 @@ from pansharp_bench.imaging import wald_degrade
 from pansharp_bench.scene import Sensor, as_sensor
 from pansharp_bench.scenes import fuse_files
 
-
 SIZE = 320
 
 
@@ -116,7 +115,11 @@ def test_at_the_true_phase_the_aligned_product_is_the_better(tmp_path, kind, met
     if method == "gsa":
         assert lead > 0
     else:  # D_s likes what agrees less with PAN; at the true phase this is most of what is left
-        assert usual < -0.015 and lead > usual + 0.01 and aligned_toolbox.full["D_lambda"] > aligned.full["D_lambda"]
+        assert (
+            usual < -0.015
+            and lead > usual + 0.01
+            and aligned_toolbox.full["D_lambda"] > aligned.full["D_lambda"]
+        )
 
 
 def test_a_registered_product_is_scored_where_ms_was_found(tmp_path):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--toolbox", is_flag=True, help="At the phase and with the borders of the field's MATLAB toolbox."
 )
+@click.option("--register", is_flag=True, help="Take MS to lie where the measured offset puts it.")
 @click.option(
     "--reference", type=click.Path(path_type=Path), metavar="FILE", help="The true image, where known."
 )

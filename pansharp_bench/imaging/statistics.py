@@ -201,7 +201,7 @@ def _ask(images: tuple[Tensor, ...], measure: Measure, merge: Merge) -> Part:
     if visit.at_once:
         return part
     visit.missing = True
-    if not any(bool(x.isnan().any()) for x in images):
+    if not any(bool(x.sum().isnan()) for x in images):
         visit.parts[number] = part, merge
         if number == visit.last:
             raise _Enough
