@@ -229,7 +229,7 @@ class TiledFusion:
                 for (x, valid), mean in zip(images, self._means, strict=True)
             )
         for name, x in (("pan", pan), ("ms", ms)):
-            if not x.isfinite().all():
+            if not x.sum().isfinite():
                 raise ImageError(f"{name} has values that are NaN or infinite among those that are valid")
         lms = interp23(ms[None], sensor)
         pan, ms = pan[None], ms[None]
@@ -250,6 +250,8 @@ class TiledFusion:
             top, left = int(rows.min()), int(cols.min())
             with self._reading:
                 image, valid = read(slice(top, int(rows.max()) + 1), slice(left, int(cols.max()) + 1))
+            if image.shape[-2:] == (len(rows), len(cols)):  # nothing to mirror
+                return image, valid
             rows, cols = rows[:, None] - top, cols - left
             return image[:, rows, cols], None if valid is None else valid[rows, cols]
 
