@@ -178,11 +178,13 @@ def evaluate(
     device: torch.device,
     keep: int = 0,
     progress: bool = False,
+    save: Callable[[int, Tensor], None] = lambda index, fused: None,
 ) -> Evaluation:
     """Fuse every scene of a split, alone, and score it under these protocols (all of one split).
 
-    The method is given only what its card says it sees. Images are fused one by one, so that memory and the
-    recorded times are those of single images. Warns, once, where an untrained method's values are beyond reason.
+    The method is given only what its card says it sees. Images are fused one by one, in order, so that memory and
+    the recorded times are those of single images; ``save`` gets each. Warns, once, where an untrained method's
+    values are beyond reason.
     Raises BenchError on an output of wrong shape.
     """
     split = dataset.split(protocols[0].split)
@@ -228,6 +230,7 @@ def evaluate(
         broken |= not whole
         if index < keep:
             kept.append(fused.float().cpu())
+        save(index, fused)
     if odd:
         first, said = next(iter(odd.items()))
         warnings.warn(

@@ -87,6 +87,20 @@ class MethodCard(Card):
 
 
 @dataclass(frozen=True)
+class Blockwise:
+    """An index of non-overlapping blocks, so that a scene of any size can be gone through window by window.
+
+    ``parts`` is given float64 images by name: ``fused`` (N, C, H, W), ``pan``, ``lms`` (MS expanded) and ``low``
+    (PAN reduced and expanded), the ``sensor``, and ``core``: the rows and columns that count, once what needs their
+    surroundings is filtered. It gives the quantities (N, h, w, K) of every block. ``combine`` makes the index's
+    columns, (N,) each, and perhaps more after them, of their means (N, K) over all blocks.
+    """
+
+    parts: Callable[..., Any]
+    combine: Callable[..., tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
 class MetricCard(Card):
     """A metric's card.
 
@@ -99,7 +113,8 @@ class MetricCard(Card):
     images, groups)``, (N,) the samples' groups, if it has that argument, and then gives ``scores()``, a tuple in
     the order of the columns, and ``curves()``, a JSON-able dict; also, where it has that method, ``floors()``,
     column -> the score that the target itself would have if its groups were mixed as the source's are.
-    ``smallest``: the least side, in pixels, of images that it is defined for.
+    ``smallest``: the least side, in pixels, of images that it is defined for. ``blockwise``: how it is computed
+    window by window.
     """
 
     protocol: str | tuple[str, ...] = "reduced"
@@ -111,6 +126,7 @@ class MetricCard(Card):
     scope: Literal["image", "set"] = "image"
     digits: int = 4
     smallest: int = 1
+    blockwise: Blockwise | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,6 +157,13 @@ class DatasetCard(Card):
     stand_in: str = ""
     published: str = ""
     simulated: bool = False
+
+
+@dataclass(frozen=True)
+class SensorCard(Card):
+    """A sensor's card. ``source``: where its figures come from, and which of them are defaults."""
+
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -315,7 +338,7 @@ _PACKAGE = "pansharp_bench"
 METHODS = Registry("method", MethodCard, (f"{_PACKAGE}.methods",), f"{_PACKAGE}.methods")
 METRICS = Registry("metric", MetricCard, (f"{_PACKAGE}.metrics",), f"{_PACKAGE}.metrics")
 DATASETS = Registry("dataset", DatasetCard, (f"{_PACKAGE}.datasets",), f"{_PACKAGE}.datasets")
-SENSORS = Registry("sensor", Card, (f"{_PACKAGE}.datasets",), "")
+SENSORS = Registry("sensor", SensorCard, (f"{_PACKAGE}.datasets",), f"{_PACKAGE}.sensors")
 TRACKS = Registry("track", TrackCard, (f"{_PACKAGE}.protocols",), "")
 
 TABLES: tuple[Registry[Any], ...] = (METHODS, METRICS, DATASETS, SENSORS, TRACKS)
@@ -323,3 +346,13 @@ TABLES: tuple[Registry[Any], ...] = (METHODS, METRICS, DATASETS, SENSORS, TRACKS
 register_method = METHODS.register
 register_metric = METRICS.register
 register_dataset = DATASETS.register
+
+
+def register_sensor(sensor: Any, source: str = "") -> None:
+    """Register a :class:`~pansharp_bench.scene.Sensor`, so that its name stands for it; ``source`` tells where its
+    figures come from.
+
+    Raises ValueError for a name that is taken.
+    """
+    bands = f"{sensor.channels} bands"
+    SENSORS.add(sensor, name=sensor.name, title=sensor.title, summary=bands, source=source)

@@ -31,6 +31,10 @@ ENGINE = {
     "results",
     "figures",
     "raster",
+    "sensors",
+    "scenes",
+    "assess",
+    "external",
     "tiles",
     "cli",
 }
@@ -52,6 +56,21 @@ MAY = {
     "source": {"environment", "registry"},
     "figures": {"files", "scene"},
     "raster": {"errors", "files"},
+    "sensors": {"errors", "scene"},
+    "external": {"errors", "files", "raster", "registry", "scene"},
+    "assess": {"errors", "registry", "scene", "imaging", "protocols", "raster", "scenes", "tiles"},
+    "scenes": {
+        "errors",
+        "files",
+        "registry",
+        "scene",
+        "imaging",
+        "raster",
+        "sensors",
+        "tiles",
+        "weights",
+        "record",
+    },
     "tiles": {"errors", "registry", "scene", "imaging", "method"},
     "plan": {
         "errors",
@@ -78,13 +97,14 @@ MAY = {
         "environment",
         "plan",
         "figures",
+        "external",
     },
     "tables": {"errors", "files", "method", "record", "registry", "protocol"},
     "results": {"errors", "record"},
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},
-    "datasets": {"errors", "files", "registry", "scene", "imaging", "raster"},
+    "datasets": {"errors", "files", "registry", "scene", "imaging", "raster", "sensors"},
 }
 
 

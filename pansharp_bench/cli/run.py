@@ -44,6 +44,12 @@ from pansharp_bench.errors import BenchError
 @click.option(
     "--force", is_flag=True, help="Replace the record, and the training, of an earlier identical run."
 )
+@click.option(
+    "--save-fused",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep the fused test images, one .npy a scene, as `bench score` reads them.",
+)
 @run_options
 def run(
     method: str,
@@ -55,6 +61,7 @@ def run(
     beside: list[str],
     resume: bool,
     force: bool,
+    save_fused: Path | None,
     shared: RunOptions,
 ) -> None:
     """Train (where the method learns) and evaluate a method, and write its record.
@@ -88,6 +95,7 @@ def run(
             resume=resume,
             pictures=shared.pictures,
             progress=shared.progress,
+            save_fused=save_fused,
             say=say,
         )
     others = ensure([shared.row(name, dataset, {}, {}) for name in beside], replace(shared, pictures=0))
