@@ -123,6 +123,8 @@ def assess_files(
         DataError: files that cannot be read, or do not belong together.
         BenchError: a sensor or method that does not fit.
     """
+    if register and toolbox:
+        raise BenchError("toolbox says where MS lies, and register would move it: leave one of them out")
     with open_pair(pan, ms, sensor, align=align, bands=bands) as whole, Raster(fused, "fused image") as image:
         offset = whole.registration()
         if moved := register and offset.judged:
