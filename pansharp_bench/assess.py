@@ -30,7 +30,7 @@ from pansharp_bench.scenes import (
     misregistered,
     open_pair,
 )
-from pansharp_bench.tiles import TensorPair, fuse_pair
+from pansharp_bench.tiles import TensorPair, fuse_pair, mirrored
 
 _WINDOW = 16 * BLOCK  # PAN pixels of a window, a side
 _HALO = 16  # MS pixels around it: the 23 taps reach 11 at any phase, the bicubic reduction 2 more
@@ -123,6 +123,8 @@ def assess_files(
         DataError: files that cannot be read, or do not belong together.
         BenchError: a sensor or method that does not fit.
     """
+    if register and toolbox:
+        raise BenchError("toolbox says where MS lies, and register would move it: leave one of them out")
     with open_pair(pan, ms, sensor, align=align, bands=bands) as whole, Raster(fused, "fused image") as image:
         offset = whole.registration()
         if moved := register and offset.judged:
@@ -340,10 +342,7 @@ def _in_memory(pair: RasterPair, read: Read) -> tuple[dict[str, Tensor], Tensor]
 
 def _mirrored(read: Read, size: tuple[int, int], rows: slice, cols: slice) -> tuple[Tensor, Tensor]:
     """A window that may reach beyond the image, which is mirrored there (edge pixels repeated); with its mask."""
-    index = []
-    for part, n in zip((rows, cols), size, strict=True):
-        at = torch.arange(part.start, part.stop) % (2 * n)
-        index.append(torch.minimum(at, 2 * n - 1 - at))
+    index = [mirrored(part.start, part.stop, n) for part, n in zip((rows, cols), size, strict=True)]
     least = [int(i.min()) for i in index]
     values, valid = read(*(slice(low, int(i.max()) + 1) for low, i in zip(least, index, strict=True)))
     inside = (index[0][:, None] - least[0], index[1] - least[1])

@@ -244,7 +244,7 @@ class TiledFusion:
 
         def window(read: Callable[[slice, slice], Read], scale: int, height: int, width: int) -> Read:
             rows, cols = (
-                _mirrored(own.start - scale * tile.margin, own.stop + scale * tile.margin, n)
+                mirrored(own.start - scale * tile.margin, own.stop + scale * tile.margin, n)
                 for own, n in zip(tile.own(scale), (height, width), strict=True)
             )
             top, left = int(rows.min()), int(cols.min())
@@ -347,7 +347,7 @@ def _rounds(method: Method, sensor: Sensor) -> int:
     return rounds
 
 
-def _mirrored(start: int, stop: int, n: int) -> Tensor:
+def mirrored(start: int, stop: int, n: int) -> Tensor:
     """Indices start to stop of n samples, those beyond them folded back."""
     index = torch.arange(start, stop) % (2 * n)
     return torch.minimum(index, 2 * n - 1 - index)
@@ -426,4 +426,4 @@ def _in_order(function: Callable[[_Tile], T], tiles: list[_Tile], threads: int) 
             yield waiting.popleft().result()
 
 
-__all__ = ["FusedTile", "Pair", "TensorPair", "TiledFusion", "fuse_pair"]
+__all__ = ["FusedTile", "Pair", "TensorPair", "TiledFusion", "fuse_pair", "mirrored"]

@@ -1,6 +1,7 @@
 """Fused rasters are scored where MS truly lies, window by window; blocks without values are left out."""
 
 import json
+import shutil
 import warnings
 
 import numpy as np
@@ -23,11 +24,18 @@ from pansharp_bench.scenes import fuse_files
 SIZE = 320
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    fuse_files(*write_pair(folder, size=SIZE), folder / "fused.tif", "mtf-glp-fs", sensor="qb")
+    return folder
+
+
 @pytest.fixture
-def scene(tmp_path):
-    """Paths of pan, ms and a fused raster."""
-    pair = write_pair(tmp_path, size=SIZE)
-    fuse_files(*pair, tmp_path / "fused.tif", "mtf-glp-fs", sensor="qb")
+def scene(made, tmp_path):
+    """A folder with pan.tif, ms.tif and fused.tif."""
+    for path in made.iterdir():
+        shutil.copy(path, tmp_path)
     return tmp_path
 
 
@@ -40,7 +48,7 @@ def close(found, expected, tolerance=1e-12):
     assert max(abs(found[k] - expected[k]) for k in expected) <= tolerance
 
 
-@pytest.mark.parametrize("centre", [1.5, 2.0, 1.2])
+@pytest.mark.parametrize("centre", [1.5, 1.2])
 def test_windows_are_the_whole(tmp_path, monkeypatch, centre):
     pair = write_pair(tmp_path, centre)
     fuse_files(*pair, tmp_path / "fused.tif", "gsa", sensor="qb", dtype="float64")
@@ -104,7 +112,7 @@ def products(folder, kind, method):
             yield scored(folder, f"{name}.tif", toolbox=how, reference=folder / "truth.tif")
 
 
-@pytest.mark.parametrize("kind", ["suburb", "dense", "farmland"])
+@pytest.mark.parametrize("kind", ["suburb", "farmland"])
 @pytest.mark.parametrize("method", ["gsa", "mtf-glp-fs"])
 def test_at_the_true_phase_the_aligned_product_is_the_better(tmp_path, kind, method):
     aligned, aligned_toolbox, shifted, shifted_toolbox = products(tmp_path, kind, method)
@@ -257,6 +265,7 @@ def test_mistakes_are_one_message(bench, scene):
         (("none.tif", *WORDS), "none.tif does not exist"),
         (("fused.tif", *WORDS[2:]), "name the sensor by --sensor"),
         (("pan.tif", *WORDS), "has 1 bands where the sensor has 4"),
+        (("fused.tif", *WORDS, "--toolbox", "--register"), "leave one of them out"),
     ):
         result = bench("assess", *words)
         assert result.exit_code == 2 and message in result.stderr
