@@ -17,6 +17,7 @@ from pansharp_bench.cli.data import data
 from pansharp_bench.cli.figure import figure
 from pansharp_bench.cli.leaderboard import leaderboard
 from pansharp_bench.cli.list import list_command
+from pansharp_bench.cli.new import check, new
 from pansharp_bench.cli.run import run
 from pansharp_bench.cli.table import ablate, table
 from pansharp_bench.errors import BenchError
@@ -70,7 +71,7 @@ def main() -> None:
     """
 
 
-for _command in (run, list_command, leaderboard, compare, table, ablate, figure, data):
+for _command in (run, list_command, leaderboard, compare, table, ablate, figure, data, new, check):
     main.add_command(_command)
 
 __all__ = ["main"]
