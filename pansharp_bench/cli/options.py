@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import load_plugin
 
 if TYPE_CHECKING:
@@ -56,6 +57,17 @@ def comma_separated(flag: str, name: str, help: str) -> Callable:
         return list(dict.fromkeys(values)) or None
 
     return click.option(flag, name, multiple=True, metavar="A,B", callback=read, help=help)
+
+
+def read_seeds(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
+    """``0,1,2`` as numbers; None where nothing is given."""
+    if text is None:
+        return None
+    try:
+        seeds = [int(s) for s in text.split(",")]
+    except ValueError:
+        raise BenchError(f"--seeds {text!r} is not a comma-separated list of integers") from None
+    return list(dict.fromkeys(seeds))
 
 
 def json_option(command: Callable) -> Callable:

@@ -26,7 +26,7 @@ def to_markdown(table: Table) -> str:
         )
         for r in table.rows
     ]
-    further = [(*cost_text(r), _records(r, table), _paper(r)) for r in table.rows]
+    further = [(*cost_text(r), _records(r, table), _paper(r, table)) for r in table.rows]
     text = _grid(
         table,
         labels,
@@ -48,9 +48,10 @@ def _records(row: Row, table: Table) -> str:
     return ", ".join(f"[{name}]({path})" if table.records_at else name for name, path in paths)
 
 
-def _paper(row: Row) -> str:
+def _paper(row: Row, table: Table) -> str:
+    """The year of its paper, a link with its title where the table is a page with links."""
     year = str(row.method.get("year") or "") if row.paper else ""
-    if not row.doi:
+    if not (row.doi and table.records_at):
         return year
     quoted = row.paper.replace('"', "'")
     return f'[{year}]({row.doi} "{quoted}")'
