@@ -56,14 +56,18 @@ class Protocol:
         chosen = (e for e in found if scope in (None, e.card.scope))
         return sorted(chosen, key=lambda e: (e.card.order, e.name))
 
+    def offered(self, fused: Tensor, scene: Scene) -> dict[str, Any]:
+        """What a metric may ask for, by name: images, ``sensor``, ``ratio`` and ``peak``."""
+        sensor = scene.sensor
+        rest = {"sensor": sensor, "ratio": sensor.ratio, "peak": sensor.peak}
+        return {**self.prepare(fused, scene), **rest}
+
     def score(self, fused: Tensor, scene: Scene, where: str = "an image") -> dict[str, Tensor]:
         """Per-image scores, (N,) float64 each, by column.
 
         Raises BenchError, which says ``where``, for a metric that fails or gives anything else.
         """
-        sensor = scene.sensor
-        named: dict[str, Any] = {**self.prepare(fused, scene), "sensor": sensor}
-        named |= {"ratio": sensor.ratio, "peak": sensor.peak}
+        named = self.offered(fused, scene)
         scores: dict[str, Tensor] = {}
         for entry in self.entries("image"):
             who = f"metric {entry.name!r}"

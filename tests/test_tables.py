@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import subprocess
 from dataclasses import asdict, replace
@@ -19,13 +20,18 @@ from pansharp_bench.record import Record, summarise
 from pansharp_bench.registry import METHODS
 from pansharp_bench.tables import (
     MISSING,
+    RENDERERS,
+    Choice,
     bootstrap_interval,
+    critical_difference,
     named_apart,
     published_values,
+    rank_tables,
     read_remarks,
     refreshed,
     tables,
     to_csv,
+    to_json,
     to_latex,
     to_markdown,
     write_tables,
@@ -288,7 +294,7 @@ def test_a_value_its_own_source_calls_wrong_is_left_out():
 
 
 def test_csv_has_full_precision_and_latex_is_escaped():
-    (table,) = tables([make("a_b", protocols={"reduced": {"ERGAS": [1 / 3, 1 / 3]}})], intervals=True)
+    (table,) = tables([make("a_b", protocols={"reduced": {"ERGAS": [1 / 3] * 6}})], spread="ci")
     rows = list(csv.DictReader(io.StringIO(to_csv(table))))
     (measured,) = (r for r in rows if r["source"] == "measured")
     assert float(measured["mean"]) == 1 / 3 and float(measured["ci95_low"]) == pytest.approx(1 / 3)
@@ -350,10 +356,10 @@ def test_the_committed_tables_are_what_bench_leaderboard_writes(tmp_path):
         pytest.skip("not a git checkout")
     export = ["git", "checkout-index", "-z", "--stdin", f"--prefix={tmp_path}/"]
     subprocess.run(export, cwd=ROOT, input=listed.stdout, check=True)
-    words = ["leaderboard", "--results", tmp_path / "results", "--out", tmp_path / "again"]
-    done = CliRunner().invoke(main, [str(w) for w in words])
+    again = tmp_path / "results/leaderboards"
+    committed = again.rename(tmp_path / "committed")
+    done = CliRunner().invoke(main, ["leaderboard", "--results", str(tmp_path / "results")])
     assert done.exit_code == 0, done.output
-    committed, again = tmp_path / "results/leaderboards", tmp_path / "again"
     assert sorted(p.name for p in committed.iterdir()) == sorted(p.name for p in again.iterdir())
     for path in committed.iterdir():
         made = again / path.name
@@ -368,7 +374,7 @@ def test_the_readme_shows_the_table_of_the_records():
     """Mend: `bench leaderboard --into README.md`."""
     found = [x for _, x in records.read_all(ROOT / "results") if not isinstance(x, BenchError)]
     page = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert refreshed(page, tables(found, dataset="qb-mini")) == page
+    assert refreshed(page, tables(found, choice=Choice(all_runs=False), datasets=["qb-mini"])) == page
 
 
 def test_a_page_shows_one_row_a_method_and_its_own_words(tmp_path):
@@ -480,6 +486,151 @@ def test_figures_name_the_variants_of_a_method_apart(tmp_path, monkeypatch):
         assert done.exit_code == 0, done.output
     assert sorted(p[0] for p in drawn["cost"]) == ["MINE (paper)", "MINE (quick)", "MINE (quick, a=2)"]
     assert drawn["psd"] == ["source", "MINE, a=2", "MINE, paper", "MINE, quick"]
+
+
+def board(tmp_path, *words, code=0):
+    """What ``bench leaderboard`` prints of the records under ``tmp_path``."""
+    done = CliRunner().invoke(main, ["leaderboard", "--results", str(tmp_path), *words])
+    assert done.exit_code == code, done.output
+    return done.stdout if code == 0 else done.stderr
+
+
+def labels_of(text):
+    return [row["label"] for row in json.loads(text)[0]["rows"] if row["source"] == "measured"]
+
+
+def test_a_board_is_chosen_and_sorted(tmp_path):
+    now = asdict(METHODS.get("cut").obj.configure("quick"))
+    scored = {"reduced": {"ERGAS": [1.0, 1.0], "SAM": [3.0, 3.0], "Q2n": [0.1, 0.1]}}
+    heavy = make("heavy", protocols=ergas(4.0))
+    trial = make("cut", preset="quick", options=now | {"steps": 7}, changed=["steps"], protocols=ergas(0.1))
+    for record in (
+        make("a"),
+        make("b", protocols=scored),
+        make("cut", preset="quick", options=now, protocols=ergas(9.0)),
+        trial,
+        replace(heavy, method=heavy.method | {"kind": "deep"}, weights={"parameters": 10**6}),
+    ):
+        records.write(record, tmp_path)
+    whole = ("--json", "--protocol", "reduced")
+    assert labels_of(board(tmp_path, *whole)) == ["B", "A", "HEAVY", "CUT"]
+    assert labels_of(board(tmp_path, *whole, "--all-runs")) == ["CUT", "B", "A", "HEAVY", "CUT"]
+    assert labels_of(board(tmp_path, *whole, "--sort", "Q4")) == ["A", "B", "CUT", "HEAVY"]
+    assert labels_of(board(tmp_path, *whole, "--methods", "heavy,a")) == ["HEAVY", "A"]
+    assert labels_of(board(tmp_path, *whole, "--methods", "heavy,a", "--sort", "ERGAS")) == ["A", "HEAVY"]
+    assert labels_of(board(tmp_path, *whole, "--kind", "deep")) == ["HEAVY"]
+    assert "HEAVY" not in labels_of(board(tmp_path, *whole, "--max-params", "1000"))
+    assert "CUT" not in labels_of(board(tmp_path, *whole, "--preset", "paper"))
+    (columns,) = (t["columns"] for t in json.loads(board(tmp_path, *whole, "--columns", "Q4,SAM")))
+    assert [c["metric"] for c in columns] == ["Q2n", "SAM"]
+    sources = {r["source"] for r in json.loads(board(tmp_path, *whole, "--no-published"))[0]["rows"]}
+    assert sources == {"measured"}
+    assert not (tmp_path / "leaderboards").exists(), "a board that is shaped is only printed"
+    assert "1 row(s) of other options" in board(tmp_path)
+    for words, said in (
+        (("--columns", "RGAS"), "no table is left: none has RGAS"),
+        (("--sort", "RGAS"), "no table has a column 'RGAS'; there are: ERGAS"),
+        (("--methods", "gsa"), "no records of method 'gsa'"),
+        (("--dataset", "qv"), "no records of dataset 'qv'"),
+        (("--caption", "x", "--dataset", "qb-mini,qb-mini"), ""),
+    ):
+        assert said in board(tmp_path, *words, code=2 if said else 0)
+
+
+def test_a_shaped_board_does_not_replace_a_whole_one(tmp_path):
+    records.write(make("a"), tmp_path)
+    records.write(make("b"), tmp_path)
+    board(tmp_path)
+    kept = (tmp_path / "leaderboards/qb-mini-reduced.md").read_text()
+    board(tmp_path, "--methods", "a")
+    assert (tmp_path / "leaderboards/qb-mini-reduced.md").read_text() == kept
+    board(tmp_path, "--methods", "a", "--out", str(tmp_path / "mine"))
+    assert "| A |" in (tmp_path / "mine/qb-mini-reduced.md").read_text()
+
+
+def test_a_spread_is_what_it_says_and_six_images_are_the_least_for_an_interval():
+    six = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    found = [make("a", protocols={"reduced": {"ERGAS": six}}), make("b", seed=0, protocols=ergas(1.0))]
+    found.append(make("b", seed=1, protocols=ergas(3.0)))
+
+    def text(label, spread):
+        (table,) = tables(found, spread=spread)
+        lines = to_markdown(table).splitlines()
+        return next(x for x in lines if x.startswith(f"| {label} ")), table.notes
+
+    std = f"3.500 ± {np.std(six, ddof=1):.3f}"
+    assert std in text("A", "std")[0] and "±: standard deviation over images." in text("A", "std")[1]
+    assert "2.000 ± 1.414" in text("B", "seeds")[0] and "±" not in text("A", "seeds")[0]
+    low, high = bootstrap_interval(six)
+    assert f"3.500 [{low:.3f}, {high:.3f}]" in text("A", "ci")[0] and "[" not in text("B", "ci")[0]
+
+
+def test_rows_name_their_records_and_their_paper(tmp_path):
+    plain = make("a_b")
+    facts = plain.method | {"paper": "Some & One: A way", "doi": "10.1/x", "year": 2001}
+    found = [replace(plain, method=facts), replace(make("a_b", seed=1), method=facts)]
+    for record in found:
+        records.write(record, tmp_path / "results")
+    hashes = [r.spec_sha256[:8] for r in found]
+    (table,) = tables(found, choice=Choice(published=False))
+    paths = write_tables([table], tmp_path / "boards", RENDERERS, False, tmp_path / "results")
+    texts = {p.suffix: p.read_text(encoding="utf-8") for p in paths}
+    for name, record in zip(hashes, found, strict=True):
+        link = record.path(Path("../results")).as_posix()
+        assert (tmp_path / "boards" / link).exists()
+        assert f"[{name}]({link})" in texts[".md"] and f'<a href="{link}">{name}</a>' in texts[".html"]
+        assert all(name in texts[kind] for kind in (".tex", ".csv", ".json"))
+    assert '[2001](https://doi.org/10.1/x "Some & One: A way")' in texts[".md"]
+    assert 'href="https://doi.org/10.1/x" title="Some &amp; One: A way">2001</a>' in texts[".html"]
+    assert all("https://doi.org/10.1/x" in texts[kind] for kind in (".tex", ".csv", ".json"))
+    assert hashes[0] in to_markdown(table) and f"[{hashes[0]}]" not in to_markdown(table)
+
+
+def test_latex_is_a_whole_float_for_a_paper():
+    (table,) = tables([make("a")], choice=Choice(published=False))
+    text = to_latex(replace(table, caption="50 % of a_b", label="tab:x"))
+    assert r"\caption{50 \% of a\_b}" in text and r"\label{tab:x}" in text
+    begun, ended = (text.count(rf"\{word}{{") for word in ("begin", "end"))
+    assert begun == ended == 4 and r"\item Reduced resolution: 2 image(s)" in text
+    assert r"\label{tab:qb-mini-reduced}" in to_latex(table)
+
+
+def test_json_has_what_is_missing_as_null():
+    (table,) = tables([make("a", protocols={"reduced": {"SAM": [1.0, math.nan]}})])
+    (row,) = (r for r in json.loads(to_json(table))["rows"] if r["source"] == "measured")
+    assert row["scores"]["reduced"]["SAM"]["mean"] is None and row["method"] == "a"
+
+
+def test_ranks_over_datasets_are_demsars():
+    """The example of Demšar 2006, Table 6: C4.5 with and without two tunings, AUC on 14 data sets."""
+    scores = """.763 .768 .771 .798  .599 .591 .590 .569  .954 .971 .968 .967  .628 .661 .654 .657
+    .882 .888 .886 .898  .936 .931 .916 .931  .661 .668 .609 .685  .583 .583 .563 .625  .775 .838 .866 .875
+    1.0 1.0 1.0 1.0  .940 .962 .965 .962  .619 .666 .614 .669  .972 .981 .9751 .975  .957 .978 .946 .970"""
+    values = np.array(scores.split(), dtype=float).reshape(14, 4)
+    found = [
+        make(name, dataset=f"d{i:02d}-mini", protocols={"reduced": {"Q2n": [value, value]}})
+        for i, line in enumerate(values)
+        for name, value in zip(("c45", "c45-m", "c45-cf", "c45-m-cf"), line, strict=True)
+    ]
+    (table,) = rank_tables(tables(found, choice=Choice(published=False)))
+    means = {r.label: c.mean for r in table.rows for k, c in r.cells.items() if k.name == "mean rank"}
+    wanted = {"C45": 3.143, "C45-M": 2.0, "C45-CF": 2.893, "C45-M-CF": 1.964}
+    assert means == pytest.approx(wanted, abs=5e-4)
+    assert critical_difference(4, 14) == pytest.approx(1.25, abs=5e-3)
+    assert "4 methods over 14 datasets; mean ranks less than 1.25 apart do not differ" in table.notes[0]
+    assert "p = 0.017) the mean ranks differ" in table.notes[0]  # the paper: 9.28, ties not corrected for
+
+
+def test_a_method_without_a_score_in_one_dataset_has_no_mean_rank():
+    scored = (("a", "x", 1.0), ("b", "x", 2.0), ("c", "x", 0.5), ("a", "y", 1.0), ("b", "y", 2.0))
+    found = [make(m, dataset=f"{d}-mini", protocols=ergas(v)) for m, d, v in scored]
+    (table,) = rank_tables(tables(found, choice=Choice(published=False)))
+    ranks = {r.label: {k.name: c.mean for k, c in r.cells.items()} for r in table.rows}
+    assert ranks["A"] == {"x-mini": 1.0, "y-mini": 1.0, "mean rank": 1.0}
+    assert math.isnan(ranks["C"]["mean rank"]) and math.isnan(ranks["C"]["y-mini"])
+    assert "x-mini" not in ranks["C"] and any(n.endswith("others' ranks: C.") for n in table.notes)
+    with pytest.raises(BenchError, match="need two tables of one protocol"):
+        rank_tables(tables(found[:2]))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command line: ``bench run | list | leaderboard | table | ablate | figure | data | fuse``, a file a command.
+"""The command line, `bench`: a file for each command or two.
 
 Command modules import nothing heavy at the top, so that help and completion answer at once.
 """
@@ -12,12 +12,14 @@ import click
 
 from pansharp_bench import __version__
 from pansharp_bench.cli.assess import assess
+from pansharp_bench.cli.compare import compare
 from pansharp_bench.cli.console import write_plainly
 from pansharp_bench.cli.data import data
 from pansharp_bench.cli.figure import figure
 from pansharp_bench.cli.fuse import fuse
 from pansharp_bench.cli.leaderboard import leaderboard
 from pansharp_bench.cli.list import list_command
+from pansharp_bench.cli.new import check, new
 from pansharp_bench.cli.run import run
 from pansharp_bench.cli.score import score
 from pansharp_bench.cli.table import ablate, table
@@ -67,11 +69,15 @@ def main() -> None:
     bench run --method sp-i2i --dataset qb     train, evaluate, write a record
     bench list                                 what is registered
     bench leaderboard                          tables from the records
+    bench compare gsa exp --dataset qb         two methods, image by image
     bench data check qb                        are these the right files?
     """
 
 
-for _command in (run, list_command, leaderboard, table, ablate, figure, data, fuse, assess, score):
+_COMMANDS = (
+    run, list_command, leaderboard, compare, table, ablate, figure, data, fuse, assess, score, new, check,
+)  # fmt: skip
+for _command in _COMMANDS:
     main.add_command(_command)
 
 __all__ = ["main"]

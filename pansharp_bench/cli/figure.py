@@ -87,7 +87,7 @@ def psd(
 @results_option
 @plugin_option
 def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, results: Path) -> None:
-    """Quality against milliseconds per megapixel, a point for every row of the leaderboard.
+    """Quality against milliseconds per megapixel, a point for every row that `bench leaderboard --all-runs` has.
 
     Only rows measured on one kind of device belong in one picture: it takes the most frequent.
     """

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import load_plugin
 
 if TYPE_CHECKING:
@@ -46,6 +47,32 @@ def results_option(command: Callable) -> Callable:
         show_default=True,
         help="Folder of records.",
     )(command)
+
+
+def comma_separated(flag: str, name: str, help: str) -> Callable:
+    """An option of several values, ``a,b``, or given several times; None where it is not given."""
+
+    def read(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> list[str] | None:
+        values = [word.strip() for text in given for word in text.split(",") if word.strip()]
+        return list(dict.fromkeys(values)) or None
+
+    return click.option(flag, name, multiple=True, metavar="A,B", callback=read, help=help)
+
+
+def read_seeds(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
+    """``0,1,2`` as numbers; None where nothing is given."""
+    if text is None:
+        return None
+    try:
+        seeds = [int(s) for s in text.split(",")]
+    except ValueError:
+        raise BenchError(f"--seeds {text!r} is not a comma-separated list of integers") from None
+    return list(dict.fromkeys(seeds))
+
+
+def json_option(command: Callable) -> Callable:
+    """``--json``: the command prints JSON, and nothing else, to standard output."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from pansharp_bench.record import Record, apart, spec_hash
 from pansharp_bench.registry import TRACKS
 from pansharp_bench.tables.editions import Edition, editions_of
 from pansharp_bench.tables.measured import measured_rows
-from pansharp_bench.tables.model import Column, Row, Table
+from pansharp_bench.tables.model import Choice, Column, Row, Spread, Table, own_rows
 from pansharp_bench.tables.published import published_rows
 from pansharp_bench.tables.remarks import Remark
 
@@ -18,9 +19,10 @@ def tables(
     records: Iterable[Record],
     *,
     combine: bool = False,
-    intervals: bool = False,
+    spread: Spread = "",
+    choice: Choice | None = None,
     all_published: bool = False,
-    dataset: str | None = None,
+    datasets: Sequence[str] | None = None,
     protocols: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
@@ -33,19 +35,23 @@ def tables(
     Records whose test files differ never share a table, whatever name they carry.
 
     Args:
-        intervals: add 95 % bootstrap intervals of the mean over images.
+        spread: what stands behind every mean: ``std`` over images, ``seeds``, or ``ci``, the 95 % bootstrap
+            interval of the mean over images, which fewer than 6 images do not have.
+        choice: the rows that are shown; all, if it is not given.
         all_published: show every published method, not only those registered.
-        dataset, protocols: keep one dataset by the name shown, and these protocols.
+        datasets, protocols: keep these datasets, by the name shown, and these protocols.
         methods: keep these methods, measured and published, in this order instead of that of their scores.
-        columns: keep these quantities, in this order.
+        columns: keep these quantities, by name or label, in this order; tables that have none are left out.
         source: keep published rows whose source begins so.
         varied: options that are named in every row; rows keep the order of their records.
         remarks: what is known of test files, said below the tables that rest on them.
     """
+    choice = choice or Choice()
     by_dataset: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         wanted = methods is None or record.method["name"] in methods
-        if wanted and dataset in (None, record.dataset["name"]) and record.spec["track"] in TRACKS:
+        wanted &= datasets is None or record.dataset["name"] in datasets
+        if wanted and record.spec["track"] in TRACKS:
             by_dataset[record.spec["track"], record.dataset["name"]].append(record)
     assembled = []
     for (track_name, _), members in sorted(by_dataset.items()):
@@ -61,15 +67,31 @@ def tables(
             for edition in editions:
                 shown = edition.columns()
                 if columns is not None:
-                    shown = sorted(
-                        (c for c in shown if c.name in columns), key=lambda c: columns.index(c.name)
-                    )
-                rows = measured_rows(edition, shown, intervals, methods, varied)
-                rows += published_rows(edition, shown, all_published, methods, source)
+                    named = (c for name in columns for c in shown if name in (c.name, c.label))
+                    shown = list(dict.fromkeys(named))
+                    if not shown:
+                        continue
+                every = measured_rows(edition, shown, spread == "ci", methods, varied, choice.sort)
+                every += published_rows(edition, shown, all_published, methods, source)
+                rows = choice.chosen(every)
                 others = [e for e in editions if e is not edition]
-                notes = [*_left_out(absent, edition, rows), *edition.remarks(remarks)]
-                assembled.append(_table(edition, shown, rows, others, notes))
+                notes = [*_left_out(absent, edition, every), *edition.remarks(remarks)]
+                if not choice.all_runs and (hidden := len(every) - len(own_rows(every))):
+                    notes.append(
+                        f"{hidden} row(s) of other options, earlier presets or given weights are not shown: "
+                        "`bench leaderboard --all-runs`."
+                    )
+                table = _table(edition, shown, rows, others, [*_SPREADS[spread], *notes])
+                assembled.append(replace(table, spread=spread))
     return assembled
+
+
+_SPREADS: dict[Spread, tuple[str, ...]] = {
+    "": (),
+    "std": ("±: standard deviation over images.",),
+    "seeds": ("±: standard deviation of the mean over seeds; a row of one seed has none.",),
+    "ci": ("[ ]: 95 % bootstrap interval of the mean over images; fewer than 6 images have none.",),
+}
 
 
 def _left_out(absent: list[Record], edition: Edition, rows: list[Row]) -> list[str]:

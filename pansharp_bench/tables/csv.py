@@ -6,6 +6,7 @@ import csv
 import io
 import math
 
+from pansharp_bench.record import short_hash
 from pansharp_bench.tables.model import Table
 
 
@@ -30,6 +31,9 @@ def to_csv(table: Table) -> str:
             "std_over_runs": _number(cell.between_runs),
             "ci95_low": _number(cell.interval[0]) if cell.interval else "",
             "ci95_high": _number(cell.interval[1]) if cell.interval else "",
+            "records": " ".join(short_hash(r) for r in row.records),
+            "paper": row.paper,
+            "doi": row.doi,
         }
         for row in table.rows
         for column, cell in row.cells.items()

@@ -78,9 +78,11 @@ class Edition:
                 f"Not the public {collection} files: no row of {self.name} is a {collection} result."
             )
         notes += self._floors(rows)
-        devices = Counter(r.environment.get("device_name") or "an unknown device" for r in self.records)
+        shown = {id(record): record for row in rows for record in row.records}.values()
+        devices = Counter(r.environment.get("device_name") or "an unknown device" for r in shown)
         where = "; ".join(f"{device} ({n} runs)" for device, n in devices.most_common())
-        notes.append(f"ms/MP: milliseconds for a megapixel, image by image, measured on {where}.")
+        if devices:
+            notes.append(f"ms/MP: milliseconds for a megapixel, image by image, measured on {where}.")
         for source in dict.fromkeys(r.variant for r in rows if r.source == "published"):
             notes.append(f"Published: {source}.")
         faults = (f for r in self.records for f in r.dataset.get("accepted_faults", ()))

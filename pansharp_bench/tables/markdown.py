@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from tabulate import tabulate
 
-from pansharp_bench.tables.formatting import cell_text, heading, prefix
+from pansharp_bench.record import short_hash
+from pansharp_bench.tables.formatting import cell_text, cost_text, heading, prefix
 from pansharp_bench.tables.model import Row, Table, named_apart
 
 _SEES = {"pan+ms": "PAN + MS", "pan+bag": "PAN + MS pixels"}
@@ -24,11 +26,35 @@ def to_markdown(table: Table) -> str:
         )
         for r in table.rows
     ]
+    further = [(*cost_text(r), _records(r, table), _paper(r, table)) for r in table.rows]
     text = _grid(
-        table, labels, ("Sees", "Training", "Variant"), about, ("ms/MP", "Params"), map(_cost, table.rows)
+        table,
+        labels,
+        ("Sees", "Training", "Variant"),
+        about,
+        ("ms/MP", "Params", "Record", "Paper"),
+        further,
     )
+    if table.records_at:
+        text = _narrow(text)
+    title = table.caption or table.title
     notes = "".join(f"- {n}\n" for n in table.notes)
-    return f"## {table.title}\n\n{text}\n\n**best**, <u>second best</u> of each group.\n\n{notes}"
+    return f"## {title}\n\n{text}\n\n**best**, <u>second best</u> of each group.\n\n{notes}"
+
+
+def _records(row: Row, table: Table) -> str:
+    """The hashes of its records, each a link where it is known how the file is reached."""
+    paths = [(short_hash(r), r.path(Path(table.records_at)).as_posix()) for r in row.records]
+    return ", ".join(f"[{name}]({path})" if table.records_at else name for name, path in paths)
+
+
+def _paper(row: Row, table: Table) -> str:
+    """The year of its paper, a link with its title where the table is a page with links."""
+    year = str(row.method.get("year") or "") if row.paper else ""
+    if not (row.doi and table.records_at):
+        return year
+    quoted = row.paper.replace('"', "'")
+    return f'[{year}]({row.doi} "{quoted}")'
 
 
 def to_brief_markdown(table: Table) -> str:
@@ -38,9 +64,12 @@ def to_brief_markdown(table: Table) -> str:
     labels = [f"*{r.label}*" if r.source == "published" else next(names) for r in chosen.rows]
     nothing: list[tuple[str, ...]] = [() for _ in labels]
     grid = _grid(chosen, labels, (), nothing, (), nothing)
-    return re.sub(
-        r" {2,}", " ", re.sub(r"-{4,}", "---", grid)
-    )  # without the width that only a reader of text needs
+    return _narrow(grid)
+
+
+def _narrow(grid: str) -> str:
+    """Without the width that only a reader of text needs."""
+    return re.sub(r" {2,}", " ", re.sub(r"-{4,}", "---", grid))
 
 
 def _grid(
@@ -61,17 +90,9 @@ def _grid(
             body.append([f"**{group}**", *[""] * (len(headers) - 1)])
         values = []
         for column in table.columns:
-            text = cell_text(row.cells.get(column), column)
+            text = cell_text(row.cells.get(column), column, table.spread)
             mark = marks.get((i, column))
             values.append(f"**{text}**" if mark == "best" else f"<u>{text}</u>" if mark == "second" else text)
         body.append([label, *own, *values, *cost])
     body = [[cell.replace("|", "\\|") for cell in line] for line in body]
     return tabulate(body, headers, tablefmt="github", disable_numparse=True)
-
-
-def _cost(row: Row) -> tuple[str, str]:
-    speed, parameters = row.cost
-    return (
-        "" if speed is None else f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}",
-        "" if not parameters else f"{parameters / 1e6:.2f} M" if parameters >= 1e5 else f"{parameters:,}",
-    )

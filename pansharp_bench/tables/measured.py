@@ -16,6 +16,8 @@ from pansharp_bench.registry import METHODS, Sees
 from pansharp_bench.tables.editions import Edition
 from pansharp_bench.tables.model import Cell, Column, Row
 
+FEWEST = 6  # images from which an interval or a test says anything: of five, no rank test can reach 0.05
+
 
 def measured_rows(
     edition: Edition,
@@ -23,9 +25,11 @@ def measured_rows(
     intervals: bool,
     methods: Sequence[str] | None,
     varied: Sequence[str],
+    sort: str = "",
 ) -> list[Row]:
     """A row per specification; runs that differ in the seed alone are one row. Of a run that was made again because
-    a metric came or changed, the newest record counts."""
+    a metric came or changed, the newest record counts. Sorted by the first column or that named ``sort``, or as
+    ``methods`` or the records stand."""
     runs: dict[str, dict[str, Record]] = defaultdict(dict)
     codes: dict[str, set[str]] = defaultdict(set)
     for record in edition.records:
@@ -62,17 +66,20 @@ def measured_rows(
             cost=(_speed(first), first.weights.get("parameters")),
             plain=not (first.spec["changed"] or first.spec["weights"] or earlier),
             floor=card["name"] in METHODS and METHODS.get(card["name"]).card.floor,
+            method=card,
+            records=tuple(sorted(members, key=lambda r: r.spec["seed"])),
         )
         place[id(row)] = (methods or []).index(card["name"]) if methods else 0
         rows.append(row)
     lead = columns[0] if columns else None
+    by = next((c for c in columns if sort in (c.name, c.label)), lead)
     groups = list(edition.track.groups.values())
 
     def order(row: Row) -> tuple:
-        if methods or varied:
+        if (methods or varied) and not sort:
             return (groups.index(row.group), place[id(row)])
-        value = row.cells[lead].mean if lead in row.cells else math.nan
-        signed = -value if lead and lead.better == "high" else value
+        value = row.cells[by].mean if by in row.cells else math.nan
+        signed = -value if by and by.better == "high" else value
         return (groups.index(row.group), math.isnan(value), 0 if math.isnan(value) else signed, row.label)
 
     rows.sort(key=order)
@@ -142,7 +149,7 @@ def _cell(runs: list[list[float]], intervals: bool) -> Cell:
     pooled = np.mean(runs, axis=0) if len({len(r) for r in runs}) == 1 else np.concatenate(runs)
     std = float(np.std(pooled, ddof=1)) if len(pooled) > 1 and np.isfinite(pooled).all() else math.nan
     between = float(np.std(means, ddof=1)) if len(means) > 1 and np.isfinite(means).all() else math.nan
-    interval = bootstrap_interval(pooled) if intervals else None
+    interval = bootstrap_interval(pooled) if intervals and len(pooled) >= FEWEST else None
     return Cell(float(np.mean(means)), std, len(pooled), interval, len(runs), between)
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from pansharp_bench.record import Record
+
+Spread = Literal["", "std", "seeds", "ci"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,62 @@ class Row:
     cost: tuple[float | None, int | None] = (None, None)  # ms per megapixel, parameters
     plain: bool = True  # as its preset is today, on weights of its own
     floor: bool = False  # takes nothing from PAN
+    method: Mapping[str, Any] = field(default_factory=dict)  # its card; empty where none is registered
+    records: tuple[Record, ...] = ()  # one a seed, of which its scores are means
+
+    @property
+    def preset(self) -> str:
+        """``untrained`` where nothing is learnt; empty for a published row."""
+        return self.records[0].spec["preset"] if self.records else ""
+
+    @property
+    def paper(self) -> str:
+        """Authors and title as its card has them; empty for a method of no paper."""
+        paper = self.method.get("paper", "")
+        return "" if paper.startswith("none") else paper
+
+    @property
+    def doi(self) -> str:
+        """Of its paper, as an address."""
+        doi = self.method.get("doi", "")
+        return f"https://doi.org/{doi}" if doi else ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which rows of a table are shown, and by what they are sorted.
+
+    Without ``all_runs`` a method has the rows of its presets as they are today, on weights of its own. ``presets``
+    chooses among those that learn, ``kinds`` by the card, ``max_parameters`` by what is known: a published row, of
+    which no count is known, is not small. ``sort`` is a column, by name or label.
+    """
+
+    all_runs: bool = True
+    presets: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+    max_parameters: int | None = None
+    published: bool = True
+    sort: str = ""
+
+    def keeps(self, row: Row) -> bool:
+        """Whether a row is one of those asked for."""
+        if row.source == "published" and (not self.published or self.max_parameters is not None):
+            return False
+        return (
+            (not self.presets or row.preset in ("", "untrained", *self.presets))
+            and (not self.kinds or row.method.get("kind") in self.kinds)
+            and (self.max_parameters is None or (row.cost[1] or 0) <= self.max_parameters)
+        )
+
+    def chosen(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows that are shown."""
+        return [r for r in (rows if self.all_runs else own_rows(rows)) if self.keeps(r)]
+
+
+def own_rows(rows: Sequence[Row]) -> list[Row]:
+    """Of every method the rows of its presets as they are today, on weights of its own; where it has none, all."""
+    found = {r.label for r in rows if r.plain and r.source == "measured"}
+    return [r for r in rows if r.plain or r.label not in found]
 
 
 def named_apart(rows: Sequence[Row]) -> list[str]:
@@ -66,13 +127,14 @@ class Table:
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
     starts_from: str = "PAN"  # what a method sees that sees no more than the source
+    spread: Spread = ""  # what stands behind every mean
+    records_at: str = ""  # the folder of records, from the file that shows the table; without it no links
+    caption: str = ""
+    label: str = ""
 
     def selection(self) -> Table:
-        """One row a method, where the whole table has several: as its preset is today and on weights of its own. A
-        method with no such row keeps all of them."""
-        kept = [r for r in self.rows if r.plain]
-        found = {r.label for r in kept if r.source == "measured"}
-        return replace(self, rows=[r for r in self.rows if r.plain or r.label not in found])
+        """One row a method, where the whole table has several: :func:`own_rows`."""
+        return replace(self, rows=own_rows(self.rows))
 
     def marks(self) -> dict[tuple[int, Column], str]:
         """``best`` and ``second`` of every column among the measured rows of each ranked group."""

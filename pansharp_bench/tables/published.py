@@ -6,6 +6,7 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache
 from importlib import resources
 
@@ -56,7 +57,8 @@ def published_rows(
         side = edition.track.groups.get(card.sees, "") if card else ""
         side = side and f", {side[0].lower()}{side[1:]}"
         seen = (card.sees, card.training) if card else ("", "")
-        row = Row(title + side, method, *seen, sources[method], cells, source="published")
+        facts = asdict(card) if card else {}
+        row = Row(title + side, method, *seen, sources[method], cells, source="published", method=facts)
         listed = methods.index(card.name) if methods is not None and card is not None else 0
         place[id(row)] = (side == "", "without" in side, listed)
         rows.append(row)

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import write_text
 from pansharp_bench.tables.csv import to_csv
+from pansharp_bench.tables.html import to_html
+from pansharp_bench.tables.json import to_json
 from pansharp_bench.tables.latex import to_latex
 from pansharp_bench.tables.markdown import to_brief_markdown, to_markdown
 from pansharp_bench.tables.model import Table
 
-RENDERERS = {"md": to_markdown, "csv": to_csv, "tex": to_latex}
+RENDERERS = {"md": to_markdown, "csv": to_csv, "tex": to_latex, "json": to_json, "html": to_html}
 
 
 def write_tables(
-    tables: list[Table], folder: Path, formats: Sequence[str] = ("md", "csv", "tex"), index: bool = True
+    tables: list[Table],
+    folder: Path,
+    formats: Sequence[str] = ("md", "csv", "tex"),
+    index: bool = True,
+    results: Path | None = None,
 ) -> list[Path]:
-    """Write every table in every format, and (with ``index``) a ``README.md`` of all the Markdown ones."""
+    """Write every table in every format, and (with ``index``) a ``README.md`` of all the Markdown ones. Rows link
+    to their records in ``results``, where that is given."""
+    if results:
+        tables = [replace(t, records_at=Path(os.path.relpath(results, folder)).as_posix()) for t in tables]
     texts = {f"{t.name}.{kind}": RENDERERS[kind](t) for t in tables for kind in formats}
     if index and "md" in formats:
         head = "# Leaderboards\n\nGenerated from the records by `bench leaderboard`; do not edit.\n\n"
