@@ -22,8 +22,8 @@ def prose(entry: Entry[Any]) -> str:
 
 
 def facts(card: Card) -> Iterator[tuple[str, str]]:
-    """What a card says beyond name, title, summary and what :func:`_details` shows."""
-    elsewhere = {"name", "title", "summary", "columns", "better", "order", "digits"}
+    """What a card says beyond name, title, summary and what :func:`details` shows."""
+    elsewhere = {"name", "title", "summary", "columns", "better", "order", "digits", "blockwise"}
     for field in fields(card):
         value = getattr(card, field.name)
         usual = isinstance(value, bool) and value == field.default

@@ -1,8 +1,8 @@
 """What a method is, and how the engine calls one.
 
-A simple method is a function ``(pan, ms, *, sensor) -> fused``; it may also ask for ``lms`` or ``reference``
-by naming them. A trained method is a class derived from :class:`TrainedMethod`. Both are called through
-:func:`build`, which gives an object with ``fuse(scene)``.
+A simple method is a function ``(pan, ms, *, sensor) -> fused``; it may also ask for ``lms``, ``reference`` or
+``latitude`` by naming them. A trained method is a class derived from :class:`TrainedMethod`. Both are called
+through :func:`build`, which gives an object with ``fuse(scene)``.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class FunctionMethod:
             "ms": scene.ms,
             "lms": scene.lms,
             "reference": scene.gt,
+            "latitude": scene.latitude,
             "sensor": scene.sensor,
         }
         return call_by_name(self.function, offered, f"method {self.card.name!r}")

@@ -68,7 +68,7 @@ class Record:
 
 def canonical(value: Any) -> str:
     """Canonical JSON: equal values give equal text."""
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"))
+    return json.dumps(jsonable(value), sort_keys=True, separators=(",", ":"))
 
 
 def spec_hash(spec: dict[str, Any]) -> str:
@@ -118,7 +118,7 @@ def write(record: Record, root: Path, force: bool = False) -> Path:
     path = record.path(root)
     if not force:
         refuse_existing(path)
-    text = json.dumps(_plain(asdict(record)), indent=1, allow_nan=False) + "\n"
+    text = json.dumps(jsonable(asdict(record)), indent=1, allow_nan=False) + "\n"
     try:
         write_text(path, text, replace=force)
     except FileExistsError:  # written since the look before
@@ -244,15 +244,16 @@ def _readable(paths: Iterable[Path]) -> Iterator[tuple[Path, Record]]:
             yield path, read(path)
 
 
-def _plain(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
+    """As strict JSON can hold it: NaN and infinities by their names, arrays as lists, what is left as text."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): jsonable(v) for k, v in value.items()}
     if hasattr(value, "tolist"):  # arrays and scalars of NumPy and torch
-        return _plain(value.tolist())
+        return jsonable(value.tolist())
     if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_plain(v) for v in value]
+        return [jsonable(v) for v in value]
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
 
 

@@ -11,34 +11,40 @@ import fnmatch
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import pkgutil
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 from pansharp_bench.errors import BenchError, UnknownName, blaming
 
-Sees = Literal["pan", "pan+bag", "pan+ms", "reference"]
+Sees = Literal["pan", "pan+latitude", "pan+bag", "pan+ms", "reference"]
 Training = Literal["none", "unpaired", "paired"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 C = TypeVar("C", bound="Card")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _about(default: Any, help: str) -> Any:
+    """A field of a card, with what ``help(pb.register_method)`` and its like say of it."""
+    return field(default=default, metadata={"help": help})
+
+
 @dataclass(frozen=True)
 class Card:
-    """What stands beside a registered thing: how it is called, where it comes from."""
+    """What stands beside a registered thing: how it is called, where it comes from. Each field says its meaning."""
 
-    name: str
-    title: str = ""
-    summary: str = ""
-    tracks: tuple[str, ...] = ("pansharpening",)
+    name: str = field(metadata={"help": "how commands call it: lower-case letters, digits, - _ and ."})
+    title: str = _about("", "what tables and pictures call it; the name, if it is not given")
+    summary: str = _about("", "a line for listings; the first of the docstring, if it is not given")
+    tracks: tuple[str, ...] = _about(("pansharpening",), "the tracks it is made for (`bench list tracks`)")
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -52,29 +58,34 @@ class Card:
 
 @dataclass(frozen=True)
 class MethodCard(Card):
-    """A method's card.
+    """A method's card: what it is, what it sees and learns from, where it comes from."""
 
-    ``kind`` is its family (classical, deep, unpaired, baseline, oracle; ``untouched`` is the source itself,
-    which is shown, never ranked, as nothing resembles it more). ``sees`` is what it gets at inference: ``pan``
-    (PAN only), ``pan+bag`` (PAN and the scene's MS pixels without their positions), ``pan+ms`` (PAN and
-    registered MS), ``reference`` (an oracle that looks at the answer; shown, never ranked). ``training`` is what
-    it learnt from: none, unpaired or paired samples. ``smallest``: the least side, in PAN pixels, of images that it
-    can learn from and fuse. ``floor``: it takes nothing from PAN, so that trained rows which do no better against a
-    reference are marked. ``halo``: how many MS pixels around a part of a scene can change it, by more than
-    rounding, beside what is asked of ``imaging.statistics``; None where every pixel can.
-    """
-
-    kind: str = "classical"
-    sees: Sees = "pan+ms"
-    training: Training = "none"
-    paper: str = ""
-    doi: str = ""
-    year: int | None = None
-    licence: str = ""
-    published: str = ""  # its name in published.csv, where that differs from the title
-    smallest: int = 1
-    floor: bool = False
-    halo: int | None = None
+    kind: str = _about(
+        "classical",
+        "its family: classical, deep, unpaired, baseline, oracle; untouched is the source itself, which is shown, "
+        "never ranked, as nothing resembles it more",
+    )
+    sees: Sees = _about(
+        "pan+ms",
+        "what it gets at inference: pan (PAN, or a calibration's source, only), pan+latitude (that, and the "
+        "latitude of its centre), pan+bag (PAN and the scene's MS pixels without their positions), pan+ms (PAN and "
+        "registered MS), reference (an oracle that looks at the answer; not ranked)",
+    )
+    training: Training = _about("none", "what it learns from: none, unpaired or paired samples")
+    paper: str = _about("", "authors, title and where it appeared")
+    doi: str = _about("", "of the paper, without https://doi.org/")
+    year: int | None = _about(None, "of the paper")
+    licence: str = _about("", "of the code")
+    published: str = _about("", "its name in published.csv, where that differs from the title")
+    smallest: int = _about(1, "the least side, in PAN pixels, of images that it can learn from and fuse")
+    floor: bool = _about(
+        False, "it takes nothing from PAN; trained rows that do no better against a reference are marked"
+    )
+    halo: int | None = _about(
+        None,
+        "how many MS pixels around a part of a scene can change it, by more than rounding, beside what is asked of "
+        "imaging.statistics; None where every pixel can",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,28 +97,44 @@ class MethodCard(Card):
 
 
 @dataclass(frozen=True)
-class MetricCard(Card):
-    """A metric's card.
+class Blockwise:
+    """An index of non-overlapping blocks, so that a scene of any size can be gone through window by window.
 
-    ``protocol``: where it is computed (``reduced`` against a reference, ``full`` without one, or a track's
-    own), or several of these. ``columns``: the quantities it yields, in the order of the returned tuple;
-    ``better`` says for all of them (or per column) whether high or low is good; ``digits`` how many decimals a
-    table shows; ``order`` is its place in tables. A metric with ``default=False`` is not part of the protocol's
-    table. ``scope``: a function that scores each image, or a class that scores a ``set``: it is made with the
-    sensor, takes ``add(role, images)`` (role: output, source, target or truth) for all of them, and then
-    gives ``scores()``, a tuple in the order of the columns, and ``curves()``, a JSON-able dict. ``smallest``: the
-    least side, in pixels, of images that it is defined for.
+    ``parts`` is given float64 images by name: ``fused`` (N, C, H, W), ``pan``, ``lms`` (MS expanded) and ``low``
+    (PAN reduced and expanded), the ``sensor``, and ``core``: the rows and columns that count, once what needs their
+    surroundings is filtered. It gives the quantities (N, h, w, K) of every block. ``combine`` makes the index's
+    columns, (N,) each, and perhaps more after them, of their means (N, K) over all blocks.
     """
 
-    protocol: str | tuple[str, ...] = "reduced"
-    columns: tuple[str, ...] = ()
-    better: tuple[Literal["high", "low"], ...] = ("high",)
-    unit: str = ""
-    order: int = 100
-    default: bool = True
-    scope: Literal["image", "set"] = "image"
-    digits: int = 4
-    smallest: int = 1
+    parts: Callable[..., Any]
+    combine: Callable[..., tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class MetricCard(Card):
+    """A metric's card: where it is computed, and how tables show it."""
+
+    protocol: str | tuple[str, ...] = _about(
+        "reduced", "reduced (against a reference), full (without one), a track's own, or several of these"
+    )
+    columns: tuple[str, ...] = _about((), "the quantities it yields, in the order of the returned tuple")
+    better: tuple[Literal["high", "low"], ...] = _about(
+        ("high",), "whether high or low is good, for all columns or one for each"
+    )
+    unit: str = _about("", "of its values")
+    order: int = _about(100, "its place in tables; ERGAS has 10")
+    default: bool = _about(True, "whether it is part of the protocol's table")
+    scope: Literal["image", "set"] = _about(
+        "image",
+        "image: a function that scores each image. set: a class, made with the sensor, that takes "
+        "add(role, images), role one of output, source, target and truth, or add(role, images, groups), (N,) the "
+        "samples' groups, if it has that argument, and gives scores(), a tuple in the order of the columns, and "
+        "curves(), a JSON-able dict; also, where it has that method, floors(), column -> the score that the target "
+        "itself would have if its groups were mixed as the source's are",
+    )
+    digits: int = _about(4, "decimals in tables")
+    smallest: int = _about(1, "the least side, in pixels, of images that it is defined for")
+    blockwise: Blockwise | None = _about(None, "how it is computed window by window")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -131,15 +158,20 @@ class MetricCard(Card):
 
 @dataclass(frozen=True)
 class DatasetCard(Card):
-    """A dataset's card. ``stand_in`` names the simulated dataset used when no data root is configured;
-    ``published`` the dataset's name in published.csv; ``simulated`` says that its scenes were never on Earth;
-    ``where`` it is to be had."""
+    """A dataset's card: its sensor, and whose place a simulated one may take."""
 
-    sensor: str = ""
-    stand_in: str = ""
-    published: str = ""
-    simulated: bool = False
-    where: str = ""
+    sensor: str = _about("", "registered name (`bench list sensors`)")
+    stand_in: str = _about("", "the simulated dataset that is used where no data root is configured")
+    published: str = _about("", "its name in published.csv")
+    simulated: bool = _about(False, "whether its scenes were never on Earth")
+    where: str = _about("", "where it is to be had")
+
+
+@dataclass(frozen=True)
+class SensorCard(Card):
+    """A sensor's card. ``source``: where its figures come from, and which of them are defaults."""
+
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -281,6 +313,16 @@ def _import_tree(package: str) -> None:
             _guarded(info.name, partial(importlib.import_module, info.name))
 
 
+def _module_of(path: Path) -> str:
+    return "pansharp_bench_plugin_" + "".join(c if c.isalnum() else "_" for c in str(path.resolve()))
+
+
+def registered_by(path: str | Path) -> list[tuple[str, Entry[Any]]]:
+    """What a plug-in file that was loaded has registered: kind (``method``, ``metric``, ...) and entry."""
+    module = _module_of(Path(path))
+    return [(table.kind, entry) for table in TABLES for entry in table if entry.origin == module]
+
+
 def load_plugin(path: str | Path) -> None:
     """Import a plug-in file given by the user; what it registers becomes available. It comes after everything
     shipped, so that it cannot take a name. Raises BenchError when the file does not exist or fails: it was asked
@@ -290,7 +332,7 @@ def load_plugin(path: str | Path) -> None:
         raise BenchError(f"plug-in file {path} does not exist")
     for table in TABLES:
         table.discover()
-    name = "pansharp_bench_plugin_" + "".join(c if c.isalnum() else "_" for c in str(path.resolve()))
+    name = _module_of(path)
     if name in sys.modules:
         return
 
@@ -314,11 +356,51 @@ _PACKAGE = "pansharp_bench"
 METHODS = Registry("method", MethodCard, (f"{_PACKAGE}.methods",), f"{_PACKAGE}.methods")
 METRICS = Registry("metric", MetricCard, (f"{_PACKAGE}.metrics",), f"{_PACKAGE}.metrics")
 DATASETS = Registry("dataset", DatasetCard, (f"{_PACKAGE}.datasets",), f"{_PACKAGE}.datasets")
-SENSORS = Registry("sensor", Card, (f"{_PACKAGE}.datasets",), "")
+SENSORS = Registry("sensor", SensorCard, (f"{_PACKAGE}.datasets",), f"{_PACKAGE}.sensors")
 TRACKS = Registry("track", TrackCard, (f"{_PACKAGE}.protocols",), "")
 
 TABLES: tuple[Registry[Any], ...] = (METHODS, METRICS, DATASETS, SENSORS, TRACKS)
 
-register_method = METHODS.register
-register_metric = METRICS.register
-register_dataset = DATASETS.register
+
+def _decorator(table: Registry[Any], what: str) -> Callable[..., Callable[[F], F]]:
+    """:meth:`Registry.register` of a table, with the fields of its card as arguments, types and meaning, for
+    ``help()`` and for editors that ask a running Python."""
+
+    def register(name: str, **card: Any) -> Callable[[F], F]:
+        return table.register(name, **card)
+
+    head, card_type = inspect.Parameter("name", inspect.Parameter.POSITIONAL_OR_KEYWORD), table.card_type
+    hints = get_type_hints(card_type)
+    rest = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
+        for f in fields(card_type)
+        if f.name != "name"
+    ]
+    meanings = {f.name: f.metadata.get("help", "") for f in fields(card_type)}
+    register.__signature__ = inspect.Signature([head.replace(annotation=str), *rest])  # type: ignore[attr-defined]
+    register.__name__ = register.__qualname__ = f"register_{table.kind}"
+    arguments = "\n".join(f"    {name}: {meaning}" for name, meaning in meanings.items())
+    register.__doc__ = f"""Register a {table.kind}: a decorator for {what}.
+
+Refuses a name that is taken, naming who took it. docs/extending.md has whole examples, and `bench new
+{table.kind} FILE` writes one.
+
+Args:
+{arguments}
+"""
+    return register
+
+
+register_method = _decorator(METHODS, "a function (pan, ms, *, sensor) -> fused, or a TrainedMethod class")
+register_metric = _decorator(METRICS, "a function that scores images, or a class that scores sets")
+register_dataset = _decorator(DATASETS, "a Dataset class")
+
+
+def register_sensor(sensor: Any, source: str = "") -> None:
+    """Register a :class:`~pansharp_bench.scene.Sensor`, so that its name stands for it; ``source`` tells where its
+    figures come from.
+
+    Raises ValueError for a name that is taken.
+    """
+    bands = f"{sensor.channels} bands"
+    SENSORS.add(sensor, name=sensor.name, title=sensor.title, summary=bands, source=source)

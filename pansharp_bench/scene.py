@@ -12,7 +12,7 @@ MS size (h, w) = (H/r, W/r):
 
 On a calibration track a scene is an image of the source camera and nothing else: ``pan`` holds it, in all its
 bands (the sensor's ``source``), (N, S, H, W) in the target camera's unit; ``gt`` is the calibrated truth, where a
-simulation knows it.
+simulation knows it; ``latitude`` (N,), in degrees, that of each image's centre, where they are cut from a map.
 """
 
 from __future__ import annotations
@@ -160,12 +160,15 @@ class Scene:
     ms: Tensor | None = None
     lms: Tensor | None = None
     gt: Tensor | None = None
+    latitude: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name in ("pan", "ms", "lms", "gt"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, as_images(getattr(self, name), name))
         (n, _, h, w), r, c = self.pan.shape, self.sensor.ratio, self.sensor.channels
+        if self.latitude is not None and self.latitude.shape != (n,):
+            raise ImageError(f"expected {n} latitudes, one an image; found {tuple(self.latitude.shape)}")
         expected = {"pan": (n, self.sensor.source_bands, h, w), "ms": (n, c, h // r, w // r)}
         expected |= dict.fromkeys(("lms", "gt"), (n, c, h, w))
         found = {name: tuple(x.shape) for name in expected if (x := getattr(self, name)) is not None}
@@ -201,17 +204,19 @@ class Scene:
         return self._map(torch.clone)
 
     def _map(self, fn: Callable[[Tensor], Tensor]) -> Scene:
-        others = (None if x is None else fn(x) for x in (self.ms, self.lms, self.gt))
+        others = (None if x is None else fn(x) for x in (self.ms, self.lms, self.gt, self.latitude))
         return Scene(self.sensor, fn(self.pan), *others)
 
     def seen_by(self, card: MethodCard, seed: int = 0) -> Scene:
         """The scene as a method of this card may see it at inference; honesty is enforced here, not promised.
 
-        A PAN-only method gets no MS at all; one that declares unregistered MS gets the MS pixels of each
-        image in a random order; the reference is given only to the oracle rows that declare it.
+        A PAN-only method gets no MS at all, nor where an image is, unless it declares the latitude; one that
+        declares unregistered MS gets the MS pixels of each image in a random order; the reference is given only to
+        the oracle rows that declare it.
         """
-        if card.sees == "pan":
-            return replace(self, ms=None, lms=None, gt=None)
+        if card.sees in ("pan", "pan+latitude"):
+            latitude = self.latitude if card.sees == "pan+latitude" else None
+            return replace(self, ms=None, lms=None, gt=None, latitude=latitude)
         if card.sees == "pan+bag":
             if self.ms is None:
                 raise ValueError("this scene has no ms to shuffle")
@@ -248,9 +253,9 @@ class Split(ABC):
     name: str
     sensor: Sensor
     keys: tuple[str, ...]  # which of pan, ms, lms, gt are stored
-    groups: Tensor | None = (
-        None  # (N,) int64: kinds of samples that unpaired training matches (latitude zones)
-    )
+    # (N,) int64: kinds of samples (latitude zones), which unpaired training and metrics of sets match
+    groups: Tensor | None = None
+    latitude: Tensor | None = None  # (N,) float32 degrees, of each sample's centre
 
     @abstractmethod
     def __len__(self) -> int: ...

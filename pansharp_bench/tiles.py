@@ -229,7 +229,7 @@ class TiledFusion:
                 for (x, valid), mean in zip(images, self._means, strict=True)
             )
         for name, x in (("pan", pan), ("ms", ms)):
-            if not x.isfinite().all():
+            if not x.sum().isfinite():
                 raise ImageError(f"{name} has values that are NaN or infinite among those that are valid")
         lms = interp23(ms[None], sensor)
         pan, ms = pan[None], ms[None]
@@ -244,12 +244,14 @@ class TiledFusion:
 
         def window(read: Callable[[slice, slice], Read], scale: int, height: int, width: int) -> Read:
             rows, cols = (
-                _mirrored(own.start - scale * tile.margin, own.stop + scale * tile.margin, n)
+                mirrored(own.start - scale * tile.margin, own.stop + scale * tile.margin, n)
                 for own, n in zip(tile.own(scale), (height, width), strict=True)
             )
             top, left = int(rows.min()), int(cols.min())
             with self._reading:
                 image, valid = read(slice(top, int(rows.max()) + 1), slice(left, int(cols.max()) + 1))
+            if image.shape[-2:] == (len(rows), len(cols)):  # nothing to mirror
+                return image, valid
             rows, cols = rows[:, None] - top, cols - left
             return image[:, rows, cols], None if valid is None else valid[rows, cols]
 
@@ -345,7 +347,7 @@ def _rounds(method: Method, sensor: Sensor) -> int:
     return rounds
 
 
-def _mirrored(start: int, stop: int, n: int) -> Tensor:
+def mirrored(start: int, stop: int, n: int) -> Tensor:
     """Indices start to stop of n samples, those beyond them folded back."""
     index = torch.arange(start, stop) % (2 * n)
     return torch.minimum(index, 2 * n - 1 - index)
@@ -424,4 +426,4 @@ def _in_order(function: Callable[[_Tile], T], tiles: list[_Tile], threads: int) 
             yield waiting.popleft().result()
 
 
-__all__ = ["FusedTile", "Pair", "TensorPair", "TiledFusion", "fuse_pair"]
+__all__ = ["FusedTile", "Pair", "TensorPair", "TiledFusion", "fuse_pair", "mirrored"]

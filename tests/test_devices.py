@@ -143,11 +143,12 @@ CALLS: dict[str, Callable[[Tensor], object]] = {
     "pyramid_down": imaging.pyramid_down,
     "pyramid_up": lambda x: imaging.pyramid_up(x, (64, 63)),
     "reconstruct": lambda x: imaging.reconstruct(imaging.decompose(x, 2)),
+    "reduce_bicubic": imaging.reduce_bicubic,
     "resize_bicubic": lambda x: imaging.resize_bicubic(x, 1 / 4),
     "wald_degrade": lambda x: imaging.wald_degrade(x, x[:, :1], as_sensor("qb")),
     "LaplacianPyramid": lambda x: imaging.LaplacianPyramid(2).gate(x, x.new_ones(len(x), 3)),
 }
-OF_NO_IMAGE = {"Degraded", "max_bands", "mtf_kernel"}
+OF_NO_IMAGE = {"Degraded", "LeastTransport", "least_transport", "max_bands", "mtf_kernel"}
 
 
 @pytest.mark.parametrize("name", sorted(set(imaging.__all__) - OF_NO_IMAGE))

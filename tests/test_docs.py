@@ -104,7 +104,8 @@ def check(text: str, whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     given = command.make_context(context.info_name, list(words), parent=context.parent).params
     if command.name == "run" and "--plugin" not in words:
         options = dict(pair.split("=") for pair in given["options"])
-        resolve_config(METHODS.get(given["method"]), given["preset"] or "quick", options)
+        for method in given["method"].split(","):
+            resolve_config(METHODS.get(method), given["preset"] or "quick", options)
 
 
 @pytest.mark.parametrize("mention", COMMANDS, ids=lambda m: f"{m.page}: {m.text}")

@@ -156,6 +156,7 @@ def direct(name: str, pan: torch.Tensor, ms: torch.Tensor, sensor: Sensor) -> to
 IMAGING = {
     "decimate": imaging.decimate,
     "interp23": imaging.interp23,
+    "reduce_bicubic": imaging.reduce_bicubic,
     "resize_bicubic": lambda x: imaging.resize_bicubic(x, 1 / 4),
     "mtf_filter": lambda x: imaging.mtf_filter(x, "qb"),
     "mtf_filter_pan": lambda x: imaging.mtf_filter_pan(x, "qb"),
@@ -174,6 +175,8 @@ class TestImaging:
     def test_none_is_left_out(self):
         assert set(imaging.__all__) - set(IMAGING) == {
             "Degraded",
+            "LeastTransport",
+            "least_transport",
             "max_bands",
             "mtf_kernel",
         }  # which take no image

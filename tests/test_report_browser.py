@@ -172,7 +172,8 @@ def test_pictures_are_compared_under_a_slider_with_one_zoom(browser):
     assert "error" in browser.all(".panels figcaption")[4].text
     before = views(browser)
     browser.run(
-        "const z = document.querySelectorAll('.controls input')[1]; z.value = 4; z.dispatchEvent(new Event('input'))"
+        "const z = document.querySelectorAll('.controls input')[1];"
+        "z.value = 4; z.dispatchEvent(new Event('input'))"
     )
     zoomed = views(browser)
     assert len(before) == len(zoomed) == 1 and zoomed == {"4 0.00 0.00"}

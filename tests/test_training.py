@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from stray import strays
 from torch import Tensor, nn
 
+from pansharp_bench.contract import strays
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import RunFolder
 from pansharp_bench.training import Interrupted, Learner, Trainer

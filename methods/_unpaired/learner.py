@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from pansharp_bench.errors import BenchError, OptionError
+from pansharp_bench.errors import BenchError
 from pansharp_bench.methods._closed_form import moments
 from pansharp_bench.methods._unpaired.base import TranslationMethod
 from pansharp_bench.methods._unpaired.bridge import Bridge, BridgeMethod

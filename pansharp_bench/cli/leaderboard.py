@@ -42,6 +42,7 @@ _FORMATS = ("md", "csv", "tex")
     type=click.Choice(["std", "seeds", "ci"]),
     help="Behind every mean: deviation over images, over seeds, or the 95 % bootstrap interval over images.",
 )
+@click.option("--ci", "spread", flag_value="ci", help="Short for --spread ci.")
 @click.option(
     "--combine", is_flag=True, help="Full and reduced resolution in one table, as papers print them."
 )

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pansharp_bench.cli.options import plugin_option
+from pansharp_bench.cli.options import json_option, plugin_option
 
 if TYPE_CHECKING:
-    from pansharp_bench.registry import Registry
+    from pansharp_bench.registry import Entry, Registry
 
 KINDS = ("methods", "metrics", "datasets", "sensors", "tracks")
 _COLUMNS = {
@@ -23,8 +23,9 @@ _COLUMNS = {
 
 @click.command("list", short_help="What is registered, and what failed to import; the card of one.")
 @click.argument("what", default="all", metavar=f"[{'|'.join(KINDS)}|all|NAME]")
+@json_option
 @plugin_option
-def list_command(what: str) -> None:
+def list_command(what: str, as_json: bool) -> None:
     """Methods, metrics, datasets, sensors and tracks, and plug-ins that failed to import.
 
     With the NAME of any of them its whole card: paper and licence, options and presets, columns, MTF gains.
@@ -36,12 +37,20 @@ def list_command(what: str) -> None:
     from pansharp_bench import cards, registry
 
     tables = dict(zip(KINDS, registry.TABLES, strict=True))
+    if as_json:
+        _print_json(what, tables, registry.broken)
+        return
     if what not in (*KINDS, "all"):
         _show_cards(what, tables)
         return
     for kind in KINDS if what == "all" else (what,):
         rows = [
-            [e.name, e.card.label, *(cards.text(getattr(e.card, c) or ()) for c in _COLUMNS[kind]), e.card.summary]
+            [
+                e.name,
+                e.card.label,
+                *(cards.text(getattr(e.card, c) or ()) for c in _COLUMNS[kind]),
+                e.card.summary,
+            ]
             for e in tables[kind]
         ]
         click.echo(click.style(f"\n{kind}", bold=True))
@@ -54,17 +63,9 @@ def list_command(what: str) -> None:
 
 def _show_cards(name: str, tables: dict[str, Registry[Any]]) -> None:
     """The card of that name in every table that has one: a sensor and its dataset share theirs."""
-    from difflib import get_close_matches
-
     from pansharp_bench import cards
-    from pansharp_bench.errors import UnknownName
 
-    found = [(table, table.get(name)) for table in tables.values() if name in table]
-    if not found:
-        near = get_close_matches(name, [e.name for table in tables.values() for e in table])
-        hint = f"; did you mean {' or '.join(near)}?" if near else f"; lists are: {', '.join(KINDS)}"
-        raise UnknownName(f"nothing is registered as {name!r}{hint}")
-    for i, (table, entry) in enumerate(found):
+    for i, (table, entry) in enumerate(_called(name, tables)):
         click.echo("\n" if i else "", nl=False)
         click.echo(f"{click.style(entry.name, bold=True)}  {table.kind} {entry.card.label}")
         click.echo(f"{cards.prose(entry)}\n")
@@ -74,6 +75,35 @@ def _show_cards(name: str, tables: dict[str, Registry[Any]]) -> None:
         for headers, rows in cards.details(entry):
             click.echo()
             _print_table(headers, rows)
+
+
+def _called(name: str, tables: dict[str, Registry[Any]]) -> list[tuple[Registry[Any], Entry[Any]]]:
+    """Everything of that name; raises UnknownName with the nearest names."""
+    from difflib import get_close_matches
+
+    from pansharp_bench.errors import UnknownName
+
+    found = [(table, table.get(name)) for table in tables.values() if name in table]
+    if not found:
+        near = get_close_matches(name, [e.name for table in tables.values() for e in table])
+        hint = f"; did you mean {' or '.join(near)}?" if near else f"; lists are: {', '.join(KINDS)}"
+        raise UnknownName(f"nothing is registered as {name!r}{hint}")
+    return found
+
+
+def _print_json(what: str, tables: dict[str, Registry[Any]], broken: dict[str, str]) -> None:
+    """Cards by kind, with the module each is from; of all, with what failed to import."""
+    import json
+    from dataclasses import asdict
+
+    found: dict[str, list[Entry[Any]]] = {}
+    if what in (*KINDS, "all"):
+        found = {kind: list(tables[kind]) for kind in (KINDS if what == "all" else (what,))}
+    else:
+        for table, entry in _called(what, tables):
+            found.setdefault(f"{table.kind}s", []).append(entry)
+    told: dict[str, Any] = {k: [{**asdict(e.card), "from": e.origin} for e in v] for k, v in found.items()}
+    click.echo(json.dumps(told | ({"broken": broken} if what == "all" else {}), indent=1, ensure_ascii=False))
 
 
 def _print_table(headers: list[str], rows: list[list[str]]) -> None:

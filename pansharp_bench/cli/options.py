@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import load_plugin
 
 if TYPE_CHECKING:
@@ -56,6 +57,17 @@ def comma_separated(flag: str, name: str, help: str) -> Callable:
         return list(dict.fromkeys(values)) or None
 
     return click.option(flag, name, multiple=True, metavar="A,B", callback=read, help=help)
+
+
+def read_seeds(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
+    """``0,1,2`` as numbers; None where nothing is given."""
+    if text is None:
+        return None
+    try:
+        seeds = [int(s) for s in text.split(",")]
+    except ValueError:
+        raise BenchError(f"--seeds {text!r} is not a comma-separated list of integers") from None
+    return list(dict.fromkeys(seeds))
 
 
 def json_option(command: Callable) -> Callable:
@@ -108,14 +120,17 @@ class RunOptions:
             accept_faults=self.accept_faults,
         )
 
-    def row(self, method: str, dataset: str, options: Mapping[str, Any], seed: int = 0) -> RunSpec:
-        """One run among others of one table: what is said of training goes to the methods that train."""
-        from pansharp_bench.method import is_trained
+    def row(
+        self, method: str, dataset: str, own: Mapping[str, Any], common: Mapping[str, Any], seed: int = 0
+    ) -> RunSpec:
+        """One run among others of one table: what is said of training goes to the methods that train, ``common``
+        options of all rows to those that do so step by step."""
+        from pansharp_bench.method import is_trained, takes_steps
         from pansharp_bench.registry import METHODS
 
-        trained = is_trained(METHODS.get(method))
-        own = self if trained else replace(self, preset=None, precision="auto")
-        return own.spec(method, dataset, options, seed)
+        entry = METHODS.get(method)
+        shared = self if is_trained(entry) else replace(self, preset=None, precision="auto")
+        return shared.spec(method, dataset, {**(common if takes_steps(entry) else {}), **own}, seed)
 
 
 _RUN_OPTIONS = (

@@ -38,7 +38,7 @@ def ensure(
                 found.append(record.read(path))
                 continue
             if len(missing) > 1:
-                say(f"\nrun {list(missing).index(path) + 1} of {len(missing)}: {described(missing[path])}")
+                _say_progress(list(missing.values()), list(missing).index(path), shared.results)
             unfinished = planned.folder(shared.runs).checkpoint
             try:
                 outcome = experiment.run(
@@ -142,3 +142,11 @@ def _announce(missing: Sequence[RunSpec], of: int, results: Path) -> None:
         say(f"{of - len(missing)} of {of} runs have a record; to be made:")
         for line in costs(missing, results):
             say(f"  {line}")
+
+
+def _say_progress(missing: Sequence[RunSpec], done: int, results: Path) -> None:
+    """Which run of how many begins, and how long all that are left will take where that is known."""
+    seconds = [expected_seconds(spec, results) for spec in missing[done:]]
+    known = [s for s in seconds if s is not None]
+    left = f" · {lasting(sum(known))} left" if len(known) == len(seconds) else ""
+    say(f"\nrun {done + 1} of {len(missing)}{left}: {described(missing[done])}")

@@ -1,20 +1,46 @@
-"""``bench run``: one method on one dataset, from data to record."""
+"""``bench run``: a method on a dataset, or several on several, from data to record."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pansharp_bench.cli.options import RunOptions, run_options, running, say, set_option
+from pansharp_bench.cli.options import (
+    RunOptions,
+    json_option,
+    read_seeds,
+    run_options,
+    running,
+    say,
+    set_option,
+)
 from pansharp_bench.cli.records import ensure
 from pansharp_bench.errors import BenchError
 
+if TYPE_CHECKING:
+    from pansharp_bench.record import Record
+
+
+def _names(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise BenchError(f"--{param.name} names none")
+    return list(dict.fromkeys(names))
+
 
 @click.command(short_help="Train and evaluate a method, write its record.")
-@click.option("--method", required=True, help="Registered name, e.g. sp-i2i (see `bench list`).")
-@click.option("--dataset", required=True, help="Registered name, e.g. qb, gf2, qb-sim.")
+@click.option(
+    "--method", required=True, callback=_names, metavar="A[,B]", help="Registered names (see `bench list`)."
+)
+@click.option(
+    "--dataset", required=True, callback=_names, metavar="A[,B]", help="Registered names, e.g. qb,gf2."
+)
 @set_option("Change one option of the method's preset; may be repeated.")
 @click.option(
     "--seed",
@@ -23,6 +49,7 @@ from pansharp_bench.errors import BenchError
     show_default=True,
     help="Of initial weights and every draw.",
 )
+@click.option("--seeds", callback=read_seeds, metavar="A,B", help="A run for each, of methods that learn.")
 @click.option(
     "--samples",
     type=click.IntRange(1),
@@ -44,26 +71,40 @@ from pansharp_bench.errors import BenchError
 @click.option(
     "--force", is_flag=True, help="Replace the record, and the training, of an earlier identical run."
 )
+@click.option(
+    "--save-fused",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep the fused test images, one .npy a scene, as `bench score` reads them.",
+)
+@json_option
 @run_options
 def run(
-    method: str,
-    dataset: str,
+    method: list[str],
+    dataset: list[str],
     options: dict[str, str],
     seed: int,
+    seeds: list[int] | None,
     samples: int | None,
     weights: Path | None,
     beside: list[str],
     resume: bool,
     force: bool,
+    save_fused: Path | None,
+    as_json: bool,
     shared: RunOptions,
 ) -> None:
     """Train (where the method learns) and evaluate a method, and write its record.
+
+    Of several methods, datasets or seeds every run that has no record yet is made, in order; --set is then for the
+    methods that learn.
 
     \b
     bench run --method sp-i2i --dataset qb
     bench run --method gsa --dataset gf2 --data ~/PanCollection
     bench run --method sp-i2i --dataset qb --preset quick --set levels=4 --seed 1
     bench run --method sp-i2i --dataset qb --beside pan-ot,mtf-glp-fs
+    bench run --method cut,unsb,sp-i2i --dataset qb,gf2 --seeds 0,1,2
     """
     from pansharp_bench import experiment
     from pansharp_bench.method import takes_steps
@@ -74,6 +115,12 @@ def run(
         if "samples" in options:
             raise BenchError(f"--samples {samples} and --set samples={options['samples']}: give one of them")
         options = {**options, "samples": str(samples)}
+    if len(method) > 1 or len(dataset) > 1 or seeds:
+        single = {"--weights": weights, "--beside": beside, "--force": force, "--seed": seed}
+        if given := [flag for flag, value in single.items() if value]:
+            raise BenchError(f"{', '.join(given)}: of one run; these are several methods, datasets or seeds")
+        _run_all(method, dataset, seeds or [0], options, shared, resume, as_json)
+        return
     for name in beside:
         if takes_steps(METHODS.get(name)):
             raise BenchError(
@@ -81,17 +128,21 @@ def run(
             )
     with running():
         outcome = experiment.run(
-            shared.spec(method, dataset, options, seed, weights),
+            shared.spec(method[0], dataset[0], options, seed, weights),
             shared.results,
             shared.runs,
             force=force,
             resume=resume,
             pictures=shared.pictures,
             progress=shared.progress,
+            save_fused=save_fused,
             say=say,
         )
-    others = ensure([shared.row(name, dataset, {}) for name in beside], replace(shared, pictures=0))
+    others = ensure([shared.row(name, dataset[0], {}, {}) for name in beside], replace(shared, pictures=0))
     record = outcome.record
+    if as_json:
+        _print_json([record, *others], shared.results)
+        return
     click.echo(f"\n{record.method['title'] or record.method['name']} on {record.dataset['name']}")
     click.echo(run_table(record, others))
     click.echo(f"\nrecord      {outcome.path}")
@@ -101,3 +152,51 @@ def run(
         click.echo(f"log         {outcome.folder.log}")
     if outcome.checkpoint:
         click.echo(f"weights     {outcome.checkpoint}")
+
+
+def _run_all(
+    methods: Sequence[str],
+    datasets: Sequence[str],
+    seeds: Sequence[int],
+    options: Mapping[str, Any],
+    shared: RunOptions,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """The runs of every dataset, method and seed that have no record, one after another."""
+    from pansharp_bench.method import is_trained
+    from pansharp_bench.registry import METHODS
+    from pansharp_bench.tables import run_table
+
+    trained = {name: is_trained(METHODS.get(name)) for name in methods}
+    if options and not any(trained.values()):
+        raise BenchError(f"none of {', '.join(methods)} learns, so there are no options to --set")
+    specs = [
+        shared.row(name, dataset, options if trained[name] else {}, {}, seed)
+        for dataset, name in product(datasets, methods)
+        for seed in (seeds if trained[name] else [0])
+    ]
+    records = ensure(specs, shared, resume)
+    if as_json:
+        _print_json(records, shared.results)
+        return
+    for record in records:
+        seed = f", seed {record.spec['seed']}" if len(seeds) > 1 and record.spec["options"] else ""
+        click.echo(f"\n{record.method['title'] or record.method['name']} on {record.dataset['name']}{seed}")
+        click.echo(run_table(record))
+        click.echo(f"record      {record.path(shared.results)}")
+
+
+def _print_json(records: Sequence[Record], results: Path) -> None:
+    from pansharp_bench.record import jsonable
+
+    kept = ("images", "mean", "std", "missing")
+    runs = [
+        {
+            "record": str(r.path(results)),
+            **{k: r.spec[k] for k in ("track", "dataset", "method", "preset", "seed", "options")},
+            "protocols": {name: {k: scored[k] for k in kept} for name, scored in r.protocols.items()},
+        }
+        for r in records
+    ]
+    click.echo(json.dumps(jsonable(runs), indent=1, ensure_ascii=False))

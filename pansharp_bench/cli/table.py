@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pansharp_bench.cli.options import RunOptions, run_options, say, set_option
+from pansharp_bench.cli.options import (
+    RunOptions,
+    json_option,
+    read_seeds,
+    run_options,
+    say,
+    set_option,
+)
 from pansharp_bench.cli.records import costs, ensure, survey
 from pansharp_bench.errors import BenchError
 
@@ -21,19 +28,11 @@ if TYPE_CHECKING:
 PAPERS = resources.files("pansharp_bench").joinpath("papers.toml")
 
 
-def _read_seeds(ctx: click.Context, param: click.Parameter, text: str) -> list[int]:
-    try:
-        seeds = [int(s) for s in text.split(",")]
-    except ValueError:
-        raise BenchError(f"--seeds {text!r} is not a comma-separated list of integers") from None
-    return list(dict.fromkeys(seeds))
-
-
 _seeds = click.option(
     "--seeds",
     default="0",
     show_default=True,
-    callback=_read_seeds,
+    callback=read_seeds,
     help="Comma-separated; a row is the mean over seeds.",
 )
 _resume = click.option("--resume", is_flag=True, help="Continue interrupted trainings.")
@@ -43,7 +42,13 @@ _out = click.option(
 
 
 def _print(
-    records: list[Record], title: str, out: Path | None, name: str, results: Path, **choice: Any
+    records: list[Record],
+    title: str,
+    out: Path | None,
+    name: str,
+    results: Path,
+    as_json: bool = False,
+    **choice: Any,
 ) -> None:
     from pansharp_bench import tables
 
@@ -53,7 +58,9 @@ def _print(
         replace(t, name=f"{name}-{t.name}", title=f"{title} · {t.title}")
         for t in tables.tables(records, combine=True, remarks=remarks, **choice)
     ]
-    for table in titled:
+    if as_json:
+        click.echo(tables.to_json_list(titled), nl=False)
+    for table in titled if not as_json else ():
         click.echo(tables.to_markdown(table))
     if out:
         paths = tables.write_tables(titled, out, index=False)
@@ -63,10 +70,11 @@ def _print(
 @click.command(short_help="Reprint a paper's table with measured numbers.")
 @click.argument("number")
 @_seeds
-@set_option("For all rows.")
+@set_option("For all rows that are trained step by step.")
 @_resume
 @click.option("--dry-run", is_flag=True, help="Only say which runs are missing.")
 @_out
+@json_option
 @run_options
 def table(
     number: str,
@@ -75,6 +83,7 @@ def table(
     resume: bool,
     dry_run: bool,
     out: Path | None,
+    as_json: bool,
     shared: RunOptions,
 ) -> None:
     """Print a table of the SP-I2I paper, measured and published rows side by side.
@@ -97,7 +106,7 @@ def table(
     wanted = known[number]
     rows = [_row(r) for r in wanted["methods"]]
     specs = [
-        shared.row(method, wanted["dataset"], {**options, **own}, seed)
+        shared.row(method, wanted["dataset"], own, options, seed)
         for (method, own), seed in product(rows, seeds)
     ]
     if dry_run:
@@ -116,6 +125,7 @@ def table(
         out,
         f"table-{number}",
         shared.results,
+        as_json,
         protocols=wanted["protocols"],
         methods=list(dict.fromkeys(method for method, _ in rows)),
         columns=wanted.get("columns"),

@@ -17,9 +17,10 @@ from pansharp_bench.imaging.pyramid import (
     pyramid_up,
     reconstruct,
 )
+from pansharp_bench.imaging.transport import LeastTransport, least_transport
 
 __all__ = [
-    "Degraded", "LaplacianPyramid", "atrous", "decimate", "decompose", "interp23", "lowpass", "max_bands",
-    "mtf_filter", "mtf_filter_pan", "mtf_kernel", "pyramid_down", "pyramid_up", "reconstruct",
-    "reduce_bicubic", "resize_bicubic", "wald_degrade",
+    "Degraded", "LaplacianPyramid", "LeastTransport", "atrous", "decimate", "decompose", "interp23",
+    "least_transport", "lowpass", "max_bands", "mtf_filter", "mtf_filter_pan", "mtf_kernel", "pyramid_down",
+    "pyramid_up", "reconstruct", "reduce_bicubic", "resize_bicubic", "wald_degrade",
 ]  # fmt: skip

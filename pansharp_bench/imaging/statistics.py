@@ -97,10 +97,8 @@ def percentile(x: Tensor, percent: float) -> Tensor:
 
     count, values = _ask((x,), lambda v: (v.new_tensor(v.shape[-1]), smallest(v)), merged)
     place = (share * count + 0.5).clamp(min=1).minimum(count) - 1
-    lower, upper = (
-        values[..., k.nan_to_num().long().clamp(max=values.shape[-1] - 1)]
-        for k in (place.floor(), place.ceil())
-    )
+    around = torch.stack([place.floor(), place.ceil()]).nan_to_num().long().clamp(max=values.shape[-1] - 1)
+    lower, upper = values.index_select(-1, around).unbind(-1)
     return torch.lerp(lower, upper, place - place.floor())
 
 

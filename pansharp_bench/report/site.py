@@ -260,7 +260,9 @@ class Site:
             own = [c for c in columns if c.name in scored["scores"]]
             shown.append((name, protocols[name].title if name in protocols else name, scored, own))
         label = record.method["title"] or record.method["name"]
-        curves = {label: next((p["curves"] for p in record.protocols.values() if "curves" in p), {})}
+        curves: dict[str, dict[str, Any]] = {
+            label: next((p["curves"] for p in record.protocols.values() if "curves" in p), {})
+        }
         return {
             "record": record,
             "label": label,
@@ -387,10 +389,14 @@ def _held_against(found: Mapping[str, dict[str, Any]], along: str, of: Any) -> d
     return curves | {label: (c[along], of(c["output"])) for label, c in found.items()}
 
 
+def _unzipped(points: Sequence[tuple[int, float]]) -> svg.Curve:
+    return [x for x, _ in points], [y for _, y in points]
+
+
 def _losses(folder: RunFolder) -> list[tuple[str, Any]]:
     curves = read_losses(folder.log)
     return [
-        (name, svg.lines({x: tuple(zip(*curves[x], strict=True)) for x in names}, "step", name))
+        (name, svg.lines({x: _unzipped(curves[x]) for x in names}, "step", name))
         for name, names in panels_of(curves).items()
     ]
 

@@ -47,8 +47,10 @@ def ticks(low: float, high: float, log: bool) -> list[float]:
 
 
 def distribution(values: Sequence[float]) -> Markup:
-    """One quantity's values per image: a box from quartile to quartile with the median, and a dot each. It has the size
-    and the colours of the style sheet, as thousands of them are drawn."""
+    """One quantity's values per image: a box from quartile to quartile with the median, and a dot each.
+
+    Size and colours are left to the style sheet, as thousands of these are drawn.
+    """
     finite = [v for v in values if math.isfinite(v)]
     if len(finite) < 2:
         return Markup("")
@@ -94,7 +96,7 @@ def scatter(points: Sequence[tuple[str, str, str, float, float]], x_name: str, y
     x, y = axis(xs, True, _LEFT, width - 110), axis(ys, log, height - _BOTTOM, _TOP)
     parts = [_frame(xs, ys, (True, log), (x, y), (width, height), (x_name, y_name))]
     groups = list(dict.fromkeys(p[2] for p in points))
-    taken = [(x(p[3]) - 4, y(p[4]) - 4, x(p[3]) + 4, y(p[4]) + 4) for p in points]
+    taken: list[tuple[float, ...]] = [(x(p[3]) - 4, y(p[4]) - 4, x(p[3]) + 4, y(p[4]) + 4) for p in points]
     for label, link, group, cost, quality in sorted(points, key=lambda p: p[4]):
         px, py, text = x(cost), y(quality), _cut(label, 26)
         box = _free(px, py, 6.8 * len(text), taken)

@@ -7,7 +7,7 @@ it is never a mean over the rest.
 """
 
 from pansharp_bench.tables.assembly import tables
-from pansharp_bench.tables.comparison import Comparison, compare, comparison_facts, find_row
+from pansharp_bench.tables.comparison import PairedComparison, compare, comparison_facts, find_row
 from pansharp_bench.tables.csv import to_csv
 from pansharp_bench.tables.editions import columns_of
 from pansharp_bench.tables.formatting import MISSING
@@ -30,7 +30,7 @@ __all__ = [
     "Cell",
     "Choice",
     "Column",
-    "Comparison",
+    "PairedComparison",
     "Remark",
     "Row",
     "Table",

@@ -18,7 +18,7 @@ _LEVEL = 0.05
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """A and B by one column. ``difference`` is the mean of A - B over images, with its 95 % bootstrap interval;
     ``wins`` counts the images on which A is better.
 
@@ -97,7 +97,7 @@ def find_row(table: Table, name: str) -> Row:
     return found[0]
 
 
-def compare(table: Table, first: Row, second: Row, metric: str = "") -> list[Comparison]:
+def compare(table: Table, first: Row, second: Row, metric: str = "") -> list[PairedComparison]:
     """Two rows of a table by every column that scores images, or by one, given by name or label.
 
     Images of one scene resemble each other, so that they are worth less than as many scenes: an interval over them
@@ -132,7 +132,7 @@ def _per_image(row: Row, column: Column) -> np.ndarray:
 
 def _comparison(
     column: Column, rows: tuple[Row, Row], scores: Sequence[np.ndarray], both: np.ndarray
-) -> Comparison:
+) -> PairedComparison:
     from scipy.stats import rankdata, wilcoxon
 
     a, b = (s[both] for s in scores)
@@ -145,7 +145,7 @@ def _comparison(
     labels = [row.label for row in rows]
     if labels[0] == labels[1]:
         labels = [f"{row.label} ({row.variant})" for row in rows]
-    return Comparison(
+    return PairedComparison(
         column,
         (labels[0], labels[1]),
         (float(a.mean()), float(b.mean())),
@@ -163,7 +163,7 @@ def _comparison(
     )
 
 
-def comparison_facts(it: Comparison) -> dict[str, object]:
+def comparison_facts(it: PairedComparison) -> dict[str, object]:
     """For JSON: what is not a number is None."""
 
     def plain(value: float) -> float | None:

@@ -12,7 +12,7 @@ from pansharp_bench.record import short_hash
 from pansharp_bench.tables.formatting import cell_text, cost_text, heading, prefix
 from pansharp_bench.tables.model import Row, Table, named_apart
 
-_SEES = {"pan+ms": "PAN + MS", "pan+bag": "PAN + MS pixels", "reference": "reference"}
+_SEES = {"pan+ms": "PAN + MS", "pan+bag": "PAN + MS pixels"}
 
 
 def to_markdown(table: Table) -> str:
@@ -20,13 +20,13 @@ def to_markdown(table: Table) -> str:
     labels = [f"*{r.label}*" if r.source == "published" else r.label for r in table.rows]
     about = [
         (
-            _SEES.get(r.sees, table.starts_from if r.sees else ""),
+            _SEES.get(r.sees, r.sees.replace("pan", table.starts_from).replace("+", " + ")),
             r.training,
             "published" if r.source == "published" else r.variant,
         )
         for r in table.rows
     ]
-    further = [(*cost_text(r), _records(r, table), _paper(r)) for r in table.rows]
+    further = [(*cost_text(r), _records(r, table), _paper(r, table)) for r in table.rows]
     text = _grid(
         table,
         labels,
@@ -48,9 +48,10 @@ def _records(row: Row, table: Table) -> str:
     return ", ".join(f"[{name}]({path})" if table.records_at else name for name, path in paths)
 
 
-def _paper(row: Row) -> str:
+def _paper(row: Row, table: Table) -> str:
+    """The year of its paper, a link with its title where the table is a page with links."""
     year = str(row.method.get("year") or "") if row.paper else ""
-    if not row.doi:
+    if not (row.doi and table.records_at):
         return year
     quoted = row.paper.replace('"', "'")
     return f'[{year}]({row.doi} "{quoted}")'
