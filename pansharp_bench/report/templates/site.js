@@ -68,7 +68,7 @@ function makeFilter(form) {
       table.classList.toggle(toggle.dataset.toggles, toggle.checked);
     said.textContent = `${shown} of ${all} rows`;
   };
-  form.addEventListener("input", apply);
+  for (const event of ["input", "change"]) form.addEventListener(event, apply);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(apply));
   apply();
