@@ -129,7 +129,7 @@ class Site:
             "mark": _MARK,
             "newest": max(r.created for r in self.records),
         }
-        made.filters["key"] = id
+        made.filters |= {"key": id, "flowing": _flowing}
         made.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
         return made
 
@@ -399,6 +399,11 @@ def _losses(folder: RunFolder) -> list[tuple[str, Any]]:
         (name, svg.lines({x: _unzipped(curves[x]) for x in names}, "step", name))
         for name, names in panels_of(curves).items()
     ]
+
+
+def _flowing(doc: str) -> str:
+    """A docstring's paragraphs, each on one line, without the marks of code."""
+    return "\n\n".join(" ".join(part.split()) for part in doc.replace("``", "").split("\n\n"))
 
 
 def _signed(difference: float, digits: int) -> str:
