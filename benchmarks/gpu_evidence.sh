@@ -1,64 +1,86 @@
 #!/usr/bin/env bash
-# All evidence that needs a GPU, most valuable first, in pieces of at most ten minutes that resume.
+# All evidence that needs a GPU, most valuable first, as far as one call's time goes; the next call goes on from there.
 #
-#   benchmarks/gpu_evidence.sh OUT [DATA] [PIECE ...]
+#   benchmarks/gpu_evidence.sh OUT [DATA]
 #
-# OUT gets results/ (records, small), logs/ and bench/ (timings); DATA is a folder of PanCollection-format files
-# shown as <sensor>-mini (leave it empty for the simulated sensors alone). Run from the checkout; the package is
-# found through PYTHONPATH. A piece that is cut off continues at the next call: finished runs have their record,
-# trainings their checkpoint under runs/. With PIECE names only those are run.
+# OUT gets results/ (records, small), logs/ and bench/ (timings), and evidence.tar.gz of these three; DATA is a folder
+# of PanCollection-format files shown as <sensor>-mini (leave it out for the simulated sensors alone). Nothing need be
+# installed: the package is found in the checkout, wheels in WHEELS (default wheels/) are unpacked. A call ends after
+# CALL_SECONDS (default 560): finished pieces are marked in logs/, finished runs have their record, trainings their
+# checkpoint under OUT/runs. REHEARSE=1 goes the whole way on the CPU, with tiny sets and a handful of steps.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-out=${1:?folder for the results}; shift
-data=${1:-}; [ $# -gt 0 ] && shift
-mkdir -p "$out"/{results,logs,bench}
+mkdir -p "${1:?folder for the results}"/{results,logs,bench}
+out=$(cd "$1" && pwd); data=${2:-}
+deadline=$((SECONDS + ${CALL_SECONDS:-560}))
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 PANSHARP_CACHE="${PANSHARP_CACHE:-$out/cache}"
 python=${PYTHON:-python3}
-limit=${PIECE_SECONDS:-570}
+for wheel in "${WHEELS:-wheels}"/*.whl; do
+    [ -e "$wheel" ] && "$python" -m zipfile -e "$wheel" "$out/site" && export PYTHONPATH="$PYTHONPATH:$out/site"
+done
+failed=0
 
-piece() { # piece NAME COMMAND...: run it within the limit, keep its log
-    local name=$1; shift
-    [ ${#wanted[@]} -eq 0 ] || [[ " ${wanted[*]} " == *" $name "* ]] || return 0
-    [ -e "$out/logs/$name.done" ] && return 0
+piece() { # piece NAME SECONDS COMMAND...: run it within these and what is left of the call, keep its log
+    local name=$1 most=$2 left=$((deadline - SECONDS)) status=0; shift 2
+    [ -e "$out/logs/$name.done" ] && return
+    [ "$left" -gt 10 ] || { echo "== $name: no time left, the next call begins here"; return; }
     echo "== $name"
-    if timeout --signal=INT --kill-after=20 "$limit" "$@" >>"$out/logs/$name.log" 2>&1; then
-        touch "$out/logs/$name.done"
-    else
-        echo "   ended with $?; the next call resumes it (log: $out/logs/$name.log)"
-    fi
+    timeout --signal=INT --kill-after=20 $((left < most ? left : most)) "$@" >>"$out/logs/$name.log" 2>&1 || status=$?
+    # what was cut off at its own limit wrote what it had: enough of it
+    if [ $status = 0 ] || { [ $status = 124 ] && [ "$most" -lt "$left" ]; }; then touch "$out/logs/$name.done"; fi
+    [ $status = 0 ] || echo "   ended with $status: $out/logs/$name.log"
+    [ $status = 0 ] || [ $status = 124 ] || failed=1
     tail -n 3 "$out/logs/$name.log"
 }
-wanted=("$@")
 
-train() { # train METHOD DATASET SEED [extra options]: reuses a record, resumes a checkpoint, else starts
-    local method=$1 dataset=$2 seed=$3; shift 3
-    local name="$method-$dataset-s$seed"
-    name+=$(printf '%s' "$@" | tr -cd 'A-Za-z0-9.-')  # rows of one method have names of their own
-    piece "$name" "$python" -m pansharp_bench ablate "$method" --dataset "$dataset" \
-        --seeds "$seed" --resume --preset standard --results "$out/results" --runs "$out/runs" --quiet "$@"
+runs() { # runs METHODS DATASETS SEEDS [OPTION...]: a line for every training
+    local method dataset seed
+    for seed in $3; do for dataset in $2; do for method in $1; do
+        echo "$method --dataset $dataset --seeds $seed ${*:4}"
+    done; done; done
 }
 
-piece tests "$python" -m pytest tests -q -k "cuda or golden"
-train sp-i2i qb-sim 0
-piece metrics "$python" benchmarks/metrics.py --out "$out/bench/metrics.json"
-piece steps "$python" benchmarks/unpaired_step.py --out "$out/bench/unpaired_step.json"
-for seed in 0 1; do
-    for method in sp-i2i unsb cut; do train "$method" qb-sim "$seed"; done
-done
-for levels in 6 1 2 4; do train sp-i2i junocam2hst-sim 0 --levels "$levels"; done
-for method in unsb cut identity channel-affine histogram-matching colour-ot; do train "$method" junocam2hst-sim 0; done
-train sp-i2i junocam2hst-sim 0 --no-gating --set levels=6
-for method in affine-regression pixel-regression; do train "$method" junocam2hst-uvm-sim 0; done
-piece paired "$python" benchmarks/paired.py --out "$out/bench/paired.json"
-for method in canconv dcpnet pancrafter pnn pannet dicnn msdcnn fusionnet lagnet; do train "$method" qb-sim 0; done
-if [ -n "$data" ]; then
-    for set in qb gf2; do
-        for seed in 0 1; do
-            for method in sp-i2i unsb cut; do train "$method" "$set" "$seed" --data "$data" --label mini; done
-        done
-        for method in canconv dcpnet pancrafter pnn pannet dicnn msdcnn fusionnet lagnet; do
-            train "$method" "$set" 0 --data "$data" --label mini
-        done
-    done
+paired="dcpnet canconv pancrafter" light="pnn pannet dicnn msdcnn fusionnet lagnet" mini="--data $data --label mini"
+trainings() { # most valuable first
+    runs "sp-i2i unsb cut" "qb-sim gf2-sim" "0 1"
+    runs "$paired" "qb-sim gf2-sim" 0
+    runs sp-i2i junocam2hst-sim 0 --levels 6,1,2,4
+    runs "unsb cut" junocam2hst-sim 0
+    runs sp-i2i junocam2hst-sim 0 --no-gating --set levels=6
+    runs pixel-regression junocam2hst-uvm-sim 0
+    [ -z "$data" ] || runs "sp-i2i unsb cut" "qb gf2" "0 1" $mini
+    [ -z "$data" ] || runs "$paired $light" "qb gf2" 0 $mini
+    runs "$light" qb-sim 0
+}
+shared=(--preset standard --resume --quiet --pictures 0 --results "$out/results" --runs "$out/runs")
+tests=() metrics=() steps=(--methods sp-i2i,unsb,cut) networks=(--methods "${paired// /,},${light// /,}")
+sets=(qb-sim gf2-sim junocam2hst-sim junocam2hst-uvm-sim)
+
+if [ -n "${REHEARSE:-}" ]; then # one of each kind
+    trainings() {
+        runs "sp-i2i cut" qb-sim-tiny 0
+        runs pnn qb-sim-tiny 0
+        runs sp-i2i junocam2hst-sim-tiny 0 --levels 2,1
+        runs sp-i2i junocam2hst-sim-tiny 0 --no-gating --set levels=2
+        runs pixel-regression junocam2hst-uvm-sim-tiny 0
+    }
+    few=(--set steps=2 --set batch=2 --set validations=1 --plugin benchmarks/_tiny.py --device cpu)
+    shared=("${shared[@]/standard/quick}" "${few[@]}")
+    tests=(--collect-only)
+    metrics=(--repeat 1 --side 64)
+    steps=(--device cpu --threads 1 --repeats 1 --cases 32x1 --ngf 8 --blocks 5 --methods sp-i2i,cut)
+    networks=(--device cpu --threads 1 --repeat 1 --methods pnn --batch 1 --side 64)
+    sets=(qb-sim-tiny junocam2hst-sim-tiny junocam2hst-uvm-sim-tiny --plugin benchmarks/_tiny.py)
 fi
-"$python" -m pansharp_bench leaderboard --results "$out/results" >"$out/leaderboard.md" 2>/dev/null && echo "tables: $out/leaderboard.md"
+
+"$python" benchmarks/_trainings.py make "${sets[@]}" >"$out/logs/sets.log" 2>&1 & # before anything is timed
+piece tests 300 "$python" -m pytest $(grep -l cuda tests/test_*.py) -q -k cuda -p no:cacheprovider \
+    --continue-on-collection-errors "${tests[@]}"
+wait $! || { failed=1; tail -n 3 "$out/logs/sets.log"; }
+piece metrics 120 "$python" benchmarks/metrics.py --threads 1 --out "$out/bench/metrics.json" "${metrics[@]}"
+piece steps 200 "$python" benchmarks/unpaired_step.py --out "$out/bench/unpaired_step.json" "${steps[@]}"
+piece paired 200 "$python" benchmarks/paired.py --out "$out/bench/paired.json" "${networks[@]}"
+piece trainings 3600 "$python" benchmarks/_trainings.py run "${shared[@]}" <<<"$(trainings)"
+"$python" -m pansharp_bench leaderboard --results "$out/results" >"$out/logs/leaderboard.md" || failed=1
+tar -C "$out" -czf "$out/evidence.tar.gz" results logs bench && echo "all of it: $out/evidence.tar.gz"
+exit $failed

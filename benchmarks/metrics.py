@@ -77,10 +77,11 @@ def conditions(repeat: int) -> dict:
 @click.command(help=__doc__.partition("\n")[0])
 @click.option("--threads", type=int, multiple=True, default=(1, 2), show_default=True)
 @click.option("--repeat", default=15, show_default=True, help="Runs that the median is taken of.")
+@click.option("--side", type=int, help="Of all images, instead of those of the tables.")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write figures and conditions as JSON."
 )
-def main(threads: tuple[int, ...], repeat: int, out: Path | None) -> None:
+def main(threads: tuple[int, ...], repeat: int, side: int | None, out: Path | None) -> None:
     settings = [(f"{n} thread{'s' if n > 1 else ''}", n, "cpu") for n in threads]
     if torch.cuda.is_available():
         settings.append(("CUDA", max(threads), "cuda"))
@@ -94,14 +95,17 @@ def main(threads: tuple[int, ...], repeat: int, out: Path | None) -> None:
             taken = measure(work, repeat, device == "cuda")
             figures.append({"task": task, "size": size, "setting": setting, **taken})
 
-        for side, bands in SIZES:
-            named = images(1, side, bands, device)
+        for usual, bands in SIZES:
+            size = side or usual
+            named = images(1, size, bands, device)
             for name in names:
-                note(name, f"{side} x {side} x {bands}", call(name, named))
-        twenty = images(20, 256, 4, device)
+                note(name, f"{size} x {size} x {bands}", call(name, named))
+        size = side or 256
+        twenty = images(20, size, 4, device)
         work = [call(name, twenty) for name in REDUCED_SET]
-        note("reduced set, 20 images", "256 x 256 x 4", lambda work=work: [w() for w in work])
-        note("hqnr, 1 image", "512 x 512 x 4", call("hqnr", images(1, 512, 4, device)))
+        note("reduced set, 20 images", f"{size} x {size} x 4", lambda work=work: [w() for w in work])
+        size = side or 512
+        note("hqnr, 1 image", f"{size} x {size} x 4", call("hqnr", images(1, size, 4, device)))
 
     cells = {(f["task"], f["size"], f["setting"]): f for f in figures}
     rows = [

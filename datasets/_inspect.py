@@ -16,12 +16,12 @@ from torch import Tensor
 
 from pansharp_bench.errors import DataError
 from pansharp_bench.imaging import interp23, mtf_filter
+from pansharp_bench.imaging.registration import correlate_phases
 from pansharp_bench.scene import Dataset, Scene, Sensor, Split, SplitName
 
 _BATCH = 8 << 20  # bytes of float32 read at a time
 _RUNS = 4  # places in a large split that a glance looks at
 _GAIN = 2.64  # what the 23-tap expansion can make of an error of 1 in every pixel of ms
-_SHIFT = 6  # PAN pixels searched around registration, each way
 _WINDOW = 8  # MS pixels across of the windows by which overlapping ground is found
 
 
@@ -137,7 +137,9 @@ def _look(split: Split, limit: int | None, ground: bool) -> _Look:
         parts["content"].append(_content(pan, ms)[~flat])
         if split.name != "full" and gt is not None:
             parts["phase"].append(_phase(gt, ms, split.sensor))
-        parts["shift"].append(_pan_shift(pan, lms, split.sensor))
+        ratio = split.sensor.ratio
+        found = correlate_phases(pan, ms, ratio, (ratio // 2, ratio // 2))
+        parts["shift"].append(found.offset[found.certain])
         look.expansion = max(look.expansion, _expansion(ms, lms, split.sensor))
         # the sensor's own MS pixels: the reference where resolution was reduced, ms where it was not
         pixels = ms if split.name == "full" else gt
@@ -211,8 +213,7 @@ def _judge(look: _Look, sensor: Sensor) -> Iterator[tuple[str, str]]:
         yield "warning", f"PAN is constant in {look.flat} of {look.seen} samples"
     if len(look.phase):
         yield _judge_phase(look.phase, sensor)
-    if len(look.shift):
-        yield _judge_shift(look.shift, look.split.name)
+    yield _judge_shift(look.shift, look.seen, look.split.name)
     if look.expansion:
         yield (
             "warning",
@@ -227,11 +228,11 @@ def _judge(look: _Look, sensor: Sensor) -> Iterator[tuple[str, str]]:
 
 
 def _judge_phase(phase: Tensor, sensor: Sensor) -> tuple[str, str]:
-    r = sensor.ratio
-    right = (r // 2) * r + r // 2
+    r, (row, col) = sensor.ratio, map(round, sensor.placed(sensor.ratio // 2))
+    right = row * r + col
     counts = torch.bincount(phase, minlength=r * r)
     wrong = len(phase) - int(counts[right])
-    where = f"({r // 2},{r // 2})"
+    where = f"({row},{col})"
     if not wrong:
         return "ok", f"ms is the MTF-filtered gt at decimation phase {where} in all {len(phase)} samples"
     counts[right] = 0
@@ -244,7 +245,11 @@ def _judge_phase(phase: Tensor, sensor: Sensor) -> tuple[str, str]:
     )
 
 
-def _judge_shift(shift: Tensor, split_name: str) -> tuple[str, str]:
+def _judge_shift(shift: Tensor, seen: int, split_name: str) -> tuple[str, str]:
+    if not len(shift):
+        return "note", (
+            f"registration of PAN and MS cannot be judged: none of {seen} samples has enough detail that both show"
+        )
     # at full resolution interp23 itself sets each MS pixel half a PAN pixel off its centre, both ways
     limit = 1.5 if split_name == "full" else 0.75
     size = shift.norm(dim=1)
@@ -297,7 +302,8 @@ def _phase(gt: Tensor, ms: Tensor, sensor: Sensor) -> Tensor:
     inner = slice(edge, -edge or None)
     error = (grid - ms[:, :, :, None, :, None]).square()[:, :, inner, :, inner]
     error = error.double().mean((1, 2, 4)).flatten(1)
-    right = (r // 2) * r + r // 2
+    row, col = map(round, sensor.placed(r // 2))
+    right = row * r + col
     error[:, right] = 0.999 * error[:, right] - 1e-4  # where all fit alike (no structure), nothing is wrong
     return error.argmin(1)
 
@@ -309,55 +315,11 @@ def _expansion(ms: Tensor, lms: Tensor, sensor: Sensor) -> float:
     if min(lms.shape[-2:]) < 2 * edge + 16:
         return 0.0
     inner = slice(edge, -edge)
-    difference = (interp23(ms, sensor.ratio) - lms)[..., inner, inner].abs().max().item()
+    difference = (interp23(ms, sensor) - lms)[..., inner, inner].abs().max().item()
     rounding = 0.0
     if torch.equal(lms, lms.round()):
         rounding = 0.5 + (0.5 * _GAIN if torch.equal(ms, ms.round()) else 0.0)
     return difference if difference > rounding + 1e-5 * sensor.peak else 0.0
-
-
-def _pan_shift(pan: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
-    """(n, 2) rows and columns by which the MS lies off the PAN, in PAN pixels, for the samples with enough
-    structure to tell.
-
-    Where the normalised correlation between the middle of PAN, low-passed to the MS's sharpness, and the band
-    mean of lms is largest, refined by a parabola.
-    """
-    s = _SHIFT
-    if min(pan.shape[-2:]) < 6 * s:
-        return torch.empty(0, 2)
-    low = mtf_filter(pan, [sum(sensor.mtf) / len(sensor.mtf)], sensor.ratio)[:, 0].double()
-    mean = lms.double().mean(1)
-    mean = mean - mean.mean((1, 2), keepdim=True)
-    mask = torch.zeros_like(low[0])
-    mask[s:-s, s:-s] = 1
-    middle = low[:, s:-s, s:-s]
-    template = F.pad(middle - middle.mean((1, 2), keepdim=True), (s, s, s, s))
-
-    def slide(kernel: Tensor, image: Tensor) -> Tensor:  # correlation at shifts -s..s; no wrap reaches them
-        spectrum = torch.fft.rfft2(image) * torch.fft.rfft2(kernel).conj()
-        full = torch.fft.irfft2(spectrum, s=image.shape[-2:])
-        return torch.roll(full, (s, s), (-2, -1))[..., : 2 * s + 1, : 2 * s + 1]
-
-    area = mask.sum()
-    first, second = slide(mask, mean), slide(mask, mean.square())
-    spread = (second - first.square() / area).clamp_min(1e-9).sqrt()
-    energy = template.square().sum((1, 2))
-    score = slide(template, mean) / (spread * energy.clamp_min(1e-9).sqrt()[:, None, None])
-    best, at = score.flatten(1).max(1)
-    row, column = at // (2 * s + 1), at % (2 * s + 1)
-    inside = (row > 0) & (row < 2 * s) & (column > 0) & (column < 2 * s)
-    telling = inside & (best > 0.7) & (energy / area > 4)
-    n, row, column, score = torch.arange(len(at))[telling], row[telling], column[telling], score
-    centre = score[n, row, column]
-    dy = _vertex(score[n, row - 1, column], centre, score[n, row + 1, column])
-    dx = _vertex(score[n, row, column - 1], centre, score[n, row, column + 1])
-    return torch.stack([row - s + dy, column - s + dx], 1).float()
-
-
-def _vertex(before: Tensor, centre: Tensor, after: Tensor) -> Tensor:
-    """Offset of a parabola's top from the middle of three equally spaced samples."""
-    return 0.5 * (before - after) / (before - 2 * centre + after).clamp_max(-1e-12)
 
 
 def _mixed(x: Tensor) -> Tensor:

@@ -3,15 +3,14 @@ image and band, with N - 1, and broadcast against images."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import wraps
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from pansharp_bench.imaging import decimate, interp23, mtf_filter
+from pansharp_bench.imaging import decimate, interp23, mtf_filter, statistics
+from pansharp_bench.imaging.statistics import moments, percentile
 from pansharp_bench.scene import Sensor, as_images, as_sensor
 
 EPS = 2.0**-52  # MATLAB's eps, which the toolbox adds to denominators
@@ -27,7 +26,7 @@ def fusion(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @wraps(rule)
     def method(pan: Tensor, ms: Tensor, lms: Tensor | None = None, *, sensor: str | Sensor) -> Tensor:
         sensor, pan, ms = as_sensor(sensor), as_images(pan, "pan"), as_images(ms, "ms")
-        lms = interp23(ms.double(), sensor.ratio) if lms is None else as_images(lms, "lms").double()
+        lms = interp23(ms.double(), sensor) if lms is None else as_images(lms, "lms").double()
         return rule(pan.double(), ms.double(), lms, sensor).to(ms.dtype)
 
     del method.__wrapped__  # its own signature is the one to be called by
@@ -35,23 +34,31 @@ def fusion(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def mean(x: Tensor) -> Tensor:
-    return x.mean((-2, -1), keepdim=True)
+    return moments(x).mean[..., None, None]
 
 
-def centred(x: Tensor, dim: tuple[int, ...] = (-2, -1)) -> Tensor:
+def centred(x: Tensor) -> Tensor:
     """``x`` less its mean; exactly 0 where all that varies is rounding, which must not be divided by."""
-    difference = x - x.mean(dim, keepdim=True)
-    spread, size = (torch.linalg.vector_norm(v, dim=dim, keepdim=True) for v in (difference, x))
-    return difference.masked_fill(spread <= FLAT * size, 0)
+    m = moments(x)
+    flat = _flat(m.pixels, m.mean, m.square)
+    return (x - m.mean[..., None, None]).masked_fill(flat[..., None, None], 0)
+
+
+def _flat(pixels: Tensor, mean: Tensor, square: Tensor) -> Tensor:
+    """Whether the deviations, whose squares' sum is given, are no more than rounding."""
+    return square.sqrt() <= FLAT * (square + pixels * mean.square()).sqrt()
 
 
 def cov(x: Tensor, y: Tensor) -> Tensor:
-    count = x.shape[-2] * x.shape[-1]
-    return (centred(x) * centred(y)).sum((-2, -1), keepdim=True) / max(count - 1, 1)
+    m = moments(x, y)
+    flat = _flat(m.pixels, m.mean, m.square) | _flat(m.pixels, m.mean_y, m.square_y)
+    return (m.product / (m.pixels - 1).clamp(min=1)).masked_fill(flat, 0)[..., None, None]
 
 
 def var(x: Tensor) -> Tensor:
-    return cov(x, x)
+    m = moments(x)
+    spread = m.square / (m.pixels - 1).clamp(min=1)
+    return spread.masked_fill(_flat(m.pixels, m.mean, m.square), 0)[..., None, None]
 
 
 def std(x: Tensor) -> Tensor:
@@ -76,7 +83,7 @@ def matched(pan: Tensor, target: Tensor, low: Tensor, centre: Tensor | None = No
 def blurred_pan(pan: Tensor, sensor: Sensor) -> Tensor:
     """PAN as sharp as each expanded MS band: band MTF, decimation, 23-tap expansion. (N, 1 or C, H, W) ->
     (N, C, H, W)."""
-    return interp23(decimate(mtf_filter(pan, sensor), sensor.ratio), sensor.ratio)
+    return interp23(decimate(mtf_filter(pan, sensor), sensor), sensor)
 
 
 _HAZE = (0.95, 0.45, 0.40, 0.05)  # of the first percentile of blue, green, red, NIR
@@ -86,17 +93,8 @@ def haze(lms: Tensor) -> Tensor:
     """The toolbox's path radiance L_b, (N, C, 1, 1): fixed fractions of the first percentile for four bands (blue,
     green, red, NIR), the band's minimum otherwise."""
     if lms.shape[1] != len(_HAZE):
-        return lms.amin((-2, -1), keepdim=True)
-    return lms.new_tensor(_HAZE)[:, None, None] * _percentile(lms, 1)
-
-
-def _percentile(x: Tensor, percent: float) -> Tensor:
-    """MATLAB's ``prctile``: sorted sample i of n is the percentile 100 (i - 0.5) / n, linear in between."""
-    values = x.flatten(2)
-    n = values.shape[-1]
-    position = min(max(percent / 100 * n + 0.5, 1), n)
-    lower, upper = (values.kthvalue(k, -1).values for k in (math.floor(position), math.ceil(position)))
-    return torch.lerp(lower, upper, position - math.floor(position))[..., None, None]
+        return percentile(lms, 0)[..., None, None]
+    return (lms.new_tensor(_HAZE) * percentile(lms, 1))[..., None, None]
 
 
 def with_ones(x: Tensor) -> Tensor:
@@ -111,9 +109,7 @@ def triangle(regressors: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     minimises |R w - q| is the one that minimises |regressors w - targets|, for any constraint on w.
     """
     n = regressors.shape[1]
-    rows = torch.cat([regressors, targets], 1).flatten(2).mT
-    rows = F.pad(rows, (0, 0, 0, max(0, n - rows.shape[1])))  # a tiny image has fewer pixels than unknowns
-    r = torch.linalg.qr(rows, mode="r").R
+    r = statistics.triangle(torch.cat([regressors, targets], 1))
     return r[:, :n, :n], r[:, :n, n:]
 
 
@@ -125,7 +121,8 @@ def combine(regressors: Tensor, weights: Tensor) -> Tensor:
 def regression(regressors: Tensor, targets: Tensor) -> Tensor:
     """Least-squares weights (N, n, m), of least norm where they are not unique but for rounding."""
     r, q = triangle(regressors, targets)
-    return torch.linalg.pinv(r, rtol=1e-8) @ q  # the 23 taps ripple by 4e-10: not another direction
+    # the 23 taps ripple by 4e-10: not another direction; NaN in q stand for what is not known of a scene yet
+    return torch.linalg.pinv(r.nan_to_num(), rtol=1e-8) @ q
 
 
 def nonnegative_regression(regressors: Tensor, targets: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import decimate, mtf_filter
 from pansharp_bench.method import Pairing, TrainedMethod, TrainingData
-from pansharp_bench.methods._classical import FLAT, centred, divide
+from pansharp_bench.methods._classical import FLAT, divide
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Trainer, UnpairedData
 
@@ -23,7 +23,7 @@ def ms_like(pan: Tensor, sensor: Sensor) -> Tensor:
 
     For comparing the distributions of one scene's PAN and MS at one resolution, that of the MS.
     """
-    return decimate(mtf_filter(pan, sensor), sensor.ratio)
+    return decimate(mtf_filter(pan, sensor), sensor)
 
 
 def transport(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
@@ -49,9 +49,16 @@ def transport(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
         share = torch.where(x1 > x0, (inside - x0) / (x1 - x0), float(right))
         mapped += 0.5 * torch.lerp(y0, y1, share)
     target_spread, spread = (
-        torch.linalg.vector_norm(centred(x.double(), (-1,)), dim=-1, keepdim=True) for x in (target, source)
+        torch.linalg.vector_norm(deviations(x.double()), dim=-1, keepdim=True) for x in (target, source)
     )
     return mapped + divide(target_spread, spread).to(values) * (values - inside)
+
+
+def deviations(x: Tensor) -> Tensor:
+    """(..., K) less their mean; exactly 0 where all that varies is rounding."""
+    away = x - x.mean(-1, keepdim=True)
+    spread, size = (torch.linalg.vector_norm(v, dim=-1, keepdim=True) for v in (away, x))
+    return away.masked_fill(spread <= FLAT * size, 0)
 
 
 def sample(images: Tensor, count: int) -> Tensor:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.imaging import decimate
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Backward, Learner, PairedData, TrainedMethod, Trainer
 from pansharp_bench.training.samplers import Augment, load_resident
@@ -172,7 +173,9 @@ class PairedMethod(TrainedMethod):
         if scene.ms is None or scene.lms is None:
             raise BenchError(f"method {self.card.name!r} fuses PAN with MS: the scene must have ms and lms")
         weight = next(self.net.parameters())
-        pan, ms, lms = (x.to(weight.dtype) / self.peak for x in (scene.pan, scene.ms, scene.lms))
+        # a network knows MS pixels where they lay on PAN in training
+        ms = scene.ms if scene.sensor.phase == self.sensor.phase else decimate(scene.lms, self.sensor)
+        pan, ms, lms = (x.to(weight.dtype) / self.peak for x in (scene.pan, ms, scene.lms))
         h, w = pan.shape[-2:]
         down, right = -h % self.divisor, -w % self.divisor
         if down or right:
@@ -214,6 +217,12 @@ class PairedLearner(Learner):
     def __init__(self, method: PairedMethod, data: PairedData, trainer: Trainer, steps: int) -> None:
         super().__init__()
         c = method.config
+        sides = data.scenes(torch.zeros(1, dtype=torch.int64, device=data.device)).pan.shape[-2:]
+        if any(side % method.divisor for side in sides):
+            raise DataError(
+                f"this network learns from images whose sides are multiples of {method.divisor}; those of split "
+                f"'train' have {sides[0]} x {sides[1]}"
+            )
         self.method, self.data, self.trainer = method, data, trainer
         self.batch = min(c.batch, len(data))
         self.per_epoch = math.ceil(len(data) / self.batch)

@@ -78,11 +78,16 @@ class AffineRegression(TrainedMethod):
 
 
 def pixels(scene: Scene) -> tuple[Tensor, Tensor]:
-    """(m, S) source and (m, C) reference values; without pixels that are blank, 0 in some band."""
+    """(m, S) source and (m, C) reference values; without pixels that are blank."""
+    x, y, seen = every_pixel(scene)
+    return x[seen], y[seen]
+
+
+def every_pixel(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
+    """(m, S) source and (m, C) reference values, and (m,) whether they are no blank, which is 0 in some band."""
     assert scene.gt is not None
     x, y = (rearrange(v, "n c h w -> (n h w) c") for v in (scene.pan, scene.gt))
-    seen = (x > 0).all(1) & (y > 0).all(1)
-    return x[seen], y[seen]
+    return x, y, (x > 0).all(1) & (y > 0).all(1)
 
 
 def _spread(values: Tensor, most: int) -> Tensor:

@@ -5,7 +5,7 @@ from einops import rearrange
 from torch import Tensor
 
 from pansharp_bench.errors import OptionError
-from pansharp_bench.imaging import decimate, mtf_filter, mtf_filter_pan, resize_bicubic
+from pansharp_bench.imaging import decimate, mtf_filter, mtf_filter_pan, reduce_bicubic
 from pansharp_bench.methods._classical import combine, fusion, regression
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
@@ -17,9 +17,9 @@ from pansharp_bench.scene import Sensor
     kind="classical",
     paper="Garzelli, Nencini, Capobianco: Optimal MMSE pan sharpening of very high resolution multispectral "
     "images. IEEE TGRS 46(1), 2008",
-    doi="10.1109/TGRS.2007.907604",
     year=2008,
     licence="MIT (our implementation)",
+    halo=33,
 )
 @fusion
 def bdsd(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
@@ -39,9 +39,9 @@ def bdsd_by_blocks(pan: Tensor, lms: Tensor, sensor: Sensor, block: tuple[int, i
     (h, w), (bh, bw), r = pan.shape[-2:], block, sensor.ratio
     if h % bh or w % bw or bh % r or bw % r:
         raise OptionError(f"blocks of {bh} x {bw} do not tile an image of {h} x {w} at ratio {r}")
-    low_ms = resize_bicubic(lms, 1 / r)
+    low_ms = reduce_bicubic(lms, sensor)
     blurred = mtf_filter(low_ms, sensor)
-    low_pan = decimate(mtf_filter_pan(pan, sensor), r)
+    low_pan = decimate(mtf_filter_pan(pan, sensor), sensor)
 
     def blocks(x: Tensor, bh: int, bw: int) -> Tensor:
         return rearrange(x, "n c (y i) (x j) -> (n y x) c i j", i=bh, j=bw)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pansharp_bench.imaging import decimate, mtf_filter, mtf_filter_pan, resize_bicubic
+from pansharp_bench.imaging import decimate, mtf_filter, mtf_filter_pan, reduce_bicubic
 from pansharp_bench.methods._classical import combine, fusion, nonnegative_regression
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
@@ -18,6 +18,7 @@ from pansharp_bench.scene import Sensor
     doi="10.1109/TGRS.2019.2906073",
     year=2019,
     published="BDSD-PC",
+    halo=33,
 )
 @fusion
 def bdsd_pc(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
@@ -26,8 +27,8 @@ def bdsd_pc(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     There the unknown is the detail that the MTF removes from the MS: m_b - MTF(m_b) against PAN, low-passed
     by its own MTF and decimated, and the bands MTF(m_k). m is the expanded MS resized by bicubic.
     """
-    low_ms = resize_bicubic(lms, 1 / sensor.ratio)
+    low_ms = reduce_bicubic(lms, sensor)
     blurred = mtf_filter(low_ms, sensor)
-    low_pan = decimate(mtf_filter_pan(pan, sensor), sensor.ratio)
+    low_pan = decimate(mtf_filter_pan(pan, sensor), sensor)
     weights = nonnegative_regression(torch.cat([-blurred, low_pan], 1), low_ms - blurred)
     return lms + combine(torch.cat([-lms, pan], 1), weights)

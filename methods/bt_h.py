@@ -17,6 +17,7 @@ from pansharp_bench.scene import Sensor
     doi="10.1109/LGRS.2017.2761021",
     year=2017,
     published="BT-H",
+    halo=12,
 )
 @fusion
 def bt_h(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

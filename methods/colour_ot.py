@@ -10,8 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.methods._classical import centred
-from pansharp_bench.methods._closed_form import UnpairedRow, quantiles, sample, transport
+from pansharp_bench.methods._closed_form import UnpairedRow, deviations, quantiles, sample, transport
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Trainer, UnpairedData
@@ -70,7 +69,7 @@ class ColourOT(UnpairedRow):
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
         source, target = (sample(x, _SAMPLES) for x in (data.all_source(), data.all_target()))
-        matrix = monge(*(centred(x.double(), (-1,)).cov() for x in (source, target)))
+        matrix = monge(*(deviations(x.double()).cov() for x in (source, target)))
         offset = target.double().mean(1) - matrix @ source.double().mean(1)
         self.matrix.copy_(matrix)
         self.offset.copy_(offset[:, None])

@@ -116,6 +116,7 @@ class CUTLearner(TranslationLearner):
     tracks=("pansharpening", "calibration"),
     paper="Contrastive Learning for Unpaired Image-to-Image Translation",
     year=2020,
+    smallest=24,
 )
 class CUT(TranslationMethod):
     """Adversarial translation whose patches must stay recognisable as those of the source."""
@@ -156,6 +157,7 @@ class FastCUTConfig(CUTConfig):
     tracks=("pansharpening", "calibration"),
     paper="Contrastive Learning for Unpaired Image-to-Image Translation",
     year=2020,
+    smallest=24,
 )
 class FastCUT(CUT):
     """CUT without identity pairs, with a heavier contrastive loss and mirrored sources."""

@@ -51,7 +51,7 @@ class GreyNetLearner(TranslationLearner):
 
 @register_method(
     "grey-net", title="Grey net", kind="unpaired", sees="pan", training="unpaired",
-    paper="none: a method of this suite (docs/sp-i2i.md)", year=2026, licence="MIT",
+    paper="none: a method of this suite (docs/sp-i2i.md)", year=2026, licence="MIT", smallest=12,
 )  # fmt: skip
 class GreyNet(TranslationMethod):
     """The grey of MS is a source whose translation is known: regression on it colours low-passed PAN, and PAN's
@@ -99,7 +99,7 @@ def detail_share(data: UnpairedData, low_pass: LowPass) -> Tensor:
     Needs no reference and no pair: PAN and MS are images of different scenes.
     """
     shares = []
-    for images in (decimate(data.all_target(), data.sensor.ratio), ms_like(data.all_source(), data.sensor)):
+    for images in (decimate(data.all_target(), data.sensor), ms_like(data.all_source(), data.sensor)):
         detail = images - torch.cat([low_pass(x) for x in images.split(256)])
         shares.append(moments(detail)[1] / moments(images)[1])
     of_band, of_pan = shares

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pansharp_bench.methods._classical import cov, divide, fusion, matched, mean, var
+from pansharp_bench.methods._classical import cov, divide, fusion, matched, var
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 
@@ -14,6 +14,7 @@ from pansharp_bench.scene import Sensor
     paper="Laben, Brower: Process for enhancing the spatial resolution of multispectral imagery using "
     "pan-sharpening. US patent 6,011,875, 2000",
     year=2000,
+    halo=12,
 )
 @fusion
 def gs(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
@@ -22,5 +23,4 @@ def gs(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     P': PAN with I's mean and standard deviation; g_b = cov(M_b, I) / var(I).
     """
     intensity = lms.mean(1, keepdim=True)
-    fused = lms + divide(cov(lms, intensity), var(intensity)) * (matched(pan, intensity, pan) - intensity)
-    return fused - mean(fused) + mean(lms)
+    return lms + divide(cov(lms, intensity), var(intensity)) * (matched(pan, intensity, pan) - intensity)

@@ -13,9 +13,9 @@ from pansharp_bench.scene import Sensor
     kind="classical",
     paper="Alparone, Wald, Chanussot, Thomas, Gamba, Bruce: Comparison of pansharpening algorithms: outcome of the "
     "2006 GRS-S data-fusion contest. IEEE TGRS 45(10), 2007",
-    doi="10.1109/TGRS.2007.904923",
     year=2007,
     licence="MIT (our implementation)",
+    halo=20,
 )
 @fusion
 def gs2_glp(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -9,7 +9,6 @@ from pansharp_bench.methods._classical import (
     cov,
     divide,
     fusion,
-    mean,
     regression,
     var,
     with_ones,
@@ -26,6 +25,7 @@ from pansharp_bench.scene import Sensor
     "regression of MS+Pan data. IEEE TGRS 45(10), 2007",
     doi="10.1109/TGRS.2007.901007",
     year=2007,
+    halo=12,
 )
 @fusion
 def gsa(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
@@ -35,9 +35,7 @@ def gsa(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     images are freed of their means first.
     """
     pan = centred(pan)
-    low = atrous(pan, levels=(sensor.ratio - 1).bit_length(), step=sensor.ratio)
+    low = atrous(pan, levels=(sensor.ratio - 1).bit_length(), step=sensor)
     weights = regression(with_ones(centred(ms)), low)
     intensity = combine(with_ones(centred(lms)), weights)
-    intensity = centred(intensity)
-    fused = lms + divide(cov(lms, intensity), var(intensity)) * (pan - intensity)
-    return fused - mean(fused) + mean(lms)
+    return lms + divide(cov(lms, intensity), var(intensity)) * (pan - centred(intensity))

@@ -14,9 +14,9 @@ from pansharp_bench.scene import Sensor
     kind="classical",
     paper="Restaino, Vivone, Dalla Mura, Chanussot: Fusion of multispectral and panchromatic images based on "
     "morphological operators. IEEE TIP 25(6), 2016",
-    doi="10.1109/TIP.2016.2556944",
     year=2016,
     licence="MIT (our implementation)",
+    halo=12,
 )
 @fusion
 def mf_hg(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -16,6 +16,7 @@ from pansharp_bench.scene import Sensor
     "pan-sharpening of very high resolution multispectral images of urban areas. URBAN, 2003",
     doi="10.1109/DFUA.2003.1219964",
     year=2003,
+    halo=20,
 )
 @fusion
 def mtf_glp_hpm(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

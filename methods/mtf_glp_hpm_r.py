@@ -15,6 +15,7 @@ from pansharp_bench.scene import Sensor
     "IEEE TGRS 56(2), 2018",
     doi="10.1109/TGRS.2017.2757508",
     year=2018,
+    halo=20,
 )
 @fusion
 def mtf_glp_hpm_r(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

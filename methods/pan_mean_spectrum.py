@@ -9,7 +9,7 @@ from pansharp_bench.training import Trainer, UnpairedData
 
 
 @register_method(
-    "pan-mean-spectrum", title="PAN × mean spectrum", kind="baseline", sees="pan", training="unpaired"
+    "pan-mean-spectrum", title="PAN × mean spectrum", kind="baseline", sees="pan", training="unpaired", halo=0
 )
 class PanMeanSpectrum(AffineRow):
     """PAN · mean(MS_b) / mean(PAN), the means those of unpaired training images."""

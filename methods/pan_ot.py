@@ -4,7 +4,9 @@ from pansharp_bench.methods._closed_form import TransportRow
 from pansharp_bench.registry import register_method
 
 
-@register_method("pan-ot", title="PAN optimal transport", kind="baseline", sees="pan", training="unpaired")
+@register_method(
+    "pan-ot", title="PAN optimal transport", kind="baseline", sees="pan", training="unpaired", halo=0
+)
 class PanOT(TransportRow):
     """Monotone optimal transport PAN -> band, by the quantiles of unpaired training images.
 

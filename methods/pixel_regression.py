@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from pansharp_bench.methods.affine_regression import AffineRegression, pixels
+from pansharp_bench.methods.affine_regression import AffineRegression, every_pixel, pixels
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 from pansharp_bench.training import Backward, Learner, PairedData, TrainedMethod, Trainer
@@ -99,9 +99,11 @@ class _PixelLearner(Learner):
 
     def step(self, backward: Backward) -> dict[str, Tensor]:
         c = self.method.config
-        x, y = pixels(self.data.batch(min(c.samples, len(self.data)), self.generator))
-        index = torch.randint(len(x), (min(c.batch, len(x)),), generator=self.generator, device=x.device)
-        loss = self.loss(x[index], y[index])
+        x, y, seen = every_pixel(self.data.batch(min(c.samples, len(self.data)), self.generator))
+        count = seen.cumsum(0)  # a mask would make the host wait for how many there are
+        chance = torch.rand(min(c.batch, len(x)), generator=self.generator, device=x.device)
+        index = torch.searchsorted(count, (chance * count[-1]).long().clamp_max(count[-1] - 1) + 1)
+        loss = self.loss(x[index], y[index]) * count[-1].clamp_max(1)  # of blank images nothing is learnt
         self.optimizers["correction"].zero_grad(set_to_none=True)
         backward(loss)
         self.optimizers["correction"].step()

@@ -26,9 +26,9 @@ _STRENGTH = 0.95  # the paper's β for 11-bit images
     kind="classical",
     paper="Choi, Yu, Kim: A new adaptive component-substitution-based satellite image fusion by using partial "
     "replacement. IEEE TGRS 49(1), 2011",
-    doi="10.1109/TGRS.2010.2051674",
     year=2011,
     licence="MIT (our implementation)",
+    halo=14,
 )
 @fusion
 def pracs(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

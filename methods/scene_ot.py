@@ -2,12 +2,15 @@
 
 from torch import Tensor
 
+from pansharp_bench.imaging.statistics import ordered
 from pansharp_bench.methods._closed_form import ms_like, transport
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor, as_images, as_sensor
 
 
-@register_method("scene-ot", title="Scene optimal transport", kind="baseline", sees="pan+bag", smallest=8)
+@register_method(
+    "scene-ot", title="Scene optimal transport", kind="baseline", sees="pan+bag", smallest=8, halo=12
+)
 def scene_ot(pan: Tensor, ms: Tensor, *, sensor: str | Sensor) -> Tensor:
     """Monotone optimal transport PAN -> band with this scene's MS as an unordered bag of pixels.
 
@@ -16,6 +19,6 @@ def scene_ot(pan: Tensor, ms: Tensor, *, sensor: str | Sensor) -> Tensor:
     """
     pan, ms = as_images(pan, "pan"), as_images(ms, "ms")
     low = ms_like(pan.double(), as_sensor(sensor))
-    source, target = (x.flatten(2).sort(-1).values for x in (low, ms.double()))
+    source, target = (ordered(x) for x in (low, ms.double()))
     values = pan.double().flatten(2).repeat(1, ms.shape[1], 1)
     return transport(values, source, target).view(*ms.shape[:2], *pan.shape[-2:]).to(pan.dtype)

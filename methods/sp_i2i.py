@@ -201,6 +201,7 @@ class SPLearner(BridgeLearner):
     tracks=("pansharpening", "calibration"),
     paper="Structure-Preserving Unpaired Image Translation to Photometrically Calibrate JunoCam with Hubble Data",
     year=2025,
+    smallest=24,
     published="SP-I2I",
 )
 class SPI2I(BridgeMethod):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pansharp_bench.methods._classical import fusion
@@ -32,9 +32,9 @@ _DAMPING = 8.0  # c
     kind="classical",
     paper="Palsson, Sveinsson, Ulfarsson: A new pansharpening algorithm based on total variation. "
     "IEEE GRSL 11(1), 2014",
-    doi="10.1109/LGRS.2013.2257669",
     year=2014,
     licence="MIT (our implementation)",
+    halo=24,
 )
 @fusion
 @torch.no_grad()
@@ -52,10 +52,11 @@ def tv(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     setting = _IKONOS if sensor.name == "ikonos" else {4: _GEOEYE, 8: _WORLDVIEW}.get(channels)
     setting = setting or _GEOEYE._replace(weights=(1 / channels,) * channels)
     w = ms.new_tensor(setting.weights)[:, None, None]
+    phase = sensor.placed((sensor.ratio - 1) / 2)
     x = ms.new_zeros(*ms.shape[:2], *pan.shape[-2:])
     inner = torch.zeros_like(x)  # D'z
     for _ in range(setting.iterations):
-        b = F.interpolate(ms - _shrunk(x, sensor.ratio), scale_factor=sensor.ratio, mode="bilinear")
+        b = _expanded(ms - _shrunk(x, sensor.ratio, phase), sensor.ratio, phase)
         b.add_(x, alpha=setting.step).addcmul_(w, pan - (w * x).sum(1, keepdim=True))
         dx, dy = _gradient(x)
         slope = dx.square_().add_(dy.square_()).sqrt_()
@@ -86,12 +87,25 @@ def _adjoint(dx: Tensor, dy: Tensor) -> Tensor:
     return x
 
 
-def _shrunk(x: Tensor, ratio: int) -> Tensor:
-    """MATLAB's ``imresize(x, 1 / ratio, "bilinear")`` for an even ratio: a triangle of 2 ratio samples, mirrored
-    borders (edge sample repeated)."""
-    edge, taps = ratio // 2, [(1 - abs(k + 0.5 - ratio) / ratio) / ratio for k in range(2 * ratio)]
-    for _ in range(2):
-        x = torch.cat([x[..., :edge, :].flip(-2), x, x[..., -edge:, :].flip(-2)], -2)
+def _shrunk(x: Tensor, ratio: int, phase: tuple[float, float]) -> Tensor:
+    """MATLAB's ``imresize(x, 1 / ratio, "bilinear")``, sample i at ratio i + phase: a triangle of 2 ratio samples,
+    mirrored borders (edge sample repeated)."""
+    for at in phase:
+        first = math.floor(at) + 1 - ratio
+        taps = [(1 - abs(first + k - at) / ratio) / ratio for k in range(2 * ratio)]
+        before, after = x[..., :-first, :].flip(-2), x[..., x.shape[-2] - first - ratio :, :].flip(-2)
+        x = torch.cat([before, x, after], -2)
         last = x.shape[-2] - 2 * ratio + 1
         x = sum((tap * x[..., k : k + last : ratio, :] for k, tap in enumerate(taps)), x.new_zeros(())).mT
+    return x
+
+
+def _expanded(x: Tensor, ratio: int, phase: tuple[float, float]) -> Tensor:
+    """Bilinear, sample i at ratio i + phase; beyond the first and the last their values."""
+    for at in phase:
+        place = torch.arange(ratio * x.shape[-2], device=x.device, dtype=x.dtype).sub_(at).div_(ratio)
+        place.clamp_(0, x.shape[-2] - 1)
+        lower = place.long().clamp(max=max(x.shape[-2] - 2, 0))
+        upper = (lower + 1).clamp(max=x.shape[-2] - 1)
+        x = torch.lerp(x[..., lower, :], x[..., upper, :], (place - lower)[:, None]).mT
     return x

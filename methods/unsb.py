@@ -20,6 +20,7 @@ from pansharp_bench.training import Learner, Trainer, UnpairedData
     tracks=("pansharpening", "calibration"),
     paper="Unpaired Image-to-Image Translation via Neural Schrödinger Bridge",
     year=2024,
+    smallest=24,
 )
 class UNSB(BridgeMethod):
     """Schrödinger bridge trained adversarially, with a contrastive loss that ties content to the source."""

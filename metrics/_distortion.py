@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+import torch
 from torch import Tensor
 
 from pansharp_bench.errors import ImageError
-from pansharp_bench.imaging import interp23, resize_bicubic
+from pansharp_bench.imaging import interp23, reduce_bicubic
 from pansharp_bench.metrics._common import BLOCK, blocks, in_pieces
-from pansharp_bench.scene import as_float
+from pansharp_bench.registry import Blockwise
+from pansharp_bench.scene import Sensor, as_float, as_sensor
 
 
 def full_resolution(
-    function: Callable[[Tensor, Tensor, Tensor], Tensor],
-    fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None, ratio: int,
+    blockwise: Blockwise,
+    fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None, sensor: int | str | Sensor,
 ) -> Tensor:  # fmt: skip
-    """``function(fused, pan, expanded ms)`` in float64. Raises ImageError where shapes do not belong together
-    or sides are no multiples of 32."""
+    """An index of whole images in float64, its columns side by side (N, K).
+
+    MS is expanded, and PAN reduced by the antialiased bicubic filter and expanded again (PAN_low): for a sensor
+    that has a phase, at that; else as in the toolbox, reduced half a pixel before where it is expanded from. Raises
+    ImageError where shapes do not belong together or sides are no multiples of 32.
+    """
+    ratio = sensor if isinstance(sensor, int) else as_sensor(sensor).ratio
     given = {"fused": fused, "ms": ms, "pan": pan} | ({} if lms is None else {"lms": lms})
     for name, x in given.items():
         as_float(x, name)
@@ -31,14 +36,20 @@ def full_resolution(
         )
     if any(side % BLOCK for side in shape[-2:]):
         raise ImageError(f"sides must be multiples of {BLOCK} at full resolution; found fused {tuple(shape)}")
-    if lms is None:
-        return in_pieces(lambda f, p, m: function(f, p, interp23(m, ratio)), fused, pan, ms)
-    return in_pieces(function, fused, pan, lms)
+
+    def columns(fused: Tensor, pan: Tensor, coarse: Tensor) -> Tensor:
+        expanded = interp23(coarse, sensor) if lms is None else coarse
+        low = interp23(reduce_bicubic(pan, sensor), sensor)
+        core = (slice(None), slice(None))
+        parts = blockwise.parts(fused=fused, pan=pan, lms=expanded, low=low, sensor=sensor, core=core)
+        return torch.stack(blockwise.combine(parts.mean((1, 2))), 1)
+
+    return in_pieces(columns, fused, pan, ms if lms is None else lms)
 
 
 def block_quality(x: Tensor, y: Tensor) -> Tensor:
-    """Universal quality index of every band of ``x`` with every band of ``y`` over non-overlapping 32 x 32
-    blocks with unbiased moments, mean over blocks: (N, Cx, H, W), (N, Cy, H, W) -> (N, Cx, Cy).
+    """Universal quality index of every band of ``x`` with every band of ``y`` in non-overlapping 32 x 32
+    blocks with unbiased moments: (N, Cx, H, W), (N, Cy, H, W) -> (N, H/32, W/32, Cx, Cy).
 
     ``4 cov m_x m_y / ((var_x + var_y)(m_x² + m_y²))``; NaN where both bands are flat in some block.
     """
@@ -46,15 +57,19 @@ def block_quality(x: Tensor, y: Tensor) -> Tensor:
     covariance = x @ y.mT / (BLOCK * BLOCK - 1)
     variances = var_x[..., :, None] + var_y[..., None, :]
     squares = mean_x.square()[..., :, None] + mean_y.square()[..., None, :]
-    quality = 4 * covariance * mean_x[..., :, None] * mean_y[..., None, :] / variances / squares
-    return quality.mean((1, 2))
+    return 4 * covariance * mean_x[..., :, None] * mean_y[..., None, :] / variances / squares
 
 
-def spatial_distortion(fused: Tensor, pan: Tensor, lms: Tensor, ratio: int) -> Tensor:
-    """``D_s = mean_b |Q(F_b, PAN) - Q(MS_b, PAN_low)|`` (N,), with MS expanded and PAN_low reduced by the
-    antialiased bicubic filter and expanded again, all in float64."""
-    pan_low = interp23(resize_bicubic(pan, 1 / ratio), ratio)
-    return (block_quality(fused, pan) - block_quality(lms, pan_low)).abs().mean((1, 2))
+def spatial_parts(fused: Tensor, pan: Tensor, lms: Tensor, low: Tensor) -> Tensor:
+    """What D_s is made of, in every block: Q of each fused band with PAN, then of each expanded MS band with
+    PAN_low. (N, H/32, W/32, 2C)."""
+    return torch.cat([block_quality(fused, pan)[..., 0], block_quality(lms, low)[..., 0]], -1)
+
+
+def spatial_distortion(means: Tensor) -> Tensor:
+    """``D_s = mean_b |Q(F_b, PAN) - Q(MS_b, PAN_low)|`` of the means (..., 2C) of :func:`spatial_parts`."""
+    of_fused, of_ms = means.chunk(2, -1)
+    return (of_fused - of_ms).abs().mean(-1)
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,24 +1,30 @@
 """How far the colours of a set of images are from those of another: χ², intersection, earth mover's distance.
 
-The images of both sets are unpaired, so nothing but the aggregate histogram of each channel is compared.
+The images of both sets are unpaired, so nothing but aggregate histograms of each channel is compared: of all
+images, and of those of each group (a zone of latitudes), as an aggregate that matches can hide groups that do not.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pansharp_bench.errors import ImageError
+from pansharp_bench.imaging import least_transport
 from pansharp_bench.metrics._common import check_images, pieces
 from pansharp_bench.registry import register_metric
 from pansharp_bench.scene import Sensor, as_sensor
 
 COARSE, MEDIUM = 31, 256
 FINE = COARSE * MEDIUM  # whole numbers of its bins make up the 31 and the 256 bins
-_COLUMNS = ("chi2", "chi2_256", "intersection", "emd")
+_OF_ALL = ("chi2", "chi2_256", "intersection", "emd")
+_BY_GROUP = ("chi2_zone", "chi2_zone_worst")
+_SOURCE = 8 * COARSE  # bins of the source that a bound is computed from
+_PRICES = [2 * 1.6**k for k in range(16)]  # of transport, in units of chi2
 
 
 def histogram(images: Tensor, bins: int = COARSE, peak: float = 1.0) -> Tensor:
@@ -105,57 +111,113 @@ def earth_movers_distance(images: Tensor, target: Tensor, bins: int = FINE, peak
 
 @register_metric(
     "histograms", title="Colour histograms", protocol="calibration", tracks=("calibration",), scope="set",
-    columns=_COLUMNS, better=("low", "low", "high", "low"), order=10,
+    columns=_OF_ALL + _BY_GROUP, better=("low", "low", "high", "low", "low", "low"), order=10,
 )  # fmt: skip
 class Histograms:
     """Colour histograms of all outputs against those of all target images.
 
     Columns: :func:`chi2_histogram` with 31 and with 256 bins, :func:`histogram_intersection` with 31, and
-    :func:`earth_movers_distance` in the unit of the images. One pass counts 31 · 256 bins, of which the
-    others are made up exactly; memory does not grow with the sets.
+    :func:`earth_movers_distance` in the unit of the images; then the mean and the largest of the groups' own
+    :func:`chi2_histogram`, each of the outputs of a group (a latitude zone) against the target images of it, over
+    the groups that both have. One pass counts 31 · 256 bins, of which the others are made up exactly; memory does
+    not grow with the sets.
 
     >>> import torch
     >>> metric = Histograms("junocam2hst")
     >>> for role in ("output", "target"):
     ...     metric.add(role, torch.full((2, 3, 8, 8), 0.3))
     >>> metric.scores()
-    (0.0, 0.0, 1.0, 0.0)
+    (0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
     """
 
     def __init__(self, sensor: str | Sensor) -> None:
         self.peak = as_sensor(sensor).peak
-        self._counts: dict[str, Tensor] = {}
+        self._counts: dict[str, dict[int, Tensor]] = {}  # of each role, by group
 
-    def add(self, role: str, images: Tensor) -> None:
-        """Count (N, C, H, W) images of a role: output, source, target or truth."""
-        counts = _count(images, FINE, self.peak).cpu()
-        self._counts[role] = self._counts[role] + counts if role in self._counts else counts
+    def add(self, role: str, images: Tensor, groups: Tensor | None = None) -> None:
+        """Count (N, C, H, W) images of a role: output, source, target or truth; ``groups`` (N,) are integers, all
+        images of one group without them."""
+        groups = torch.zeros(len(images), dtype=torch.int64) if groups is None else groups
+        counted = self._counts.setdefault(role, {})
+        for group in groups.unique().tolist():
+            chosen = (groups == group).to(images.device)
+            counts = _count(images[chosen], FINE, self.peak).cpu()
+            counted[group] = counted[group] + counts if group in counted else counts
+
+    def _total(self, role: str) -> Tensor:
+        return torch.stack(list(self._counts[role].values())).sum(0)
 
     def _values(self) -> dict[str, Tensor]:
-        """The columns, each (C,); empty where images of a role are missing."""
+        """The columns of all images, each (C,); empty where images of a role are missing."""
         if not {"output", "target"} <= set(self._counts):
             return {}
-        (p, q), medium, fine = (
-            [_normalised(self._counts[role], bins) for role in ("output", "target")]
-            for bins in (COARSE, MEDIUM, FINE)
-        )
-        values = _chi2(p, q), _chi2(*medium), _intersection(p, q), _moved(fine[0], fine[1], self.peak)
-        return dict(zip(_COLUMNS, values, strict=True))
+        return _of_all(self._total("output"), self._total("target"), self.peak)
+
+    def _zones(self) -> dict[int, float]:
+        """Group -> its own χ²."""
+        output, target = (self._counts.get(role, {}) for role in ("output", "target"))
+        return {
+            group: _chi2(_normalised(output[group], COARSE), _normalised(target[group], COARSE)).mean().item()
+            for group in sorted(output.keys() & target.keys())
+        }
 
     def scores(self) -> tuple[float, ...]:
-        """chi2, chi2_256, intersection, emd: means over the channels; NaN without outputs or targets."""
-        values = self._values()
-        return tuple(values[k].mean().item() if values else math.nan for k in _COLUMNS)
+        """chi2, chi2_256, intersection, emd: means over the channels; chi2_zone, chi2_zone_worst: mean and maximum
+        over the groups. NaN without outputs or targets."""
+        values, zones = self._values(), list(self._zones().values())
+        of_all = tuple(values[k].mean().item() if values else math.nan for k in _OF_ALL)
+        mean = sum(zones) / len(zones) if zones else math.nan
+        return *of_all, mean, max(zones, key=lambda x: (math.isnan(x), x), default=math.nan)
+
+    def floors(self) -> dict[str, float]:
+        """What chi2, chi2_256, intersection and emd would be if the outputs of each group had the very histogram of
+        the target's: where only the mix of groups differs. What is nearer than that has a wrong mix."""
+        output, target = (self._counts.get(role, {}) for role in ("output", "target"))
+        shared = output.keys() & target.keys()
+        if not shared:
+            return {}
+        share = {group: output[group].sum().item() / target[group].sum().item() for group in shared}
+        mixed = torch.stack([target[group] * share[group] for group in sorted(shared)]).sum(0)
+        return {k: v.mean().item() for k, v in _of_all(mixed, self._total("target"), self.peak).items()}
 
     def curves(self) -> dict[str, Any]:
         """``histogram``: bin centres (``value``) and the 31-bin histogram of each role, a list per channel;
-        ``histogram_channels``: each column's value per channel."""
+        ``histogram_channels``: each column's value per channel; ``histogram_zones``: ``chi2`` of each ``group``;
+        ``bound``: ``mse`` in units of peak² and the least ``chi2`` that any output can have whose mean squared
+        difference from the source is this."""
         centres = (torch.arange(COARSE, dtype=torch.float64) + 0.5) * self.peak / COARSE
-        roles = {role: _normalised(c, COARSE).tolist() for role, c in self._counts.items()}
+        roles = {role: _normalised(self._total(role), COARSE).tolist() for role in self._counts}
+        zones = self._zones()
         return {
             "histogram": {"value": centres.tolist(), **roles},
             "histogram_channels": {k: v.tolist() for k, v in self._values().items()},
+            "histogram_zones": {"group": list(zones), "chi2": list(zones.values())},
+            "bound": self._bound(),
         }
+
+    def _bound(self) -> dict[str, list[float]]:
+        """The upper envelope of the lines χ² = value - price · MSE: where two of them meet, and its ends."""
+        if not {"source", "target"} <= set(self._counts):
+            return {}
+        source, target = (
+            _normalised(self._total(role), bins) for role, bins in (("source", _SOURCE), ("target", COARSE))
+        )
+        if len(source) != len(target) or source.isnan().any() or target.isnan().any():
+            return {}
+        bands = [least_transport(s, q, _PRICES).value for s, q in zip(source, target, strict=True)]
+        lines = list(zip(_PRICES, torch.stack(bands).mean(0).tolist(), strict=True))
+        ends = lines[0][1] / lines[0][0], 0.0
+        meet = sorted([*ends, *((b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(lines))])
+        return {"mse": meet, "chi2": [max(value - price * m for price, value in lines) for m in meet]}
+
+
+def _of_all(output: Tensor, target: Tensor, peak: float) -> dict[str, Tensor]:
+    """The columns that compare all images, (C,) each, from counts of the finest bins."""
+    (p, q), medium, fine = (
+        [_normalised(counts, bins) for counts in (output, target)] for bins in (COARSE, MEDIUM, FINE)
+    )
+    values = _chi2(p, q), _chi2(*medium), _intersection(p, q), _moved(fine[0], fine[1], peak)
+    return dict(zip(_OF_ALL, values, strict=True))
 
 
 def _count(images: Tensor, bins: int, peak: float) -> Tensor:

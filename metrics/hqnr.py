@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pansharp_bench.imaging import mtf_filter
 from pansharp_bench.metrics._common import BLOCK, warn_of_normalised
-from pansharp_bench.metrics._distortion import full_resolution, spatial_distortion
+from pansharp_bench.metrics._distortion import full_resolution, spatial_distortion, spatial_parts
 from pansharp_bench.metrics.q2n import block_q2n
-from pansharp_bench.registry import register_metric
+from pansharp_bench.registry import Blockwise, register_metric
 from pansharp_bench.scene import Sensor, as_sensor
 
 
@@ -38,7 +38,7 @@ def hqnr(
         fused: (N, C, H, W) DN, H and W multiples of 32.
         ms: (N, C, H/4, W/4) DN.
         pan: (N, 1, H, W) DN.
-        sensor: registered name, e.g. ``"wv3"``, or a Sensor; gives MTF and ratio.
+        sensor: registered name, e.g. ``"wv3"``, or a Sensor; gives MTF, ratio and phase.
         lms: ``ms`` expanded by the 23-tap interpolator (N, C, H, W), computed when not given.
 
     Returns:
@@ -58,22 +58,38 @@ def hqnr(
     """
     sensor = as_sensor(sensor)
 
-    def distortions(fused: Tensor, pan: Tensor, lms: Tensor) -> Tensor:
-        d_lambda = 1 - block_q2n(mtf_filter(fused, sensor), lms).mean((1, 2))
-        return torch.stack([d_lambda, spatial_distortion(fused, pan, lms, sensor.ratio)], 1)
-
-    d_lambda, d_s = full_resolution(distortions, fused, ms, pan, lms, sensor.ratio).unbind(1)
+    value, d_s, d_lambda = full_resolution(_BLOCKWISE, fused, ms, pan, lms, sensor).unbind(1)
     warn_of_normalised("HQNR", fused, ms)
-    return HQNR((1 - d_lambda) * (1 - d_s), d_lambda, d_s)
+    return HQNR(value, d_lambda, d_s)
+
+
+def _parts(
+    fused: Tensor, pan: Tensor, lms: Tensor, low: Tensor, sensor: str | Sensor, core: tuple[slice, slice]
+) -> Tensor:
+    """(N, h, w, 1 + 2C): Q2n of the fused image at the MS's sharpness, and what D_s is made of."""
+    inner = (..., *core)
+    spectral = block_q2n(mtf_filter(fused, sensor)[inner], lms[inner])
+    return torch.cat(
+        [spectral[..., None], spatial_parts(fused[inner], pan[inner], lms[inner], low[inner])], -1
+    )
+
+
+def _combine(means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """HQNR, D_s, Dλ_K: the order in which papers print them."""
+    d_lambda, d_s = 1 - means[..., 0], spatial_distortion(means[..., 1:])
+    return (1 - d_lambda) * (1 - d_s), d_s, d_lambda
+
+
+_BLOCKWISE = Blockwise(_parts, _combine)
 
 
 @register_metric(
     "hqnr", title="HQNR", protocol="full", columns=("HQNR", "D_s", "D_lambda"), better=("high", "low", "low"),
-    order=10, smallest=BLOCK,
+    order=10, smallest=BLOCK, blockwise=_BLOCKWISE,
 )  # fmt: skip
 def _columns(
     fused: Tensor, ms: Tensor, pan: Tensor, sensor: str | Sensor, lms: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Hybrid quality with no reference, the spatial distortion D_s and the spectral distortion Dλ_K."""
     score = hqnr(fused, ms, pan, sensor, lms)
-    return score.hqnr, score.d_s, score.d_lambda  # the order in which papers print them
+    return score.hqnr, score.d_s, score.d_lambda

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pansharp_bench.metrics._common import BLOCK
-from pansharp_bench.metrics._distortion import block_quality, full_resolution, spatial_distortion
-from pansharp_bench.registry import register_metric
+from pansharp_bench.metrics._distortion import (
+    block_quality,
+    full_resolution,
+    spatial_distortion,
+    spatial_parts,
+)
+from pansharp_bench.registry import Blockwise, register_metric
+from pansharp_bench.scene import Sensor
 
 
 class QNR(NamedTuple):
@@ -20,7 +27,9 @@ class QNR(NamedTuple):
     d_s: Tensor
 
 
-def qnr(fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio: int = 4) -> QNR:
+def qnr(
+    fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio: int | str | Sensor = 4
+) -> QNR:
     """Quality with no reference.
 
     ``(1 - Dλ)(1 - D_s)``; 1 is perfect.
@@ -32,7 +41,7 @@ def qnr(fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio
         ms: (N, C, H/ratio, W/ratio) DN.
         pan: (N, 1, H, W) DN.
         lms: ``ms`` expanded by the 23-tap interpolator (N, C, H, W), computed when not given.
-        ratio: MS pixel size over PAN pixel size, a power of two.
+        ratio: MS pixel size over PAN pixel size, a power of two; or a sensor, which gives its phase too.
 
     Returns:
         Named tuple ``qnr, d_lambda, d_s``, each (N,) float64. Dλ and QNR are NaN where two bands are flat in
@@ -47,25 +56,42 @@ def qnr(fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio
     >>> qnr(interp23(ms), ms, pan).d_lambda.round(decimals=6)  # expanding keeps the relations of the bands
     tensor([0., 0.], dtype=torch.float64)
     """
+    value, d_lambda, d_s = full_resolution(_BLOCKWISE, fused, ms, pan, lms, ratio).unbind(1)
+    return QNR(value, d_lambda, d_s)
 
-    def distortions(fused: Tensor, pan: Tensor, lms: Tensor) -> Tensor:
-        bands = fused.shape[1]
-        i, j = torch.triu_indices(bands, bands, 1, device=fused.device)
-        change = block_quality(fused, fused) - block_quality(lms, lms)
-        d_lambda = change[:, i, j].abs().mean(1)
-        return torch.stack([d_lambda, spatial_distortion(fused, pan, lms, ratio)], 1)
 
-    d_lambda, d_s = full_resolution(distortions, fused, ms, pan, lms, ratio).unbind(1)
-    return QNR((1 - d_lambda) * (1 - d_s), d_lambda, d_s)
+def _parts(
+    fused: Tensor,
+    pan: Tensor,
+    lms: Tensor,
+    low: Tensor,
+    sensor: int | str | Sensor,
+    core: tuple[slice, slice],
+) -> Tensor:
+    """(N, h, w, C (C + 1)): Q of each two fused bands, of each two of MS, and what D_s is made of."""
+    fused, pan, lms, low = (x[(..., *core)] for x in (fused, pan, lms, low))
+    i, j = torch.triu_indices(fused.shape[1], fused.shape[1], 1, device=fused.device)
+    of_pairs = [block_quality(x, x)[..., i, j] for x in (fused, lms)]
+    return torch.cat([*of_pairs, spatial_parts(fused, pan, lms, low)], -1)
+
+
+def _combine(means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    bands = math.isqrt(means.shape[-1])
+    of_fused, of_ms = means[..., : -2 * bands].chunk(2, -1)
+    d_lambda, d_s = (of_fused - of_ms).abs().mean(-1), spatial_distortion(means[..., -2 * bands :])
+    return (1 - d_lambda) * (1 - d_s), d_lambda, d_s
+
+
+_BLOCKWISE = Blockwise(_parts, _combine)
 
 
 @register_metric(
     "qnr", title="QNR", protocol="full", columns=("QNR", "D_lambda_QNR"), better=("high", "low"), order=20,
-    smallest=BLOCK,
+    smallest=BLOCK, blockwise=_BLOCKWISE,
 )  # fmt: skip
 def _columns(
-    fused: Tensor, ms: Tensor, pan: Tensor, lms: Tensor | None = None, ratio: int = 4
+    fused: Tensor, ms: Tensor, pan: Tensor, sensor: str | Sensor, lms: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Quality with no reference and its spectral distortion Dλ; its D_s is that of HQNR."""
-    score = qnr(fused, ms, pan, lms, ratio)
+    score = qnr(fused, ms, pan, lms, sensor)
     return score.qnr, score.d_lambda

@@ -17,12 +17,15 @@ from pansharp_bench.registry import (
     register_dataset,
     register_method,
     register_metric,
+    register_sensor,
 )
 
 if TYPE_CHECKING:
+    from pansharp_bench.assess import assess_files
     from pansharp_bench.method import fuse
     from pansharp_bench.results import load_results
     from pansharp_bench.scene import Dataset, Scene, Sensor, Split, load_dataset
+    from pansharp_bench.scenes import fuse_files
 
 __version__ = "0.1.0"
 
@@ -33,6 +36,8 @@ _LAZY = {
     "Split": ("scene", "Split"),
     "fuse": ("method", "fuse"),
     "load_dataset": ("scene", "load_dataset"),
+    "assess_files": ("assess", "assess_files"),
+    "fuse_files": ("scenes", "fuse_files"),
     "load_results": ("results", "load_results"),
 }
 
@@ -69,7 +74,9 @@ __all__ = [
     "Scene",
     "Sensor",
     "Split",
+    "assess_files",
     "fuse",
+    "fuse_files",
     "get_method",
     "list_datasets",
     "list_methods",
@@ -79,4 +86,5 @@ __all__ = [
     "register_dataset",
     "register_method",
     "register_metric",
+    "register_sensor",
 ]

@@ -6,9 +6,10 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from pansharp_bench import record as records
 from pansharp_bench.environment import device_name, environment, peak_memory
 from pansharp_bench.errors import BenchError, DataError, blaming
+from pansharp_bench.external import StoredImages, save_image
 from pansharp_bench.figures import compare_scene, training_curves
 from pansharp_bench.files import RunFolder, check_writable
 from pansharp_bench.method import Method, TrainedMethod, build, takes_steps
@@ -52,9 +54,11 @@ def run(
     resume: bool = False,
     pictures: int = 2,
     progress: bool = True,
+    save_fused: Path | None = None,
     say: Say = lambda text: None,
 ) -> Outcome:
-    """Carry out a run and write its record under ``results``; checkpoint, log and pictures go under ``runs``.
+    """Carry out a run and write its record under ``results``; checkpoint, log and pictures go under ``runs``, the
+    fused test images under ``save_fused``, where that is given.
 
     Warns of what speaks against the files, of plug-ins that are not what they were, and where no other record is of
     the same files. Raises BenchError (or a subclass) for every mistake a user can mend, before any training where
@@ -76,15 +80,43 @@ def run(
         faults = _faults(settled)
         if settled.foreign and (changed := records.foreign_changes(path, settled.identity)):
             warnings.warn(f"not the run of {changed[0]}: other code of {', '.join(changed[1])}", stacklevel=1)
-        outcome = _run(settled, faults, results, folder, force, resume, pictures, progress, say)
-    others = records.of_dataset(results, outcome.record)
-    if different := records.apart(outcome.record.dataset, [r.dataset for r in others]):
+        outcome = _run(settled, faults, results, folder, force, resume, pictures, progress, save_fused, say)
+    _warn_of_others(results, outcome.record)
+    return outcome
+
+
+def _warn_of_others(results: Path, record: Record) -> None:
+    others = records.of_dataset(results, record)
+    if different := records.apart(record.dataset, [r.dataset for r in others]):
         warnings.warn(
-            f"none of the {len(others)} other records of {settled.dataset.name} is of these files: {different}. "
+            f"none of the {len(others)} other records of {record.dataset['name']} is of these files: {different}. "
             "What was scored or trained on other files stands apart in tables",
             stacklevel=1,
         )
-    return outcome
+
+
+def score(
+    plan: Plan,
+    images: Mapping[SplitName, Sequence[Path]],
+    results: Path = Path("results"),
+    *,
+    force: bool = False,
+    progress: bool = True,
+) -> tuple[Record, Path]:
+    """Score fused images that were made elsewhere (see :func:`~pansharp_bench.plan.plan_external`) and write the
+    record. Raises BenchError (or a subclass) as :func:`run` does."""
+    path = plan.path(results)
+    if not force:
+        records.refuse_existing(path)
+    check_writable(path.parent)
+    faults = _faults(plan)
+    scores, _, _ = _evaluate(
+        plan, lambda split: StoredImages(plan.entry.card, images[split]), 0, progress, None
+    )
+    made = _record(plan, faults, scores)
+    path = records.write(made, results, force)
+    _warn_of_others(results, made)
+    return made, path
 
 
 def _check_state(folder: RunFolder, force: bool, resume: bool) -> None:
@@ -134,6 +166,7 @@ def _run(
     resume: bool,
     pictures: int,
     progress: bool,
+    save_fused: Path | None,
     say: Say,
 ) -> Outcome:
     spec, identity, dataset, device = plan.spec, plan.identity, plan.dataset, plan.device
@@ -170,28 +203,11 @@ def _run(
             weights |= {"file": spec.weights.name, "trained_here": bool(own) and own == trained_on}
         weights["parameters"] = sum(p.numel() for p in method.parameters())
 
-    scores: dict[str, Any] = {}
-    inference: dict[str, Any] = {}
-    kept: dict[SplitName, list[Tensor]] = {}
-    for split_name in dict.fromkeys(p.split for p in plan.protocols):
-        asked = [p for p in plan.protocols if p.split == split_name]
-        result = evaluate(method, dataset, asked, device, pictures, progress)
-        for protocol in asked:
-            better = {c: b for e in protocol.entries() for c, b in e.card.directions.items()}
-            scores[protocol.name] = {**records.summarise(result.scores[protocol.name]), "better": better}
-            if curves := result.curves[protocol.name]:
-                scores[protocol.name]["curves"] = curves
-        inference[split_name] = _timing(result)
-        kept[split_name] = result.fused
-
-    made = Record(
-        schema=records.SCHEMA,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        spec=identity,
-        spec_sha256=plan.sha256,
-        method=asdict(plan.entry.card),
-        dataset=plan.described | ({"accepted_faults": faults} if faults else {}),
-        protocols=scores,
+    scores, inference, kept = _evaluate(plan, lambda split: method, pictures, progress, save_fused)
+    made = _record(
+        plan,
+        faults,
+        scores,
         training=training,
         inference=inference,
         weights=weights,
@@ -199,6 +215,49 @@ def _run(
     )
     path = records.write(made, results, force)
     return Outcome(made, path, folder, _draw(plan, folder, kept), checkpoint)
+
+
+def _evaluate(
+    plan: Plan,
+    method_for: Callable[[SplitName], Method],
+    pictures: int,
+    progress: bool,
+    save_fused: Path | None,
+) -> tuple[dict[str, Any], dict[str, Any], dict[SplitName, list[Tensor]]]:
+    """Scores by protocol, times by split, and the first fused images of each."""
+    scores: dict[str, Any] = {}
+    inference: dict[str, Any] = {}
+    kept: dict[SplitName, list[Tensor]] = {}
+    for split in dict.fromkeys(p.split for p in plan.protocols):
+        asked = [p for p in plan.protocols if p.split == split]
+        save = partial(save_image, save_fused / split) if save_fused else _leave
+        result = evaluate(method_for(split), plan.dataset, asked, plan.device, pictures, progress, save)
+        for protocol in asked:
+            better = {c: b for e in protocol.entries() for c, b in e.card.directions.items()}
+            scores[protocol.name] = {**records.summarise(result.scores[protocol.name]), "better": better}
+            for what, found in (("curves", result.curves), ("floors", result.floors)):
+                if found[protocol.name]:
+                    scores[protocol.name][what] = found[protocol.name]
+        inference[split] = _timing(result)
+        kept[split] = result.fused
+    return scores, inference, kept
+
+
+def _leave(index: int, fused: Tensor) -> None:
+    """Nothing is saved."""
+
+
+def _record(plan: Plan, faults: list[str], scores: dict[str, Any], **more: dict[str, Any]) -> Record:
+    return Record(
+        schema=records.SCHEMA,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        spec=plan.identity,
+        spec_sha256=plan.sha256,
+        method=asdict(plan.entry.card),
+        dataset=plan.described | ({"accepted_faults": faults} if faults else {}),
+        protocols=scores,
+        **more,
+    )
 
 
 def _draw(plan: Plan, folder: RunFolder, outputs: dict[SplitName, list[Tensor]]) -> list[Path]:
@@ -273,4 +332,4 @@ def _timing(result: Evaluation) -> dict[str, Any]:
     }
 
 
-__all__ = ["Outcome", "ready", "run"]
+__all__ = ["Outcome", "ready", "run", "score"]

@@ -313,6 +313,38 @@ def quality_against_cost(
     return _save(plt, figure, path)
 
 
+def bound_by_transport(
+    line: Sequence[tuple[float, float]],
+    points: Sequence[tuple[str, float, float]],
+    floor: float | None,
+    path: Path,
+    title: str = "",
+) -> Path:
+    """``line``: (PSNR to the source in dB, least χ²), below which nothing lies; ``points``: (label, PSNR, χ²)."""
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(8.4, 5.2), layout="constrained")
+    curve = sorted(line)
+    axis.plot(
+        *zip(*curve, strict=True), color="black", lw=1.6, label="least χ² of all that is so near the source"
+    )
+    axis.fill_between(*zip(*curve, strict=True), color="black", alpha=0.08, lw=0)
+    if floor is not None:
+        axis.axhline(floor, color="grey", lw=1, ls="--", label="target in the source's mix of zones")
+    axis.scatter([p[1] for p in points], [p[2] for p in points], s=28)
+    known = [p[1] for p in points] or [20.0, 30.0]
+    axis.set_xlim(min(known) - 3, max(known) + 5)
+    axis.set_ylim(0, 1.1 * max([p[2] for p in points] or [curve[-1][1]]))
+    axis.set(
+        xlabel="PSNR to the source, dB, of all images together",
+        ylabel="χ² to the target, 31 bins",
+        title=title,
+    )
+    axis.grid(alpha=0.3, lw=0.4)
+    axis.legend(fontsize=8, loc="upper left")
+    _label_points(axis, [(label, "", x, y) for label, x, y in points])
+    return _save(plt, figure, path)
+
+
 def _label_points(axis: Any, points: Sequence[tuple[str, str, float, float]]) -> None:
     """Names beside their points, each at the first of some places where it covers no other name or point."""
     figure = axis.figure

@@ -1,8 +1,8 @@
 """What a method is, and how the engine calls one.
 
-A simple method is a function ``(pan, ms, *, sensor) -> fused``; it may also ask for ``lms`` or ``reference``
-by naming them. A trained method is a class derived from :class:`TrainedMethod`. Both are called through
-:func:`build`, which gives an object with ``fuse(scene)``.
+A simple method is a function ``(pan, ms, *, sensor) -> fused``; it may also ask for ``lms``, ``reference`` or
+``latitude`` by naming them. A trained method is a class derived from :class:`TrainedMethod`. Both are called
+through :func:`build`, which gives an object with ``fuse(scene)``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError, ImageError
-from pansharp_bench.registry import METHODS, Entry, MethodCard
+from pansharp_bench.registry import METHODS, SENSORS, Entry, MethodCard
 from pansharp_bench.scene import Scene, Sensor, as_images, as_sensor
-from pansharp_bench.weights import load_exactly, misfits, read_weights
+from pansharp_bench.weights import described, load_exactly, misfits, read_weights
 
 Pairing = Literal["disjoint", "independent"]
 Target = Literal["lms", "gt"]
@@ -73,6 +73,7 @@ class FunctionMethod:
             "ms": scene.ms,
             "lms": scene.lms,
             "reference": scene.gt,
+            "latitude": scene.latitude,
             "sensor": scene.sensor,
         }
         return call_by_name(self.function, offered, f"method {self.card.name!r}")
@@ -236,23 +237,67 @@ def build(
     return method
 
 
-def fuse(name: str, pan: Tensor, ms: Tensor, sensor: str | Sensor) -> Tensor:
-    """Fuse with an untrained method.
+def ready_method(
+    name: str, sensor: Sensor, weights: str | Path | None = None
+) -> FunctionMethod | TrainedMethod:
+    """A pansharpening method to fuse with, with its weights where it is trained. Raises BenchError."""
+    entry = METHODS.get(name)
+    if "pansharpening" not in entry.card.tracks:
+        raise BenchError(f"method {name!r} is made for {', '.join(entry.card.tracks)}, not for pansharpening")
+    if weights is not None:
+        return load_trained(name, sensor, weights)
+    if is_trained(entry):
+        raise BenchError(
+            f"method {name!r} must be trained first, by `bench run --method {name}`, and given its weights"
+        )
+    return build(entry, sensor)
+
+
+def load_trained(name: str, sensor: Sensor, weights: str | Path) -> TrainedMethod:
+    """A trained method with its weights, to fuse with.
+
+    Weights that ``bench run`` saved say of which method, options and sensor they are; those of others are taken to
+    be of the preset ``paper`` and of images as the toolbox lays them out.
+
+    Raises:
+        UnknownName: no such method.
+        BenchError: it is not trained, or the weights are not of it, or do not fit the sensor.
+    """
+    entry, told = METHODS.get(name), described(weights)
+    if not is_trained(entry):
+        raise BenchError(f"method {name!r} is not trained; leave out the weights")
+    if (of := told.get("method", name)) != name:
+        raise BenchError(f"weights {weights} are of method {of!r}, not of {name!r}")
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in told.get("options", {}).items()}
+    of_sensor = told.get("sensor", "")
+    known = isinstance(of_sensor, str) and of_sensor in SENSORS
+    phase = as_sensor(of_sensor).phase if known else None
+    method = build(entry, replace(sensor, phase=phase), entry.obj.configure("paper", options))
+    assert isinstance(method, TrainedMethod)
+    method.load_weights(weights)
+    return method.eval()
+
+
+def fuse(
+    name: str, pan: Tensor, ms: Tensor, sensor: str | Sensor, weights: str | Path | None = None
+) -> Tensor:
+    """Fuse with an untrained method, or with a trained one and its weights.
 
     Warns where the result has values outside [-peak, 2 peak]: some methods divide by what may be nearly nothing.
 
     Args:
-        name: a registered method that needs no training, e.g. ``"gsa"``.
+        name: a registered method, e.g. ``"gsa"``.
         pan: (N, 1, H, W) DN, of any real number type.
         ms: (N, C, H/4, W/4) DN.
         sensor: registered name, e.g. ``"qb"``, or a Sensor.
+        weights: of a trained method: what ``bench run`` saved, or the authors' file.
 
     Returns:
         (N, C, H, W) DN, float64 where an input was (or held integers of 32 bits and more), else float32.
 
     Raises:
         UnknownName: no such method or sensor.
-        BenchError: the method needs training, or is made for another track.
+        BenchError: the method needs training, or is made for another track, or the weights do not fit.
         ImageError: the images are no tensors of finite real numbers, or do not belong together or to the sensor.
 
     >>> import torch
@@ -262,11 +307,8 @@ def fuse(name: str, pan: Tensor, ms: Tensor, sensor: str | Sensor) -> Tensor:
     """
     from pansharp_bench.imaging import interp23
 
-    sensor, entry = as_sensor(sensor), METHODS.get(name)
-    if is_trained(entry):
-        raise BenchError(f"method {name!r} must be trained first: `bench run --method {name}`")
-    if "pansharpening" not in entry.card.tracks:
-        raise BenchError(f"method {name!r} is made for {', '.join(entry.card.tracks)}, not for pansharpening")
+    sensor = as_sensor(sensor)
+    method = ready_method(name, sensor, weights)
     pan, ms = as_images(pan, "pan"), as_images(ms, "ms")
     if pan.device != ms.device:
         raise ImageError(f"pan is on {pan.device} and ms on {ms.device}; move one of them")
@@ -279,8 +321,10 @@ def fuse(name: str, pan: Tensor, ms: Tensor, sensor: str | Sensor) -> Tensor:
     dtype = torch.promote_types(pan.dtype, ms.dtype)
     pan, ms = pan.to(dtype), ms.to(dtype)
     scene = Scene(sensor, pan=pan, ms=ms)
-    scene = replace(scene, lms=interp23(ms, sensor.ratio))
-    fused = FunctionMethod(entry.card, entry.obj).fuse(scene.seen_by(entry.card))
+    scene = replace(scene, lms=interp23(ms, sensor))
+    if isinstance(method, TrainedMethod):
+        method.to(pan.device)
+    fused = method.fuse(scene.seen_by(method.card))
     if outlier := implausible(fused, sensor):
         warnings.warn(f"method {name!r} gave {outlier}", stacklevel=2)
     return fused

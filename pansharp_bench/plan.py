@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,8 +153,44 @@ def plan(spec: RunSpec) -> Plan:
     _refuse_small(entry.card, dataset, protocols, needed)
     described = _describe_dataset(dataset, dataset.files(*needed), protocols)
     identity = {**settled, "dataset": dataset.name, "data": described["fingerprint"]}
-    identity |= _foreign(spec, dataset, settled["track"], protocols)
+    identity |= _foreign(entry, spec.dataset, dataset, settled["track"], protocols)
     return Plan(spec, entry, dataset, config, choose_device(spec.device), protocols, described, identity)
+
+
+def plan_external(spec: RunSpec, card: MethodCard, images: Mapping[SplitName, Sequence[Path]]) -> Plan:
+    """Settle the scoring of fused images that were made elsewhere: files by split, one a scene. ``spec.method`` is
+    the card's name. Raises BenchError for a name that is one of ours, or images of no scenes of the dataset."""
+    if card.name in METHODS:
+        raise BenchError(
+            f"{card.name!r} is a method of this package; give what was made elsewhere another name"
+        )
+    track = DATASETS.get(spec.dataset).card.tracks[0]
+    dataset = load_dataset(spec.dataset, spec.data, spec.label)
+    protocols = [p for p in _protocols(track, dataset, card) if p.split in images]
+    if not protocols:
+        raise BenchError(f"dataset {dataset.name} is not scored on {', '.join(images)}")
+    described = _describe_dataset(
+        dataset, dataset.files(*_needed_splits(False, protocols, dataset)), protocols
+    )
+    digest = hashlib.sha256(
+        "\n".join(f"{s} {sha256_of(p)}" for s, found in images.items() for p in found).encode()
+    )
+    identity: dict[str, Any] = {
+        "track": track,
+        "dataset": dataset.name,
+        "method": card.name,
+        "preset": "external",
+        "options": {},
+        "changed": [],
+        "seed": 0,
+        "weights": {},
+        "precision": "32-true",
+        "data": described["fingerprint"],
+        "images": digest.hexdigest(),
+    }
+    entry = Entry(card, None, __name__)
+    identity |= _foreign(entry, spec.dataset, dataset, track, protocols)
+    return Plan(spec, entry, dataset, None, choose_device(spec.device), protocols, described, identity)
 
 
 def recorded(spec: RunSpec, results: Path) -> Path | None:
@@ -171,7 +207,8 @@ def recorded(spec: RunSpec, results: Path) -> Path | None:
     for path in (results / wanted["track"] / wanted["dataset"] / wanted["method"]).glob("*.json"):
         record = records.read(path)
         protocols = [p for p in TRACKS.get(wanted["track"]).obj.protocols if p.name in record.protocols]
-        own = essential(wanted | _foreign(spec, dataset, wanted["track"], protocols))
+        foreign = _foreign(METHODS.get(spec.method), spec.dataset, dataset, wanted["track"], protocols)
+        own = essential(wanted | foreign)
         theirs = {k: v for k, v in essential(record.spec).items() if k != "data"}
         if records.canonical(theirs) == records.canonical(own) and (
             simulator is None
@@ -195,18 +232,20 @@ def _unopened(spec: RunSpec) -> Dataset | None:
         return None
 
 
-def _foreign(spec: RunSpec, dataset: Dataset | None, track: str, protocols: list[Protocol]) -> dict[str, Any]:
+def _foreign(
+    method: Entry[MethodCard], name: str, dataset: Dataset | None, track: str, protocols: list[Protocol]
+) -> dict[str, Any]:
     """What of a run is not the project's own, so that its commit does not tell it: the source of plug-ins, and a
     sensor that none of the shipped ones is. Empty without such."""
     parts = {
         "track": source_of(TRACKS.get(track)),
-        "method": source_of(METHODS.get(spec.method)),
-        "dataset": source_of(DATASETS.get(spec.dataset), *([dataset] if dataset else [])),
+        "method": source_of(method),
+        "dataset": source_of(DATASETS.get(name), *([dataset] if dataset else [])),
     }
     metrics = {e.name: e for protocol in protocols for e in protocol.entries()}
     parts |= {f"metric {name}": source_of(metric) for name, metric in sorted(metrics.items())}
     source = {part: found for part, found in parts.items() if found}
-    sensor = dataset.sensor if dataset else as_sensor(DATASETS.get(spec.dataset).card.sensor)
+    sensor = dataset.sensor if dataset else as_sensor(DATASETS.get(name).card.sensor)
     own = sensor in (e.obj for e in SENSORS if not source_of(e))
     return ({"source": source} if source else {}) | ({} if own else {"sensor": sensor.facts()})
 

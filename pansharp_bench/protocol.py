@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 import warnings
@@ -112,20 +113,25 @@ class _Sets:
 
     def __init__(self, protocol: Protocol, sensor: Sensor) -> None:
         self.metrics: list[tuple[Entry[MetricCard], Any]] = []
+        self.grouped: set[str] = set()
         for entry in protocol.entries("set"):
             with blaming(f"metric {entry.name!r} failed"):
-                self.metrics.append((entry, entry.obj(sensor)))
+                metric = entry.obj(sensor)
+                self.metrics.append((entry, metric))
+                if "groups" in inspect.signature(metric.add).parameters:
+                    self.grouped.add(entry.name)
         if self.metrics and protocol.target is None:
             raise BenchError(f"protocol {protocol.name!r} compares sets of images, but names no target split")
 
-    def add(self, role: str, images: Tensor | None) -> None:
+    def add(self, role: str, images: Tensor | None, groups: Tensor) -> None:
         for entry, metric in self.metrics if images is not None else ():
             with blaming(f"metric {entry.name!r} failed on a {role} image"):
-                metric.add(role, images)
+                metric.add(role, images, *([groups] if entry.name in self.grouped else []))
 
     def add_all(self, role: str, split: Split, device: torch.device) -> None:
         for start in range(0, len(split) if self.metrics else 0, _AT_ONCE):
-            self.add(role, split.read("pan", slice(start, start + _AT_ONCE)).to(device))
+            some = slice(start, start + _AT_ONCE)
+            self.add(role, split.read("pan", some).to(device), _groups(split)[some])
 
     def scores(self) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -142,14 +148,27 @@ class _Sets:
                 found |= metric.curves()
         return found
 
+    def floors(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for entry, metric in self.metrics:
+            with blaming(f"metric {entry.name!r} failed"):
+                found |= metric.floors() if hasattr(metric, "floors") else {}
+        return found
+
+
+def _groups(split: Split) -> Tensor:
+    """(N,) the group of every sample; samples of a split without groups are of one."""
+    return torch.zeros(len(split), dtype=torch.int64) if split.groups is None else split.groups
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores by protocol and column, one list entry per image (one in all for metrics of sets); curves by
-    protocol; seconds per image; the first fused images."""
+    """Scores by protocol and column, one list entry per image (one in all for metrics of sets); curves and floors
+    by protocol; seconds per image; the first fused images."""
 
     scores: dict[str, dict[str, list[float]]]
     curves: dict[str, dict[str, Any]]
+    floors: dict[str, dict[str, float]]
     seconds: list[float]
     pixels: int
     fused: list[Tensor]
@@ -163,11 +182,13 @@ def evaluate(
     device: torch.device,
     keep: int = 0,
     progress: bool = False,
+    save: Callable[[int, Tensor], None] = lambda index, fused: None,
 ) -> Evaluation:
     """Fuse every scene of a split, alone, and score it under these protocols (all of one split).
 
-    The method is given only what its card says it sees. Images are fused one by one, so that memory and the
-    recorded times are those of single images. Warns, once, where an untrained method's values are beyond reason.
+    The method is given only what its card says it sees. Images are fused one by one, in order, so that memory and
+    the recorded times are those of single images; ``save`` gets each. Warns, once, where an untrained method's
+    values are beyond reason.
     Raises BenchError on an output of wrong shape.
     """
     split = dataset.split(protocols[0].split)
@@ -180,6 +201,7 @@ def evaluate(
     kept: list[Tensor] = []
     pixels, broken = 0, False
     odd: dict[int, str] = {}
+    groups = _groups(split)
     for index in tqdm(range(len(split)), desc=f"{split.name} scenes", unit="image", disable=not progress):
         scene = split[index].to(device)
         visible = scene.clone().seen_by(method.card, seed=index)  # a method cannot touch what it is scored by
@@ -203,12 +225,16 @@ def evaluate(
         for protocol in protocols:
             for column, value in protocol.score(fused, scene, f"{split.name} scene {index}").items():
                 scores[protocol.name].setdefault(column, []).append(value.item() if whole else math.nan)
-            sets[protocol.name].add("output", fused if whole else None)
-            sets[protocol.name].add("source", scene.pan)
-            sets[protocol.name].add("truth", scene.gt)
+            for role, images in (
+                ("output", fused if whole else None),
+                ("source", scene.pan),
+                ("truth", scene.gt),
+            ):
+                sets[protocol.name].add(role, images, groups[index : index + 1])
         broken |= not whole
         if index < keep:
             kept.append(fused.float().cpu())
+        save(index, fused)
     if odd:
         first, said = next(iter(odd.items()))
         warnings.warn(
@@ -219,7 +245,8 @@ def evaluate(
     for name, found in sets.items():
         of_set = found.scores()
         scores[name] |= {column: [math.nan if broken else value] for column, value in of_set.items()}
-    return Evaluation(scores, {n: s.curves() for n, s in sets.items()}, seconds, pixels, kept)
+    curves, floors = ({n: f(s) for n, s in sets.items()} for f in (_Sets.curves, _Sets.floors))
+    return Evaluation(scores, curves, floors, seconds, pixels, kept)
 
 
 @torch.inference_mode()
@@ -237,9 +264,10 @@ def rehearse(dataset: Dataset, protocols: Sequence[Protocol], device: torch.devi
         for role, images in (
             ("target", target), ("output", output), ("source", scene.pan), ("truth", scene.gt)
         ):  # fmt: skip
-            sets.add(role, images)
+            sets.add(role, images, torch.zeros(1, dtype=torch.int64))
         sets.scores()
         sets.curves()
+        sets.floors()
 
 
 def _wait(device: torch.device) -> None:

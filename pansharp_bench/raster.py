@@ -1,21 +1,26 @@
-"""GeoTIFF: rasters with their place on the ground, written strip by strip, so that none need fit in memory."""
+"""GeoTIFF: rasters with their place on the ground, read and written by windows, so that none need fit in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import atomically
 
 if TYPE_CHECKING:
     from rasterio import Affine
+    from rasterio.crs import CRS
 
 SUFFIXES = (".tif", ".tiff")
 
@@ -23,10 +28,408 @@ Strips = Iterable[tuple[int, Tensor]]
 """(first row, (C, rows, W) values), from the top."""
 
 
+# -- grids --
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of a raster lie: ``size`` (rows, columns), the ``transform`` from column and row to
+    coordinates of ``crs``. ``name`` is for messages. Without a georeference ``transform`` is None; ``rpc`` says
+    that the file describes its place by a camera model or by tie points instead.
+    """
+
+    name: str
+    size: tuple[int, int]
+    transform: Affine | None = None
+    crs: CRS | None = None
+    rpc: bool = False
+
+    def window(self, row: int, column: int, size: tuple[int, int]) -> Grid:
+        """The grid of a part of it."""
+        if self.transform is None:
+            return Grid(self.name, size)
+        t = self.transform
+        x, y = t.c + column * t.a + row * t.b, t.f + column * t.d + row * t.e
+        return Grid(self.name, size, type(t)(t.a, t.b, x, t.d, t.e, y), self.crs)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where MS lies on PAN, over the whole MS pixels that both cover.
+
+    ``pan`` and ``ms`` are the first row and column of that part on their grids, ``size`` its rows and columns in MS
+    pixels; on it the centre of MS pixel (0, 0) lies on PAN row and column ``phase``, counted in PAN pixels from the
+    centre of PAN pixel (0, 0). ``centre`` is where MS pixel (0, 0) of the whole lies on the whole of PAN.
+    """
+
+    ratio: int
+    centre: tuple[float, float]
+    phase: tuple[float, float]
+    pan: tuple[int, int]
+    ms: tuple[int, int]
+    size: tuple[int, int]
+
+    @property
+    def pan_size(self) -> tuple[int, int]:
+        """Rows and columns of the part in PAN pixels."""
+        return self.size[0] * self.ratio, self.size[1] * self.ratio
+
+
+def place(centre: tuple[float, float], ratio: int, pan: tuple[int, int], ms: tuple[int, int]) -> Placement:
+    """The placement of an MS grid of size ``ms`` whose pixel (0, 0) is centred at row and column ``centre`` of a
+    PAN grid of size ``pan``.
+
+    Every MS pixel is given the ratio x ratio PAN pixels nearest to it; where two choices are equally near (a phase
+    of 0 or 1 at ratio 2) the one that keeps more pixels, or else the smaller phase.
+
+    Raises DataError where no whole MS pixel lies on PAN.
+
+    >>> place((1.5, 1.5), 4, (64, 64), (16, 16)).phase  # a common corner
+    (1.5, 1.5)
+    >>> place((0.0, 0.0), 2, (31, 31), (16, 16)).phase  # common centres, as Landsat's
+    (0.0, 0.0)
+    """
+    parts = [_overlap(c, ratio, p, m) for c, p, m in zip(centre, pan, ms, strict=True)]
+    phase, pan_start, ms_start, count = zip(*parts, strict=True)
+    if min(count) < 1:
+        raise DataError(
+            "PAN and MS have no ground in common (no whole MS pixel lies on PAN): MS pixel (0, 0) would lie at row "
+            f"{centre[0]:.6g} and column {centre[1]:.6g} of {pan[0]} x {pan[1]} PAN pixels. Are they of one scene?"
+        )
+    return Placement(ratio, centre, phase, pan_start, ms_start, count)
+
+
+def _overlap(centre: float, ratio: int, pan: int, ms: int) -> tuple[float, int, int, int]:
+    """Of one axis: phase, first PAN pixel, first MS pixel, number of MS pixels."""
+    nearest = centre - (ratio - 1) / 2
+    found = []
+    for start in {math.floor(nearest + 0.5 + 1e-6), math.ceil(nearest - 0.5 - 1e-6)}:
+        first = max(0, -(start // ratio))
+        count = min(ms, (pan - start) // ratio) - first
+        found.append((count, start, (round(centre - start, 6), start + ratio * first, first, count)))
+    return max(found)[2]
+
+
+def relate(pan: Grid, ms: Grid) -> tuple[int, tuple[float, float]]:
+    """The ratio of the pixel sizes, and at which row and column of PAN the centre of MS pixel (0, 0) lies.
+
+    Raises DataError where a georeference is missing, rotated, or in another coordinate system than the other's, and
+    where the ratio is no whole number to 1e-3.
+    """
+    for grid in (pan, ms):
+        if grid.transform is None and grid.rpc:
+            raise DataError(
+                f"{grid.name} tells its place by a camera model (RPC) or tie points alone, and that depends on "
+                "heights: orthorectify PAN and MS first, e.g. by gdalwarp -rpc -to RPC_DEM=dem.tif"
+            )
+        if grid.transform is None:
+            raise DataError(
+                f"{grid.name} has no georeference, so that where MS lies on PAN is not known. Say how the grids "
+                "lie: --align counts (they begin at the same corner), or --align toolbox (as the field's toolbox "
+                "assumes: the first MS pixel is centred on PAN pixel ratio/2)"
+            )
+        if max(abs(grid.transform.b), abs(grid.transform.d)) > 1e-9 * abs(grid.transform.a):
+            raise DataError(
+                f"{grid.name} is rotated or sheared against its coordinates; bring it north up first, e.g. by "
+                "gdalwarp -r cubic"
+            )
+    assert pan.transform is not None and ms.transform is not None
+    if pan.crs != ms.crs:
+        raise DataError(
+            f"{pan.name} is in {_named(pan.crs)} and {ms.name} in {_named(ms.crs)}: bring them into one system "
+            f"first, e.g. by gdalwarp -t_srs {_named(pan.crs) if pan.crs else 'EPSG:…'} -r cubic"
+        )
+    sizes = [(ms.transform.e, pan.transform.e), (ms.transform.a, pan.transform.a)]
+    ratios = [m / p for m, p in sizes]
+    shown = " x ".join(f"{r:.6g}" for r in ratios)
+    if min(ratios) < 0:
+        raise DataError(f"{ms.name} is mirrored against {pan.name}: bring both north up by gdalwarp")
+    ratio = round(ratios[0])
+    if max(ratios) < 1:
+        raise DataError(
+            f"the pixels of {ms.name} are finer than those of {pan.name} (ratio {shown}): are PAN and MS swapped?"
+        )
+    if max(abs(r - ratio) for r in ratios) > 1e-3:
+        x, y = (abs(p) * max(1, ratio) for _, p in reversed(sizes))
+        raise DataError(
+            f"pixels of {ms.name} are {shown} PAN pixels in size, which is no whole number to 0.001: their "
+            f"place would drift over the scene. Resample MS first, e.g. by gdalwarp -tr {x:g} {y:g} -r cubic; or, "
+            "where the sizes are known to be wrong and the counts of pixels right, --align counts"
+        )
+    origin = (pan.transform.f, pan.transform.c)
+    corner = (ms.transform.f, ms.transform.c)
+    middle = [(n - 1) / 2 for n in ms.size]  # where what the ratio lacks of a whole number is felt least
+    row, column = (
+        round((m - o) / p + (i + 0.5) * exact - 0.5 - i * ratio, 6)
+        for m, o, (_, p), i, exact in zip(corner, origin, sizes, middle, ratios, strict=True)
+    )
+    return ratio, (row, column)
+
+
+def relate_counts(pan: Grid, ms: Grid) -> int:
+    """The ratio by the numbers of pixels alone. Raises DataError where they are no whole multiples."""
+    ratio = pan.size[0] // ms.size[0]
+    if ratio < 1 or pan.size != (ratio * ms.size[0], ratio * ms.size[1]):
+        raise DataError(
+            f"{pan.name} has {pan.size[0]} x {pan.size[1]} pixels, which is no whole multiple of the "
+            f"{ms.size[0]} x {ms.size[1]} of {ms.name}: cut them to the same ground first"
+        )
+    return ratio
+
+
+def _named(crs: CRS | None) -> str:
+    if crs is None:
+        return "no known system"
+    return ":".join(crs.to_authority() or ()) or crs.to_string()[:60]
+
+
+# -- reading --
+
+_NAMES = {
+    "panchromatic": "pan", "coastal-blue": "coastal", "coastal-aerosol": "coastal", "b": "blue", "g": "green",
+    "r": "red", "y": "yellow", "rededge": "red-edge", "re": "red-edge", "n": "nir", "near-infrared": "nir",
+    "near-ir": "nir", "nir-1": "nir1", "nir-2": "nir2", "near-ir1": "nir1", "near-ir2": "nir2",
+}  # fmt: skip
+
+
+class Raster:
+    """The bands of one file, or of several on one grid, read window by window.
+
+    ``paths``: a file, or one a band or more. ``names``: what each band shows, where its description or colour
+    interpretation says so, else ""; an alpha band is no band. Raises DataError for what cannot be opened, or does
+    not belong together.
+    """
+
+    def __init__(self, paths: Path | str | Sequence[Path | str], what: str = "raster") -> None:
+        import rasterio
+        from rasterio.enums import ColorInterp
+        from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+        files = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
+        if not files:
+            raise DataError(f"no file is given for {what}")
+        self._files: list[Any] = []
+        self._bands: list[tuple[Any, int]] = []  # file and 1-based band
+        self.names: tuple[str, ...] = ()
+        try:
+            for path in files:
+                if not path.is_file():
+                    raise DataError(
+                        f"{what} {path} does not exist" if not path.exists() else f"{path} is no file"
+                    )
+                try:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                        file = rasterio.open(path)
+                        self._files.append(file)
+                        grid = _grid_of(file)
+                except RasterioError as error:
+                    raise DataError(f"{what} {path} is no readable raster: {_first_line(error)}") from error
+                if len(self._files) == 1:
+                    self.grid = grid
+                elif not _same(grid, self.grid):
+                    raise DataError(
+                        f"{path} and {files[0]} are to be bands of one image, but differ in size or place"
+                    )
+                for band, colour in enumerate(file.colorinterp, 1):
+                    if colour != ColorInterp.alpha:
+                        self._bands.append((file, band))
+                        self.names += (_name_of(file.descriptions[band - 1], colour),)
+            if any(np.dtype(t).kind not in "uif" for f in self._files for t in f.dtypes):
+                raise DataError(f"{what} {files[0]} holds no real numbers")
+        except BaseException:
+            self.close()
+            raise
+        self.path, self.what = files[0], what
+
+    def __enter__(self) -> Raster:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the files back."""
+        for file in self._files:
+            file.close()
+
+    def __len__(self) -> int:
+        return len(self._bands)
+
+    @property
+    def dtype(self) -> str:
+        """NumPy's name of the type that holds every band."""
+        return str(np.result_type(*(f.dtypes[b - 1] for f, b in self._bands)))
+
+    @property
+    def nodata(self) -> float | None:
+        """The first band's value that means none."""
+        file, band = self._bands[0]
+        return file.nodatavals[band - 1]
+
+    @property
+    def scaling(self) -> tuple[tuple[float, float], ...]:
+        """Scale and offset of every band: what its values mean is value x scale + offset."""
+        return tuple((f.scales[b - 1], f.offsets[b - 1]) for f, b in self._bands)
+
+    @property
+    def masked(self) -> bool:
+        """Whether pixels may have no value."""
+        from rasterio.enums import MaskFlags
+
+        flags = (f.mask_flag_enums[b - 1] for f, b in self._bands)
+        return np.dtype(self.dtype).kind == "f" or any(MaskFlags.all_valid not in found for found in flags)
+
+    def choose(self, bands: Sequence[int]) -> None:
+        """Keep these bands alone, in this order, numbered from 1 over all files, alpha bands left out.
+
+        Raises DataError for a band that is not there.
+        """
+        if wrong := [b for b in bands if not 1 <= b <= len(self)]:
+            raise DataError(f"{self.what} {self.path} has no band {wrong[0]}; it has {len(self)}")
+        self._bands = [self._bands[b - 1] for b in bands]
+        self.names = tuple(self.names[b - 1] for b in bands)
+
+    def choose_named(self, wanted: Sequence[str]) -> bool:
+        """Keep the bands of these names, in this order. Where one name is missing and one band has no name, they
+        are taken for each other; where no band has such a name all are kept as they are, and False is given.
+
+        Raises DataError where names or the number of bands do not fit.
+        """
+        missing = [name for name in wanted if name not in self.names]
+        nameless = [i for i, name in enumerate(self.names, 1) if not name]
+        if len(missing) == len(wanted):
+            if len(self) != len(wanted):
+                raise DataError(
+                    f"{self.what} {self.path} has {len(self)} bands where the sensor has {len(wanted)} "
+                    f"({', '.join(wanted)}), and does not name them: choose by --bands, e.g. --bands 3,2,1,4"
+                )
+            return False
+        found = {name: i for i, name in enumerate(self.names, 1) if name}
+        if len(missing) == len(nameless) == 1:
+            found[missing[0]] = nameless[0]
+            missing = []
+        if missing or any(self.names.count(name) > 1 for name in wanted):
+            told = ", ".join(name or "?" for name in self.names)
+            raise DataError(
+                f"the bands of {self.what} {self.path} are {told}; the sensor's are {', '.join(wanted)}: say "
+                "which is which by --bands, e.g. --bands 3,2,1,4"
+            )
+        self.choose([found[name] for name in wanted])
+        self.names = tuple(wanted)
+        return True
+
+    def read(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor | None]:
+        """A window inside the raster: values (C, h, w) float64, scale and offset not applied, and which pixels have
+        a value in every band, (h, w) bool; None where the file says that all have. Raises DataError where it cannot
+        be read."""
+        from rasterio.errors import RasterioError
+
+        window = ((rows.start, rows.stop), (columns.start, columns.stop))
+        values = np.empty((len(self), rows.stop - rows.start, columns.stop - columns.start))
+        valid = np.ones(values.shape[1:], bool)
+        try:
+            for file in dict.fromkeys(file for file, _ in self._bands):
+                where = [i for i, (f, _) in enumerate(self._bands) if f is file]
+                bands = [self._bands[i][1] for i in where]
+                values[where] = file.read(bands, window=window)
+                if self.masked:
+                    valid &= (file.read_masks(bands, window=window) > 0).all(0)
+        except RasterioError as error:
+            raise DataError(
+                f"{self.what} {self.path} cannot be read at row {rows.start}, column {columns.start}: damaged or "
+                f"cut short ({_first_line(error)})"
+            ) from error
+        if not self.masked:
+            return torch.from_numpy(values), None
+        return torch.from_numpy(values), torch.from_numpy(valid & np.isfinite(values).all(0))
+
+
+def _grid_of(file: Any) -> Grid:
+    placed = not file.transform.is_identity or file.crs is not None
+    rpc = not placed and (file.rpcs is not None or bool(file.gcps[0]))
+    return Grid(str(file.name), file.shape, file.transform if placed else None, file.crs, rpc)
+
+
+def _same(a: Grid, b: Grid) -> bool:
+    if a.transform is None or b.transform is None:
+        return a.size == b.size and a.transform is b.transform
+    return a.size == b.size and a.crs == b.crs and a.transform.almost_equals(b.transform, 1e-6)
+
+
+def _name_of(description: str | None, colour: Any) -> str:
+    """What a band shows, in the words that sensors use; "" where the file does not say."""
+    told = "-".join((description or "").lower().replace("_", " ").split())
+    name = _NAMES.get(told, told)
+    by_colour = {"pan", "coastal", "red", "green", "blue", "yellow", "rededge", "nir"}
+    if not name and colour.name.lower() in by_colour:
+        return _NAMES.get(colour.name.lower(), colour.name.lower())
+    return name
+
+
+def _first_line(error: Exception) -> str:
+    return (
+        str(error.__cause__ or error).splitlines()[0]
+        if str(error.__cause__ or error)
+        else type(error).__name__
+    )
+
+
+# -- writing --
+
+
 def check_name(path: Path) -> None:
     """Raises BenchError for a name that no GeoTIFF has: better before the work than after."""
     if path.suffix.lower() not in SUFFIXES:
         raise BenchError(f"{path} is no name of a GeoTIFF; let it end in .tif")
+
+
+@contextmanager
+def geotiff(
+    path: Path,
+    size: tuple[int, int],
+    bands: Sequence[str],
+    *,
+    crs: CRS | str | None,
+    transform: Affine | None,
+    dtype: str = "float32",
+    nodata: float | None = None,
+    options: Mapping[str, str] | None = None,
+) -> Iterator[Any]:
+    """A GeoTIFF of ``size`` (height, width) to write windows to, which appears whole or not at all.
+
+    Args:
+        path: ends in .tif or .tiff.
+        size: rows and columns of the whole.
+        bands: a description each.
+        crs: the coordinate reference system, as an authority's code or WKT.
+        transform: from column and row to its coordinates.
+        dtype: of the samples.
+        nodata: the value that means none.
+        options: GDAL's creation options; by default it is tiled and compressed without loss.
+
+    Raises BenchError for another suffix, or where it cannot be written.
+    """
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    check_name(path)
+    height, width = size
+    usual: dict[str, Any] = {"tiled": True, "bigtiff": "if_safer"}
+    given = {name.lower(): value for name, value in (options or {}).items()}
+    if "compress" not in given:
+        usual |= {"compress": "deflate", "predictor": 3 if np.dtype(dtype).kind == "f" else 2}
+    with atomically(path) as part, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            with rasterio.open(
+                part, "w", driver="GTiff", width=width, height=height, count=len(bands), dtype=dtype, crs=crs,
+                transform=transform, nodata=nodata, **(usual | given),
+            ) as out:  # fmt: skip
+                out.descriptions = tuple(bands)
+                yield out
+        except RasterioError as error:
+            raise BenchError(f"{path} cannot be written: {_first_line(error)}") from error
 
 
 def write_geotiff(
@@ -41,41 +444,18 @@ def write_geotiff(
     nodata: float | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a raster of ``size`` (height, width) as a GeoTIFF; it appears whole or not at all.
+    """Write a raster of ``size`` (height, width) strip by strip, as :func:`geotiff` does.
 
-    Args:
-        path: ends in .tif or .tiff.
-        strips: they cover all rows; an error they raise leaves nothing behind.
-        size: rows and columns of the whole.
-        bands: a description each.
-        crs: the coordinate reference system, as an authority's code or WKT.
-        transform: from column and row to its coordinates.
-        dtype: of the samples; values are converted as they are.
-        nodata: the value that means none.
-        tags: of the whole file.
-
-    Raises BenchError for another suffix, or where it cannot be written.
+    ``strips`` cover all rows, and their values are converted as they are; an error they raise leaves nothing
+    behind. ``tags`` are of the whole file.
     """
-    import rasterio
-    from rasterio.errors import RasterioError
     from rasterio.windows import Window
 
-    check_name(path)
-    height, width = size
-    with atomically(path) as part:
-        try:
-            with rasterio.open(
-                part, "w", driver="GTiff", width=width, height=height, count=len(bands), dtype=dtype, crs=crs,
-                transform=transform, nodata=nodata, compress="deflate", tiled=True, bigtiff="if_safer",
-                predictor=3 if np.dtype(dtype).kind == "f" else 2,
-            ) as out:  # fmt: skip
-                out.descriptions = bands
-                out.update_tags(**(tags or {}))
-                for row, strip in strips:
-                    values = strip.cpu().numpy().astype(dtype, copy=False)
-                    out.write(values, window=Window(0, row, width, strip.shape[1]))
-        except RasterioError as error:
-            raise BenchError(f"{path} cannot be written: {str(error).splitlines()[0]}") from error
+    with geotiff(path, size, bands, crs=crs, transform=transform, dtype=dtype, nodata=nodata) as out:
+        out.update_tags(**(tags or {}))
+        for row, strip in strips:
+            values = strip.cpu().numpy().astype(dtype, copy=False)
+            out.write(values, window=Window(0, row, size[1], strip.shape[1]))
     return path
 
 

@@ -25,7 +25,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 from pansharp_bench.errors import BenchError, UnknownName, blaming
 
-Sees = Literal["pan", "pan+bag", "pan+ms", "reference"]
+Sees = Literal["pan", "pan+latitude", "pan+bag", "pan+ms", "reference"]
 Training = Literal["none", "unpaired", "paired"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 C = TypeVar("C", bound="Card")
@@ -67,8 +67,9 @@ class MethodCard(Card):
     )
     sees: Sees = _about(
         "pan+ms",
-        "what it gets at inference: pan (PAN only), pan+bag (PAN and the scene's MS pixels without their "
-        "positions), pan+ms (PAN and registered MS), reference (an oracle that looks at the answer; not ranked)",
+        "what it gets at inference: pan (PAN, or a calibration's source, only), pan+latitude (that, and the "
+        "latitude of its centre), pan+bag (PAN and the scene's MS pixels without their positions), pan+ms (PAN and "
+        "registered MS), reference (an oracle that looks at the answer; not ranked)",
     )
     training: Training = _about("none", "what it learns from: none, unpaired or paired samples")
     paper: str = _about("", "authors, title and where it appeared")
@@ -80,6 +81,11 @@ class MethodCard(Card):
     floor: bool = _about(
         False, "it takes nothing from PAN; trained rows that do no better against a reference are marked"
     )
+    halo: int | None = _about(
+        None,
+        "how many MS pixels around a part of a scene can change it, by more than rounding, beside what is asked of "
+        "imaging.statistics; None where every pixel can",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,6 +94,20 @@ class MethodCard(Card):
                 raise ValueError(
                     f"method {self.name!r}: {name}={value!r} is unknown; known are: {', '.join(known)}"
                 )
+
+
+@dataclass(frozen=True)
+class Blockwise:
+    """An index of non-overlapping blocks, so that a scene of any size can be gone through window by window.
+
+    ``parts`` is given float64 images by name: ``fused`` (N, C, H, W), ``pan``, ``lms`` (MS expanded) and ``low``
+    (PAN reduced and expanded), the ``sensor``, and ``core``: the rows and columns that count, once what needs their
+    surroundings is filtered. It gives the quantities (N, h, w, K) of every block. ``combine`` makes the index's
+    columns, (N,) each, and perhaps more after them, of their means (N, K) over all blocks.
+    """
+
+    parts: Callable[..., Any]
+    combine: Callable[..., tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -107,11 +127,14 @@ class MetricCard(Card):
     scope: Literal["image", "set"] = _about(
         "image",
         "image: a function that scores each image. set: a class, made with the sensor, that takes "
-        "add(role, images), role one of output, source, target and truth, and gives scores(), a tuple in the "
-        "order of the columns, and curves(), a JSON-able dict",
+        "add(role, images), role one of output, source, target and truth, or add(role, images, groups), (N,) the "
+        "samples' groups, if it has that argument, and gives scores(), a tuple in the order of the columns, and "
+        "curves(), a JSON-able dict; also, where it has that method, floors(), column -> the score that the target "
+        "itself would have if its groups were mixed as the source's are",
     )
     digits: int = _about(4, "decimals in tables")
     smallest: int = _about(1, "the least side, in pixels, of images that it is defined for")
+    blockwise: Blockwise | None = _about(None, "how it is computed window by window")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,6 +164,13 @@ class DatasetCard(Card):
     stand_in: str = _about("", "the simulated dataset that is used where no data root is configured")
     published: str = _about("", "its name in published.csv")
     simulated: bool = _about(False, "whether its scenes were never on Earth")
+
+
+@dataclass(frozen=True)
+class SensorCard(Card):
+    """A sensor's card. ``source``: where its figures come from, and which of them are defaults."""
+
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -325,7 +355,7 @@ _PACKAGE = "pansharp_bench"
 METHODS = Registry("method", MethodCard, (f"{_PACKAGE}.methods",), f"{_PACKAGE}.methods")
 METRICS = Registry("metric", MetricCard, (f"{_PACKAGE}.metrics",), f"{_PACKAGE}.metrics")
 DATASETS = Registry("dataset", DatasetCard, (f"{_PACKAGE}.datasets",), f"{_PACKAGE}.datasets")
-SENSORS = Registry("sensor", Card, (f"{_PACKAGE}.datasets",), "")
+SENSORS = Registry("sensor", SensorCard, (f"{_PACKAGE}.datasets",), f"{_PACKAGE}.sensors")
 TRACKS = Registry("track", TrackCard, (f"{_PACKAGE}.protocols",), "")
 
 TABLES: tuple[Registry[Any], ...] = (METHODS, METRICS, DATASETS, SENSORS, TRACKS)
@@ -363,3 +393,13 @@ Args:
 register_method = _decorator(METHODS, "a function (pan, ms, *, sensor) -> fused, or a TrainedMethod class")
 register_metric = _decorator(METRICS, "a function that scores images, or a class that scores sets")
 register_dataset = _decorator(DATASETS, "a Dataset class")
+
+
+def register_sensor(sensor: Any, source: str = "") -> None:
+    """Register a :class:`~pansharp_bench.scene.Sensor`, so that its name stands for it; ``source`` tells where its
+    figures come from.
+
+    Raises ValueError for a name that is taken.
+    """
+    bands = f"{sensor.channels} bands"
+    SENSORS.add(sensor, name=sensor.name, title=sensor.title, summary=bands, source=source)

@@ -12,7 +12,7 @@ MS size (h, w) = (H/r, W/r):
 
 On a calibration track a scene is an image of the source camera and nothing else: ``pan`` holds it, in all its
 bands (the sensor's ``source``), (N, S, H, W) in the target camera's unit; ``gt`` is the calibrated truth, where a
-simulation knows it.
+simulation knows it; ``latitude`` (N,), in degrees, that of each image's centre, where they are cut from a map.
 """
 
 from __future__ import annotations
@@ -46,8 +46,14 @@ class Sensor:
 
     ``peak`` is the largest DN (2047 for 11 bits, 1023 for 10); ``mtf`` the gain of each band's modulation
     transfer function at the Nyquist frequency of the MS grid, in band order; ``mtf_pan`` that of PAN;
-    ``rgb`` the 0-based bands of a true-colour picture. ``source`` names the bands of what a scene starts from: PAN,
-    or those of another camera's image (a calibration).
+    ``rgb`` the 0-based bands of a true-colour picture. ``source`` names the bands of what a scene starts
+    from: PAN, or those of another camera's image (a calibration).
+
+    ``phase`` is where the centre of MS pixel 0 lies on the PAN grid, in PAN pixels, (rows, columns) or one
+    number for both: ``(ratio - 1) / 2`` where the images have a common corner (1.5 at ratio 4), 0 where their
+    first pixels are concentric (Landsat), or anything between. Without it everything is as in the field's
+    toolbox, which expands and decimates at ``ratio // 2`` and reduces by bicubic at ``(ratio - 1) / 2``, half a
+    pixel apart. Where it is given, all that relates the grids keeps to it.
     """
 
     name: str
@@ -59,6 +65,7 @@ class Sensor:
     rgb: tuple[int, int, int]
     ratio: int = 4
     source: tuple[str, ...] = ("pan",)
+    phase: tuple[float, float] | float | None = None
 
     def __post_init__(self) -> None:
         if len(self.mtf) != len(self.bands):
@@ -75,10 +82,23 @@ class Sensor:
             raise ValueError(
                 f"sensor {self.name}: rgb names band {wrong[0]} of {len(self.bands)} (from 0 on)"
             )
+        if self.phase is not None:
+            phase = self.phase if isinstance(self.phase, tuple) else (self.phase,) * 2
+            if len(phase) != 2 or not all(-1 < p < self.ratio for p in phase):
+                raise ValueError(
+                    f"sensor {self.name}: phase {self.phase} is no number above -1 and below the ratio "
+                    f"{self.ratio}, nor two of them (cut PAN or MS, so that their first pixels overlap)"
+                )
+            object.__setattr__(self, "phase", (float(phase[0]), float(phase[1])))
 
     def facts(self) -> dict[str, Any]:
-        """All of it that can enter a score: what a record must hold. The rest is for the eye."""
-        return {k: v for k, v in asdict(self).items() if k not in ("title", "rgb")}
+        """All of it that can enter a score: what a record must hold. The rest is for the eye, or the usual."""
+        unsaid = ("title", "rgb", *(("phase",) if self.phase is None else ()))
+        return {k: v for k, v in asdict(self).items() if k not in unsaid}
+
+    def placed(self, usual: float) -> tuple[float, float]:
+        """``phase``, or the toolbox's usual one where none is given."""
+        return self.phase if isinstance(self.phase, tuple) else (usual, usual)
 
     def looks_normalised(self, low: float, high: float) -> bool:
         """Whether values of this range are hardly this sensor's DN: all in [0, 1], where its peak is far beyond."""
@@ -140,12 +160,15 @@ class Scene:
     ms: Tensor | None = None
     lms: Tensor | None = None
     gt: Tensor | None = None
+    latitude: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name in ("pan", "ms", "lms", "gt"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, as_images(getattr(self, name), name))
         (n, _, h, w), r, c = self.pan.shape, self.sensor.ratio, self.sensor.channels
+        if self.latitude is not None and self.latitude.shape != (n,):
+            raise ImageError(f"expected {n} latitudes, one an image; found {tuple(self.latitude.shape)}")
         expected = {"pan": (n, self.sensor.source_bands, h, w), "ms": (n, c, h // r, w // r)}
         expected |= dict.fromkeys(("lms", "gt"), (n, c, h, w))
         found = {name: tuple(x.shape) for name in expected if (x := getattr(self, name)) is not None}
@@ -181,17 +204,19 @@ class Scene:
         return self._map(torch.clone)
 
     def _map(self, fn: Callable[[Tensor], Tensor]) -> Scene:
-        others = (None if x is None else fn(x) for x in (self.ms, self.lms, self.gt))
+        others = (None if x is None else fn(x) for x in (self.ms, self.lms, self.gt, self.latitude))
         return Scene(self.sensor, fn(self.pan), *others)
 
     def seen_by(self, card: MethodCard, seed: int = 0) -> Scene:
         """The scene as a method of this card may see it at inference; honesty is enforced here, not promised.
 
-        A PAN-only method gets no MS at all; one that declares unregistered MS gets the MS pixels of each
-        image in a random order; the reference is given only to the oracle rows that declare it.
+        A PAN-only method gets no MS at all, nor where an image is, unless it declares the latitude; one that
+        declares unregistered MS gets the MS pixels of each image in a random order; the reference is given only to
+        the oracle rows that declare it.
         """
-        if card.sees == "pan":
-            return replace(self, ms=None, lms=None, gt=None)
+        if card.sees in ("pan", "pan+latitude"):
+            latitude = self.latitude if card.sees == "pan+latitude" else None
+            return replace(self, ms=None, lms=None, gt=None, latitude=latitude)
         if card.sees == "pan+bag":
             if self.ms is None:
                 raise ValueError("this scene has no ms to shuffle")
@@ -228,9 +253,9 @@ class Split(ABC):
     name: str
     sensor: Sensor
     keys: tuple[str, ...]  # which of pan, ms, lms, gt are stored
-    groups: Tensor | None = (
-        None  # (N,) int64: kinds of samples that unpaired training matches (latitude zones)
-    )
+    # (N,) int64: kinds of samples (latitude zones), which unpaired training and metrics of sets match
+    groups: Tensor | None = None
+    latitude: Tensor | None = None  # (N,) float32 degrees, of each sample's centre
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -32,6 +32,11 @@ ENGINE = {
     "results",
     "figures",
     "raster",
+    "sensors",
+    "scenes",
+    "assess",
+    "external",
+    "tiles",
     "cli",
 }
 
@@ -52,6 +57,22 @@ MAY = {
     "source": {"environment", "registry"},
     "figures": {"files", "scene"},
     "raster": {"errors", "files"},
+    "sensors": {"errors", "scene"},
+    "external": {"errors", "files", "raster", "registry", "scene"},
+    "assess": {"errors", "registry", "scene", "imaging", "protocols", "raster", "scenes", "tiles"},
+    "scenes": {
+        "errors",
+        "files",
+        "registry",
+        "scene",
+        "imaging",
+        "raster",
+        "sensors",
+        "tiles",
+        "weights",
+        "record",
+    },
+    "tiles": {"errors", "registry", "scene", "imaging", "method"},
     "plan": {
         "errors",
         "files",
@@ -77,6 +98,7 @@ MAY = {
         "environment",
         "plan",
         "figures",
+        "external",
     },
     "contract": {"errors", "registry", "scene", "imaging", "method", "training", "protocol"},
     "tables": {"errors", "files", "method", "record", "registry", "protocol"},
@@ -84,7 +106,7 @@ MAY = {
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},
-    "datasets": {"errors", "files", "registry", "scene", "imaging", "raster"},
+    "datasets": {"errors", "files", "registry", "scene", "imaging", "raster", "sensors"},
 }
 
 
@@ -244,12 +266,14 @@ from pansharp_bench.cli import main
 module = sys.modules["pansharp_bench.cli.table"]
 module.PAPERS = Path("papers.toml")
 module.PAPERS.write_text(
-    '[7]\\ntitle = "T"\\ndataset = "tiny"\\nprotocols = ["reduced"]\\nsource = ""\\nmethods = ["exp"]'
+    '[7]\\ntitle = "T"\\ndataset = "tiny"\\nprotocols = ["reduced"]\\nsource = ""\\nmethods = ["exp"]\\n'
+    '[8]\\ntitle = "T"\\ndataset = "qb-sim"\\nprotocols = ["reduced"]\\nsource = ""\\nmethods = ["exp", "cut"]'
 )
-heavy = ["lightning_fabric", "torch._dynamo", "sympy", "scipy", "pandas", "rasterio", "matplotlib"]
+heavy = ["lightning_fabric", "torch._dynamo", "sympy", "scipy", "h5py", "pandas", "rasterio", "matplotlib"]
 more = ["--plugin", {str(plugin)!r}]
 for words in (
-    ["list"], ["run", "--method", "exp", "--dataset", "tiny", *more], ["leaderboard", *more], ["table", "7", *more],
+    ["list"], ["list", "gsa"], ["table", "8", "--dry-run"],
+    ["run", "--method", "exp", "--dataset", "tiny", *more], ["leaderboard", *more], ["table", "7", *more],
     ["run", "--method", "pan-affine", "--dataset", "tiny", *more],
 ):
     done = CliRunner().invoke(main, words)
@@ -259,7 +283,7 @@ for words in (
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        f"{word} []" for word in ("list", "run", "leaderboard", "table", "run")
+        f"{word} []" for word in ("list", "list", "table", "run", "leaderboard", "table", "run")
     ]
     assert len(list(tmp_path.rglob("*.png"))) == 8  # two scenes of two splits each
 

@@ -96,6 +96,41 @@ def test_the_source_itself_scores_perfect_structure_and_its_own_colours(tmp_path
     assert record.read(outcome.path).protocols["calibration"]["curves"] == scored["curves"]
 
 
+def test_zones_are_compared_by_themselves_and_the_floor_is_known(tmp_path):
+    outcome = run(tmp_path, "identity")
+    scored = outcome.record.protocols["calibration"]
+    test, target = Images("test"), Images("target")
+    zones = [
+        metrics.chi2_histogram(test.images[test.groups == z], target.images[target.groups == z]).item()
+        for z in (0, 1)
+    ]
+    assert scored["scores"]["chi2_zone"] == [pytest.approx(sum(zones) / 2, rel=1e-9)]
+    assert scored["scores"]["chi2_zone_worst"] == [pytest.approx(max(zones), rel=1e-9)]
+    assert scored["floors"]["chi2"] == pytest.approx(0, abs=1e-12)  # both sets are half of each zone
+    (table,) = tables.tables([outcome.record], columns=["SSIM", "chi2"])
+    floor = "Floor: chi2 0.0000 is what the target's own images score"
+    assert floor in tables.to_markdown(table) and floor in tables.to_latex(table)
+    assert "floor 0.0000" in tables.run_table(outcome.record)
+
+
+def test_the_bound_of_all_outputs_is_drawn_from_records(tmp_path):
+    for method in ("identity", "histogram-matching", "minimal-ot"):
+        run(tmp_path, method)
+    picture, results = tmp_path / "bound.png", tmp_path / "results"
+    words = ["figure", "bound", "--dataset", "no-planet", "--results", str(results), "--out", str(picture)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0 and picture.stat().st_size > 5000, done.output
+    with open(picture.with_suffix(".csv")) as file:
+        rows = [(float(r["psnr_to_source"]), float(r["least_chi2"])) for r in csv.DictReader(file)]
+    assert len(rows) > 10
+    by_psnr = sorted(rows)
+    assert [c for _, c in by_psnr] == sorted(c for _, c in rows) and by_psnr[0][
+        1
+    ] == 0  # farther may be nearer
+    empty = CliRunner().invoke(main, [*words[:3], "qb-sim", *words[4:]])
+    assert empty.exit_code == 2 and "no records" in empty.output
+
+
 def test_matching_colours_brings_chi2_down(tmp_path):
     matched = run(tmp_path, "histogram-matching").record
     assert matched.protocols["calibration"]["mean"]["chi2"] < 0.1
@@ -204,6 +239,10 @@ def test_a_papers_rows_carry_options_and_those_that_cannot_be_are_left_out(tmp_p
     assert result.exit_code == 0, result.output
     assert "left out: sp-i2i: option levels=9" in result.output and "chi2_256" not in result.output
     assert "levels=2" in result.output and result.output.index("PSNR ↑") < result.output.index("chi2 ↓")
+    # what is set for all rows is nothing to a row in closed form, of which there is no step
+    papers.write_text(papers.read_text().replace('"identity"', '"identity", "channel-affine"'))
+    result = CliRunner().invoke(main, ["table", "1", "--quiet", "--set", "samples=1", "--dry-run"])
+    assert result.exit_code == 0 and "channel-affine" in result.output, result.output
 
 
 def test_a_dataset_brings_its_own_commands():

@@ -168,12 +168,60 @@ class TestHistograms:
             metrics.histogram_intersection(images, target),
             metrics.earth_movers_distance(images, target),
         )
+        wanted += (wanted[0],) * 2  # without groups all is one group
         assert metric.scores() == pytest.approx([w.item() for w in wanted], rel=1e-12)
+        assert metric.floors() == pytest.approx(
+            dict(chi2=0, chi2_256=0, intersection=1, emd=0), abs=1e-12
+        )  # one group has no mix
         curves = metric.curves()
         np.testing.assert_allclose(curves["histogram"]["output"], metrics.histogram(images), rtol=1e-12)
         assert curves["histogram"]["value"] == pytest.approx([(k + 0.5) / 31 for k in range(31)])
         per_channel = [metrics.chi2_histogram(images[:, [c]], target[:, [c]]).item() for c in range(3)]
         assert curves["histogram_channels"]["chi2"] == pytest.approx(per_channel, rel=1e-12)
+
+    def test_a_match_of_all_does_not_hide_groups_that_are_wrong(self):
+        dark, bright = torch.full((2, 3, 8, 8), 0.2), torch.full((2, 3, 8, 8), 0.8)
+        metric, groups = Histograms(SENSOR), torch.tensor([4, 4, 7, 7])
+        metric.add("target", torch.cat([dark, bright]), groups)
+        metric.add("output", torch.cat([bright, dark]), groups)
+        chi2, *_, mean, worst = metric.scores()
+        assert (chi2, mean, worst) == (0.0, 1.0, 1.0)
+        right = Histograms(SENSOR)
+        right.add("target", torch.cat([dark, bright]), groups)
+        right.add("output", torch.cat([dark, dark]), groups)
+        assert right.scores()[-2:] == (0.5, 1.0)
+        assert right.curves()["histogram_zones"] == {"group": [4, 7], "chi2": [0.0, 1.0]}
+
+    def test_the_floor_is_the_target_itself_in_the_mix_of_the_source(self):
+        images, target = sets(6, 5)
+        own, theirs = torch.tensor([0, 0, 0, 0, 0, 1]), torch.tensor([0, 1, 1, 1, 2])
+        metric = Histograms(SENSOR)
+        metric.add("output", images, own)
+        metric.add("target", target, theirs)
+        # five of the first for one image of each of the three of the second; nothing of the third
+        mixed = torch.cat([target[:1].repeat(15, 1, 1, 1), target[1:4]])
+        floors = metric.floors()
+        assert floors["chi2"] == pytest.approx(metrics.chi2_histogram(mixed, target).item(), rel=1e-6)
+        assert floors["emd"] == pytest.approx(metrics.earth_movers_distance(mixed, target).item(), rel=1e-6)
+
+    def test_no_output_is_nearer_than_the_bound(self):
+        images, target = (x.clamp(0, 1) for x in sets())
+        ordered = target.transpose(0, 1).flatten(1).sort(1).values
+        rank = images.transpose(0, 1).flatten(1).argsort(1).argsort(1)
+        at = (rank + 0.5) / rank.shape[1] * ordered.shape[1]
+        matched = ordered.gather(1, at.long()).view(3, len(images), *images.shape[2:]).transpose(0, 1)
+        near = 0.0
+        for share in (0.2, 0.4, 0.6, 0.8, 1.0):
+            output = torch.lerp(images, matched, share)
+            metric = Histograms(SENSOR)
+            for role, x in (("output", output), ("source", images), ("target", target)):
+                metric.add(role, x)
+            bound, mse = metric.curves()["bound"], (output - images).square().mean().item()
+            allowed = np.interp(mse, bound["mse"], bound["chi2"])
+            chi2 = metric.scores()[0]
+            assert chi2 >= allowed - 1e-4  # the source's values are known to 1/248
+            near = max(near, allowed / chi2)
+        assert near > 0.5  # and it says something
 
 
 class TestPowerSpectrum:

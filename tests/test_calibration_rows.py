@@ -10,11 +10,13 @@ from pansharp_bench.method import build, is_trained, resolve_config
 from pansharp_bench.methods._closed_form import quantiles, sample
 from pansharp_bench.methods.colour_ot import monge
 from pansharp_bench.registry import METHODS
-from pansharp_bench.scene import Scene, Sensor
+from pansharp_bench.scene import Scene, Sensor, Split
+from pansharp_bench.training import UnpairedData
 
 RGB = ("red", "green", "blue")
 SENSOR = Sensor("three", "Three bands", RGB, 1.0, (1.0,) * 3, 1.0, (0, 1, 2), ratio=1, source=RGB)
-FITTED = ("channel-affine", "histogram-matching", "colour-ot")
+MATCHED = ("channel-affine", "histogram-matching", "colour-ot")
+FITTED = (*MATCHED, "minimal-ot")
 ROWS = ("identity", *FITTED)
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
@@ -245,7 +247,7 @@ def test_colour_ot_does_not_tear_rare_colours_apart():
     assert steps.max() < 0.02  # the source's own steps are 0.00087
 
 
-@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize("name", MATCHED)
 def test_flat_sources_and_flat_targets(name):
     flat = torch.full((2, 3, 16, 16), 0.3)
     fused = fuse(ready(name, flat, targets(4)), flat)
@@ -257,7 +259,7 @@ def test_flat_sources_and_flat_targets(name):
     )
 
 
-@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize("name", MATCHED)
 def test_the_unit_is_the_sensors(name):
     """1000 times the values under a peak of 1000: 1000 times the result."""
     source, target = sources(4), targets(4)
@@ -291,3 +293,108 @@ def test_samples_and_quantiles_are_spread_evenly():
     assert torch.equal(everything, images.transpose(0, 1).flatten(1))
     assert torch.equal(sample(images, 10), everything[:, ::3])
     assert quantiles(everything.flip(1), 3)[0].tolist() == [0, 48, 63]
+
+
+class TestMinimalTransport:
+    def test_its_price_is_a_dial_between_the_source_and_the_match(self):
+        source, target = sources(), targets()
+        far, near = [], []
+        for price in (0.1, 5, 20, 80, 1e5):
+            fused = fuse(ready("minimal-ot", source, target, price=price), source)
+            far.append((fused - source).square().mean().item())
+            near.append(metrics.chi2_histogram(fused, target).item())
+        assert far == sorted(far, reverse=True) and near == sorted(near)
+        within = 1 / 31**2 / 12  # a value moved anywhere in its bin
+        assert near[0] < 0.002 and far[-1] < within
+        kept = fuse(ready("minimal-ot", source, target, price=1e5, spread=0), source)
+        assert (kept - source).square().mean().item() < 1e-6  # a map of 8193 points
+        assert near[-1] > 0.9 * metrics.chi2_histogram(source, target)
+
+    def test_no_shorter_way_to_its_histogram_is_known(self):
+        """A share of the way to the matched colours is farther from the source and no nearer to the target."""
+        source, target = sources(), targets()
+        least = fuse(ready("minimal-ot", source, target, price=20.0), source)
+        matched = fuse(ready("histogram-matching", source, target), source)
+        moved = (least - source).square().mean().sqrt() / (matched - source).square().mean().sqrt()
+        straight = torch.lerp(source, matched, moved.item())
+        assert metrics.chi2_histogram(least, target) < 0.9 * metrics.chi2_histogram(straight, target)
+
+    def test_spread_costs_transport_and_spares_grey_levels(self):
+        source, target = sources(), targets()
+        edge, even = (fuse(ready("minimal-ot", source, target, spread=x), source) for x in (0.0, 1.0))
+        assert (edge - source).square().mean() < (even - source).square().mean()
+        coarse, fine = ([metrics.chi2_histogram(x, target, n) for x in (edge, even)] for n in (31, 256))
+        assert abs(coarse[0] - coarse[1]) < 0.005 and fine[0] > 3 * fine[1]
+
+    @pytest.mark.parametrize("wrong", [{"price": 0}, {"bins": 1}, {"spread": 1.5}])
+    def test_options_that_mean_nothing_are_refused(self, wrong):
+        with pytest.raises(BenchError, match="are needed"):
+            ready("minimal-ot", sources(2), targets(2), **wrong)
+
+
+class Places(Split):
+    """Images of two zones, about 20 degrees north and south, whose colours are each other's in the target."""
+
+    sensor, keys = SENSOR, ("pan",)
+
+    def __init__(self, name: str, known: bool = True) -> None:
+        g = torch.Generator().manual_seed(len(name))
+        self.name, self.groups = name, torch.arange(12) % 2
+        self.latitude = 40.0 * self.groups - 20 + torch.rand(12, generator=g) if known else None
+        level = torch.where((self.groups == 1) == (name == "target"), 0.6, 0.4)
+        self.images = level[:, None, None, None] + 0.02 * torch.randn(12, 3, 16, 16, generator=g)
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index):
+        index = slice(index, index + 1) if isinstance(index, int) else index
+        return Scene(
+            SENSOR, self.images[index], latitude=None if self.latitude is None else self.latitude[index]
+        )
+
+
+class TestZoneTransport:
+    @staticmethod
+    def fitted():
+        method = build(METHODS.get("zone-ot"), SENSOR, resolve_config(METHODS.get("zone-ot"), "quick", {}))
+        cpu = torch.device("cpu")
+        return method, method.fit(UnpairedData.between(SENSOR, Places("train"), Places("target"), cpu), None)
+
+    def test_colours_hang_on_the_latitude_which_values_alone_cannot_tell(self):
+        method, told = self.fitted()
+        test, target = Places("train"), Places("target")
+        fused = torch.cat([method.fuse(s.seen_by(method.card)) for s in test])
+        for zone in (0, 1):
+            chosen = test.groups == zone
+            assert metrics.chi2_histogram(fused[chosen], target.images[chosen]) < 0.05
+            assert metrics.chi2_histogram(test.images[chosen], target.images[chosen]) > 0.9
+        assert {20.0, -20.0} <= {*told["latitudes"]}
+
+    def test_maps_are_blended_between_the_middles_of_bands(self):
+        method, _ = self.fitted()
+        pan = Places("train").images[:1]
+        steps = [
+            method.fuse(Scene(SENSOR, pan, latitude=torch.tensor([x]))) for x in (-90.0, -20.0, 0.0, 1.0, 2.5)
+        ]
+        assert torch.equal(steps[0], steps[1])  # beyond what was seen the nearest map holds
+        torch.testing.assert_close(torch.lerp(steps[2], method.fuse(
+            Scene(SENSOR, pan, latitude=torch.tensor([5.0]))), 0.5), steps[4], rtol=0, atol=1e-5)  # fmt: skip
+
+    def test_a_method_that_sees_the_source_alone_is_not_told_where_it_is(self):
+        scene = Places("train")[0]
+        assert scene.latitude is not None and scene.to("cpu").clone()[0].latitude == scene.latitude
+        assert scene.seen_by(METHODS.get("histogram-matching").card).latitude is None
+        assert scene.seen_by(METHODS.get("zone-ot").card).latitude == scene.latitude
+        with pytest.raises(BenchError, match="expected 1 latitudes"):
+            Scene(SENSOR, scene.pan, latitude=torch.zeros(2))
+
+    def test_images_of_nowhere_are_refused(self):
+        method, _ = self.fitted()
+        with pytest.raises(BenchError, match="latitude"):
+            method.fuse(Places("train", known=False)[0])
+        data = UnpairedData.between(
+            SENSOR, Places("train", known=False), Places("target"), torch.device("cpu")
+        )
+        with pytest.raises(BenchError, match="latitudes of the training images"):
+            method.fit(data, None)

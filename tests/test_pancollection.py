@@ -16,6 +16,7 @@ from pansharp_bench.datasets._inspect import describe
 from pansharp_bench.datasets.pancollection import ORIGINALS, PanCollection
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import sha256_of
+from pansharp_bench.imaging import mtf_filter
 from pansharp_bench.registry import DATASETS
 from pansharp_bench.scene import SPLITS
 
@@ -341,11 +342,23 @@ def test_misregistration_is_found(root, rows, columns):
     train = samples(n=8, seed=1)
     for key in ("gt", "lms"):  # the MS of three samples is moved
         train[key][:3] = train[key][:3].roll((rows, columns), (2, 3))
+    train["ms"][:3] = mtf_filter(train["gt"][:3], "qb")[..., 2::4, 2::4]
     write(root / "train_qb.h5", train)
     (found,) = [t for t in findings(PanCollection("qb", root, "mine"), "warning") if "misregistered" in t]
     assert "train: PAN and MS seem misregistered in 3 of the 8 samples" in found
     dy, dx = map(float, re.search(r"lies ([+-][\d.]+) rows and ([+-][\d.]+) columns", found).groups())
     assert abs(dy - rows) <= 0.3 and abs(dx - columns) <= 0.3
+
+
+def test_registration_that_cannot_be_judged_is_said(root):
+    write_set(root)
+    train = samples(n=8, seed=1)
+    train["ms"] = 300 + 50 * torch.rand(train["ms"].shape, generator=torch.Generator().manual_seed(0))
+    write(root / "train_qb.h5", train)
+    said = findings(PanCollection("qb", root, "mine"), "note")
+    assert any(
+        t.startswith("train: registration of PAN and MS cannot be judged: none of 8 samples") for t in said
+    )
 
 
 def test_values_are_judged_and_never_changed(root):

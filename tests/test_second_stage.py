@@ -1,6 +1,7 @@
 """The second stage: ultraviolet and methane from red and blue, from OPAL files to a mosaic of five bands."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from pansharp_bench.datasets.jupiter import maps as maps_module
 from pansharp_bench.datasets.jupiter.ellipsoid import laea_inverse
 from pansharp_bench.datasets.jupiter.segments import pixel_grid
 from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.files import RunFolder
 from pansharp_bench.method import build as build_method
 from pansharp_bench.plan import RunSpec
 from pansharp_bench.protocols.mosaic import second_stage
@@ -188,6 +190,15 @@ def test_pixel_regression_bends_where_affine_cannot_and_blank_pixels_teach_nothi
     assert error(affine, test)[1] > 0.005  # .1 (r - .5) (b - .5) is left: .1 * .231 * .231
     assert error(network, test)[1] < 0.2 * error(affine, test)[1]
     assert error(network, test)[0] < 0.002
+
+
+def test_a_draw_of_blank_images_alone_teaches_nothing(tmp_path):
+    train = Pairs(8, 1)
+    train.scene.pan[2:] = 0
+    network = fitted("pixel-regression", train, Pairs(4, 2), tmp_path, steps=100, samples=1, batch=64)
+    losses = [json.loads(line).get("loss") for line in RunFolder(tmp_path).log.read_text().splitlines()]
+    assert all(map(math.isfinite, filter(None, losses)))
+    assert error(network, Pairs(4, 3)).max() < 0.02
 
 
 def test_blank_training_images_are_one_clear_error(tmp_path):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import LaplacianPyramid
+from pansharp_bench.method import build
 from pansharp_bench.methods._unpaired.networks import BridgeGenerator
 from pansharp_bench.methods.sp_i2i import (
     SPI2I,
@@ -24,6 +25,7 @@ from pansharp_bench.methods.sp_i2i import (
     grey_of,
     level_distance,
 )
+from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Trainer
 
@@ -52,7 +54,7 @@ class Source(SimpleNamespace):
 
 
 def fitted(folder: Path | None = None, side: int = 32, **options: Any) -> tuple[SPI2I, SPLearner]:
-    method = SPI2I(SENSOR, SPI2I.configure("paper", TINY | options))
+    method = build(METHODS.get("sp-i2i"), SENSOR, SPI2I.configure("paper", TINY | options))
     kept = []
     make = method.learner
     method.learner = lambda *args: kept.append(make(*args)) or kept[0]

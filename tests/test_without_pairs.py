@@ -14,11 +14,11 @@ from pansharp_bench.imaging import LaplacianPyramid, interp23, wald_degrade
 from pansharp_bench.method import TrainedMethod, build, resolve_config
 from pansharp_bench.methods._unpaired.networks import LowPass
 from pansharp_bench.methods.grey_net import detail_share
-from pansharp_bench.methods.ms_net import MadePairs, SyntheticPan
+from pansharp_bench.methods.ms_net import MadePairs, MSNetConfig, SyntheticPan
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Scene, Split, as_sensor
 from pansharp_bench.training import Trainer, UnpairedData
-from pansharp_bench.training.samplers import cut_in_halves
+from pansharp_bench.training.samplers import Resident, cut_in_halves
 
 QB = as_sensor("qb")
 
@@ -90,10 +90,45 @@ def test_the_made_pan_has_the_brightness_and_the_sharpness_of_pan() -> None:
         torch.testing.assert_close(ours.std(), wanted.std(), rtol=0.1, atol=0)
 
 
+def test_a_pan_may_be_of_any_bands_and_as_sharp_as_pan_in_each() -> None:
+    pan, ms = scenes(6).pan, torch.cat([scenes(6, seed).gt[:, :1] for seed in range(1, 5)], 1)
+    pan_of = SyntheticPan(pan, ms, 3)
+    for band, weights in enumerate(torch.eye(4)):
+        made = pan_of(ms, weights.expand(len(ms), 4))
+        flat = torch.stack([LowPass()(made).flatten(), *LowPass()(ms).transpose(0, 1).flatten(1)])
+        assert torch.corrcoef(flat)[0, 1:].argmax() == band
+        torch.testing.assert_close(made.mean(), pan.mean(), rtol=1e-3, atol=0)
+        torch.testing.assert_close(made.std(), pan.std(), rtol=0.1, atol=0)
+
+
+def test_every_training_image_gets_a_pan_of_its_own() -> None:
+    scene = scenes(8)
+    data = UnpairedData.halves(QB, Memory(scene), Memory(scene[:4]), torch.device("cpu"), target="gt")
+    same = torch.zeros(48, dtype=torch.long)
+
+    def drawn(**options: float) -> Tensor:
+        made = MadePairs(data, MSNetConfig(**options))
+        made.images = Resident(scene.gt[:1], torch.device("cpu"))
+        return made.scenes(same, torch.Generator().manual_seed(0)).pan
+
+    assert (drawn() == drawn()[:1]).all()
+    for options in ({"mix": 1.0}, {"jitter": 0.15}):
+        pans = drawn(**options)
+        assert pans.std(0).mean() > 0.01 * pans.std() and torch.equal(pans, drawn(**options))
+    made = MadePairs(data, MSNetConfig(mix=0.5, jitter=0.2))
+    weights = made._weights(scene.gt[:1].expand(4000, -1, -1, -1), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(weights.sum(1), torch.ones(4000))
+    assert weights.min() >= 0.125 and weights.max() > 0.55
+    torch.testing.assert_close(weights.mean(0), torch.full((4,), 0.25), atol=0.01, rtol=0)
+    gains = made._gains(scene.gt[:1].expand(4000, -1, -1, -1), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(gains[:, :3].log().std(0), torch.full((3,), 0.2), atol=0.01, rtol=0)
+    assert (gains[:, 3] == 1).all()  # brightness and contrast at large are PAN's
+
+
 def test_made_pairs_are_the_degraded_ms_and_its_pan() -> None:
     scene = scenes(8)
     data = UnpairedData.halves(QB, Memory(scene), Memory(scene[:4]), torch.device("cpu"), target="gt")
-    made = MadePairs(data, 3)
+    made = MadePairs(data, MSNetConfig())
     index = torch.tensor([2, 0])
     got = made.scenes(index)
     reference = scene.gt[cut_in_halves(8, 0)[1]][index]

@@ -74,6 +74,8 @@ class ReleasedSplit(SegmentSplit):
             self._columns["rotation"] = np.array(["AB".index(m["rotation"]) for _, m in chosen], np.uint8)
         self._columns |= _centres(self.root, self.domain, self.paths)
         self.groups = torch.from_numpy(self._columns["zone"].astype(np.int64))
+        if "latitude" in self._columns and np.isfinite(self._columns["latitude"]).all():
+            self.latitude = torch.from_numpy(self._columns["latitude"].astype(np.float32))
         self._size = _load(self.paths[0], self.domain, _BANDS[self.domain]).shape[1:]
 
     def __len__(self) -> int:
@@ -85,7 +87,7 @@ class ReleasedSplit(SegmentSplit):
         return self._columns.get(name)
 
     def __getitem__(self, index: int | slice) -> Scene:
-        return Scene(self.sensor, pan=self.read("pan", index))
+        return Scene(self.sensor, pan=self.read("pan", index), latitude=self.latitude_of(index))
 
     def read(self, key: str, index: int | slice) -> Tensor:
         if key != "pan":

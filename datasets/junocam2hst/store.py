@@ -465,12 +465,14 @@ class StoreSplit(SegmentSplit):
         self.keys = tuple(k for k, v in self._stored.items() if v in store.keys(name))
         self.extra_bands = store.extra_bands if "extra" in store.keys(name) else ()
         self.groups = torch.from_numpy(store.column(name, "zone").astype(np.int64))
+        self.latitude = torch.from_numpy(store.column(name, "latitude").astype(np.float32))
 
     def __len__(self) -> int:
         return self.store.count(self.name)
 
     def __getitem__(self, index: int | slice) -> Scene:
-        return Scene(self.sensor, **{k: self.read(k, index) for k in self.keys})
+        images = {k: self.read(k, index) for k in self.keys}
+        return Scene(self.sensor, **images, latitude=self.latitude_of(index))
 
     def column(self, name: str) -> np.ndarray | None:
         """(N,) one number a segment (see :data:`COLUMNS`); None where the file has none."""

@@ -55,6 +55,12 @@ class SegmentSplit(Split):
         """(N,) one number a segment (zone, perijove, cycle, rotation, latitude, longitude); None where the data
         set has none."""
 
+    def latitude_of(self, index: int | slice) -> Tensor | None:
+        """(n,) degrees, where the split knows its latitudes."""
+        if self.latitude is None:
+            return None
+        return torch.from_numpy(np.array(self.latitude.numpy()[index], ndmin=1))
+
     def extra(self, index: int | slice) -> Tensor:
         """(n, E, H, W) I/F of the further bands; raises DataError where there are none."""
         raise DataError(f"split {self.name!r} has no further bands")

@@ -27,6 +27,8 @@ def _register(sensor: str, title: str, published: str) -> None:
 
         return Simulated(sensor, seed, size)
 
+    load.commands = {"simulate-scene": f"{__name__}.command:{sensor}"}  # type: ignore[attr-defined]
+
 
 _register("qb", "QuickBird", "QB")
 _register("gf2", "GaoFen-2", "GF2")

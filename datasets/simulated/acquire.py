@@ -35,12 +35,19 @@ class Acquisition(NamedTuple):
 
 
 def acquire(
-    optics: Optics, rng: np.random.Generator, size: int, kind: str, centre: float, truth: bool
+    optics: Optics,
+    rng: np.random.Generator,
+    size: int,
+    kind: str,
+    centre: float,
+    truth: bool,
+    registered: bool = False,
 ) -> Acquisition:
     """An acquisition of ``size``² PAN pixels over a landscape of this kind.
 
     MS pixel i is centred on PAN coordinate 4i + ``centre``: 1.5 where a quarter of the PAN grid is to
-    coincide with the MS grid (Wald's protocol), 2 where the 23-tap expansion is to coincide with PAN.
+    coincide with the MS grid (Wald's protocol), 2 where the 23-tap expansion is to coincide with PAN. It lies off
+    that place as the sensor's does, unless ``registered``.
     """
     camera = CAMERAS[optics.sensor]
     elevation = rng.uniform(*camera.sun)
@@ -55,7 +62,7 @@ def acquire(
     bands, pan = image[:-1], image[-1]
     sharp = _blur(pixels, _sigma(optics.mtf_pan, 1, camera.resample[1]), MARGIN + np.arange(size))
     at = MARGIN + RATIO * np.arange(size // RATIO) + centre
-    off = rng.normal(0, camera.shift, 2)
+    off = rng.normal(0, 0.0 if registered else camera.shift, 2)
     coarse = []
     for band, gain in zip(bands, optics.mtf, strict=True):
         sigma = _sigma(gain, RATIO, camera.resample[0])

@@ -7,10 +7,8 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
-from pansharp_bench.datasets._h5 import H5Split
-from pansharp_bench.datasets._inspect import describe, inspect
 from pansharp_bench.datasets._known import finding, verified
-from pansharp_bench.datasets.simulated.generate import SIZES, about, file_name, place, ready
+from pansharp_bench.datasets.simulated.sizes import SIZES, about, file_name, place
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import sha256_of
 from pansharp_bench.scene import SPLITS, Dataset, FileIdentity, Split, SplitName, as_sensor
@@ -20,6 +18,7 @@ class Simulated(Dataset):
     """A simulated sensor: ``size`` is ``default``, ``small`` or ``tiny``; equal seeds give equal
     files, byte for byte, on every processor.
 
+    Nothing that makes or reads files is loaded before it is needed: a table of records needs neither.
     The files are made on first use (about a minute on two cores) and kept; ``PANSHARP_CACHE`` says where.
     Raises BenchError for an unknown size, a negative seed, or a cache that cannot be written.
     """
@@ -34,12 +33,16 @@ class Simulated(Dataset):
 
     @cached_property
     def folder(self) -> Path:
+        from pansharp_bench.datasets.simulated.generate import ready
+
         return ready(self.sensor, self.seed, self.size)
 
     def available(self) -> tuple[SplitName, ...]:
         return SPLITS
 
     def split(self, name: SplitName) -> Split:
+        from pansharp_bench.datasets._h5 import H5Split
+
         return H5Split(self._path(name), name, self.sensor)
 
     def files(self, *splits: SplitName) -> tuple[FileIdentity, ...]:
@@ -60,10 +63,14 @@ class Simulated(Dataset):
         return {"where": where, "splits": SIZES[self.size].samples()}
 
     def info(self) -> Iterator[dict]:
+        from pansharp_bench.datasets._inspect import describe
+
         for file in self.files():
             yield {**asdict(file), "path": str(file.path), **describe(self.split(file.split))}
 
     def check(self) -> Iterator[tuple[str, str]]:
+        from pansharp_bench.datasets._inspect import inspect
+
         yield from map(finding, self.files())
         yield from inspect(self)
 

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -17,51 +16,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pansharp_bench.datasets.simulated import VERSION, worker
+from pansharp_bench.datasets.simulated import worker
 from pansharp_bench.datasets.simulated.acquire import Optics
+from pansharp_bench.datasets.simulated.sizes import SIZES, Size, file_name, place
 from pansharp_bench.datasets.simulated.spectra import CAMERAS
 from pansharp_bench.errors import BenchError
-from pansharp_bench.files import cache_dir, made_once
+from pansharp_bench.files import made_once
 from pansharp_bench.imaging import interp23, wald_degrade
 from pansharp_bench.scene import SPLITS, Sensor, SplitName
 
 PATCH = 64
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much to make: scenes of training and validation patches, patches cut from each, test scenes."""
-
-    train: int
-    valid: int
-    patches: int
-    reduced: int
-    full: int
-
-    def samples(self) -> dict[SplitName, int]:
-        return {"train": self.train * self.patches, "valid": self.valid * self.patches,
-                "reduced": self.reduced, "full": self.full}  # fmt: skip
-
-
-SIZES = {"default": Size(24, 3, 36, 20, 20), "small": Size(4, 1, 36, 4, 4), "tiny": Size(1, 1, 16, 1, 1)}
-
-
-def file_name(sensor: Sensor, split: SplitName) -> str:
-    """PanCollection's name of a split's file."""
-    if split in ("train", "valid"):
-        return f"{split}_{sensor.name}.h5"
-    return f"test_{sensor.name}_{'OrigScale_' if split == 'full' else ''}multiExm1.h5"
-
-
-def place(sensor: Sensor, seed: int, size: str) -> Path:
-    """Where a simulated sensor's files are kept."""
-    return cache_dir() / "sim" / f"{sensor.name}-v{VERSION}-s{seed}-{size}"
-
-
-def about(sensor: Sensor, seed: int, size: str) -> dict:
-    """The identity of a simulation: files of equal identity hold the same scenes."""
-    return {"simulator_version": VERSION, "sensor": sensor.name, "seed": seed, "size": size,
-            "samples": SIZES[size].samples()}  # fmt: skip
 
 
 def ready(sensor: Sensor, seed: int, size: str) -> Path:
@@ -119,10 +83,10 @@ def _samples(
     """The samples (N, C, H, W) of one acquisition, in the order and form the protocol of the split asks for."""
     full = {k: torch.from_numpy(arrays[k].astype(np.float64))[None] for k in arrays}
     if split == "full":
-        return {"gt": full["gt"], "lms": interp23(full["ms"]), "ms": full["ms"], "pan": full["pan"]}
+        return {"gt": full["gt"], "lms": interp23(full["ms"], sensor), "ms": full["ms"], "pan": full["pan"]}
     low = wald_degrade(full["ms"], full["pan"], sensor)
     ms = quantised(low.ms)
-    whole = {"gt": full["ms"], "lms": interp23(ms), "ms": ms, "pan": low.pan}
+    whole = {"gt": full["ms"], "lms": interp23(ms, sensor), "ms": ms, "pan": low.pan}
     if split == "reduced":
         return whole
     ratio, height = sensor.ratio, full["ms"].shape[-1]

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pansharp_bench.errors import OptionError
 from pansharp_bench.method import TrainingData
 from pansharp_bench.methods._closed_form import moments
 from pansharp_bench.methods._unpaired.networks import initialise
@@ -112,7 +113,11 @@ class TranslationMethod(TrainedMethod):
         """The learner that trains ``self.generator``."""
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
-        """Train on unpaired images; gives the normalisation."""
+        """Train on unpaired images; gives the normalisation. Raises OptionError for crops below the least size."""
+        if self.config.crop and self.config.crop < (least := self.card.smallest):
+            raise OptionError(
+                f"option crop={self.config.crop}: method {self.card.name!r} needs at least {least}"
+            )
         if self.sensor.source_bands == 1:
             self.normaliser.measure(data, self.config.stretch)
         initialise(self.generator, trainer.generator)

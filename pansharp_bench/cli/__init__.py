@@ -1,4 +1,4 @@
-"""The command line: ``bench run | list | leaderboard | compare | table | ablate | figure | data``, a file each.
+"""The command line, `bench`: a file for each command or two.
 
 Command modules import nothing heavy at the top, so that help and completion answer at once.
 """
@@ -11,14 +11,17 @@ from typing import Any
 import click
 
 from pansharp_bench import __version__
+from pansharp_bench.cli.assess import assess
 from pansharp_bench.cli.compare import compare
 from pansharp_bench.cli.console import write_plainly
 from pansharp_bench.cli.data import data
 from pansharp_bench.cli.figure import figure
+from pansharp_bench.cli.fuse import fuse
 from pansharp_bench.cli.leaderboard import leaderboard
 from pansharp_bench.cli.list import list_command
 from pansharp_bench.cli.new import check, new
 from pansharp_bench.cli.run import run
+from pansharp_bench.cli.score import score
 from pansharp_bench.cli.table import ablate, table
 from pansharp_bench.errors import BenchError
 
@@ -71,7 +74,10 @@ def main() -> None:
     """
 
 
-for _command in (run, list_command, leaderboard, compare, table, ablate, figure, data, new, check):
+_COMMANDS = (
+    run, list_command, leaderboard, compare, table, ablate, figure, data, fuse, assess, score, new, check,
+)  # fmt: skip
+for _command in _COMMANDS:
     main.add_command(_command)
 
 __all__ = ["main"]

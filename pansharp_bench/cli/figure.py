@@ -32,7 +32,7 @@ _out = click.option(
 
 @click.group()
 def figure() -> None:
-    """Figures: methods side by side, power spectra, quality against cost; mosaics."""
+    """Figures: methods side by side, power spectra, quality against cost, the bound of χ²; mosaics."""
 
 
 @figure.command()
@@ -164,7 +164,7 @@ def compare(
     if out.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise BenchError(f"{out}: pictures are PNG, PDF or SVG; end the name so")
     with running():
-        plans = [plan.plan(shared.row(name, dataset, {}, seed)) for name in methods]
+        plans = [plan.plan(shared.row(name, dataset, {}, {}, seed)) for name in methods]
         for it in plans:
             if takes_steps(it.entry) and not it.folder(shared.runs).weights.exists():
                 raise BenchError(
@@ -233,6 +233,58 @@ def mosaic(
             ready, it.dataset, out, it.device, further=further, progress=shared.progress
         ):
             click.echo(path)
+
+
+@figure.command()
+@_dataset
+@_out
+@results_option
+@plugin_option
+def bound(dataset: str, out: Path, results: Path) -> None:
+    """How near to the target's histograms, against how far from the source: every method, and the bound of all.
+
+    χ² against the PSNR to the source, both of all images together: no output has a χ² below the curve, whatever
+    made it. The curve and the floor, what the target itself has in the source's mix of zones, are those of the
+    records; the points of the curve go beside the picture as CSV.
+    """
+    import math
+
+    from pansharp_bench import figures
+    from pansharp_bench.files import atomically
+
+    found = []
+    for record in _records(results, dataset):
+        for scored in record.protocols.values():
+            if (curve := scored.get("curves", {}).get("bound")) and {"chi2", "PSNR"} <= scored[
+                "scores"
+            ].keys():
+                found.append((record, scored, curve))
+    if not found:
+        raise BenchError(
+            f"no record of {dataset!r} under {results} holds a bound of chi2: run its methods anew"
+        )
+    latest = max(found, key=lambda f: f[0].created)
+    found = [f for f in found if f[2] == latest[2]]  # of the same source and target images
+    _, scored, curve = latest
+
+    def psnr(mse: float) -> float:
+        return -10 * math.log10(mse)
+
+    points = []
+    for label, (_, own, _) in zip(_labels([f[0] for f in found]), found, strict=True):
+        errors = [10 ** (-p / 10) for p in own["scores"]["PSNR"]]  # in units of peak²
+        mean = sum(errors) / len(errors)
+        if 0 < mean < math.inf:  # not the source itself
+            points.append((label, psnr(mean), own["mean"]["chi2"]))
+    line = [(psnr(m), c) for m, c in zip(curve["mse"], curve["chi2"], strict=True) if m > 0]
+    table = out.with_suffix(".csv")
+    with atomically(table) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["psnr_to_source", "least_chi2"])
+        writer.writerows(line)
+    floor = scored.get("floors", {}).get("chi2")
+    figures.bound_by_transport(line, points, floor, out, f"{dataset}: colours reached against structure kept")
+    click.echo(f"{out}\n{table}")
 
 
 def _records(results: Path, dataset: str) -> list[Record]:

@@ -113,7 +113,7 @@ def _prose(entry: Entry[Any]) -> str:
 
 def _facts(card: Card) -> Iterator[tuple[str, str]]:
     """What a card says beyond name, title, summary and what :func:`_details` shows."""
-    elsewhere = {"name", "title", "summary", "columns", "better", "order", "digits"}
+    elsewhere = {"name", "title", "summary", "columns", "better", "order", "digits", "blockwise"}
     for field in fields(card):
         value = getattr(card, field.name)
         usual = isinstance(value, bool) and value == field.default

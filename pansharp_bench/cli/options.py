@@ -120,14 +120,17 @@ class RunOptions:
             accept_faults=self.accept_faults,
         )
 
-    def row(self, method: str, dataset: str, options: Mapping[str, Any], seed: int = 0) -> RunSpec:
-        """One run among others of one table: what is said of training goes to the methods that train."""
-        from pansharp_bench.method import is_trained
+    def row(
+        self, method: str, dataset: str, own: Mapping[str, Any], common: Mapping[str, Any], seed: int = 0
+    ) -> RunSpec:
+        """One run among others of one table: what is said of training goes to the methods that train, ``common``
+        options of all rows to those that do so step by step."""
+        from pansharp_bench.method import is_trained, takes_steps
         from pansharp_bench.registry import METHODS
 
-        trained = is_trained(METHODS.get(method))
-        own = self if trained else replace(self, preset=None, precision="auto")
-        return own.spec(method, dataset, options, seed)
+        entry = METHODS.get(method)
+        shared = self if is_trained(entry) else replace(self, preset=None, precision="auto")
+        return shared.spec(method, dataset, {**(common if takes_steps(entry) else {}), **own}, seed)
 
 
 _RUN_OPTIONS = (

@@ -70,7 +70,7 @@ def _print(
 @click.command(short_help="Reprint a paper's table with measured numbers.")
 @click.argument("number")
 @_seeds
-@set_option("For all rows.")
+@set_option("For all rows that are trained step by step.")
 @_resume
 @click.option("--dry-run", is_flag=True, help="Only say which runs are missing.")
 @_out
@@ -106,7 +106,7 @@ def table(
     wanted = known[number]
     rows = [_row(r) for r in wanted["methods"]]
     specs = [
-        shared.row(method, wanted["dataset"], {**options, **own}, seed)
+        shared.row(method, wanted["dataset"], own, options, seed)
         for (method, own), seed in product(rows, seeds)
     ]
     if dry_run:

@@ -6,7 +6,7 @@ no tensor of real numbers is an ImageError.
 """
 
 from pansharp_bench.imaging.degrade import Degraded, wald_degrade
-from pansharp_bench.imaging.interpolation import decimate, interp23, resize_bicubic
+from pansharp_bench.imaging.interpolation import decimate, interp23, reduce_bicubic, resize_bicubic
 from pansharp_bench.imaging.mtf import lowpass, mtf_filter, mtf_filter_pan, mtf_kernel
 from pansharp_bench.imaging.pyramid import (
     LaplacianPyramid,
@@ -17,9 +17,10 @@ from pansharp_bench.imaging.pyramid import (
     pyramid_up,
     reconstruct,
 )
+from pansharp_bench.imaging.transport import LeastTransport, least_transport
 
 __all__ = [
-    "Degraded", "LaplacianPyramid", "atrous", "decimate", "decompose", "interp23", "lowpass", "max_bands",
-    "mtf_filter", "mtf_filter_pan", "mtf_kernel", "pyramid_down", "pyramid_up", "reconstruct",
-    "resize_bicubic", "wald_degrade",
+    "Degraded", "LaplacianPyramid", "LeastTransport", "atrous", "decimate", "decompose", "interp23",
+    "least_transport", "lowpass", "max_bands", "mtf_filter", "mtf_filter_pan", "mtf_kernel", "pyramid_down",
+    "pyramid_up", "reconstruct", "reduce_bicubic", "resize_bicubic", "wald_degrade",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from pansharp_bench.imaging.interpolation import decimate, resize_bicubic
+from pansharp_bench.imaging.interpolation import decimate, reduce_bicubic
 from pansharp_bench.imaging.mtf import mtf_filter
 from pansharp_bench.scene import Sensor, as_sensor
 
@@ -22,7 +22,8 @@ def wald_degrade(ms: Tensor, pan: Tensor, sensor: str | Sensor) -> Degraded:
     """Degrade MS and PAN by the sensor's ratio, as the field's toolbox does.
 
     MS: the bands' MTF filters, then ``decimate``. PAN: antialiased bicubic. What ``ms`` was is then the
-    reference of the degraded pair; ``interp23`` expands the degraded MS to its grid.
+    reference of the degraded pair; ``interp23`` expands the degraded MS to its grid. Where the sensor has a
+    phase, the degraded pair has it too.
 
     Args:
         ms: (N, C, H, W), its sides multiples of the ratio; the reference, or the true MS of a simulation.
@@ -38,5 +39,5 @@ def wald_degrade(ms: Tensor, pan: Tensor, sensor: str | Sensor) -> Degraded:
     ((1, 4, 16, 16), (1, 1, 64, 64))
     """
     sensor = as_sensor(sensor)
-    low = decimate(mtf_filter(ms, sensor), sensor.ratio)
-    return Degraded(low.contiguous(), resize_bicubic(pan, 1 / sensor.ratio))
+    low = decimate(mtf_filter(ms, sensor), sensor)
+    return Degraded(low.contiguous(), reduce_bicubic(pan, sensor))

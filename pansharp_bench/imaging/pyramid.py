@@ -10,13 +10,14 @@ import numpy as np
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.imaging.interpolation import Phase, decimating, related
 from pansharp_bench.imaging.linear import operator, separable
-from pansharp_bench.scene import as_float
+from pansharp_bench.scene import Sensor, as_float
 
 _BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
 
 
-def atrous(x: Tensor, levels: int = 2, step: int = 1) -> Tensor:
+def atrous(x: Tensor, levels: int = 2, step: int | str | Sensor = 1, phase: Phase = None) -> Tensor:
     """DLPan-Toolbox's wavelet low pass of ``levels`` levels: [1 4 6 4 1]/16 twice per level and axis.
 
     Analysis mirrors the border (edge sample repeated) anew at every level, one filtering each; synthesis
@@ -26,23 +27,27 @@ def atrous(x: Tensor, levels: int = 2, step: int = 1) -> Tensor:
     Args:
         x: (..., H, W).
         levels: 2 for ratio 4.
-        step: keep every ``step``-th sample from ``step // 2`` on, as ``decimate`` does.
+        step, phase: keep every ``step``-th sample as ``decimate`` does; a sensor gives both.
 
     Returns:
         (..., H/step, W/step), in the dtype of ``x``.
     """
     x = as_float(x)
-    rows, cols = (operator(x.device, _atrous_matrix, n, levels, step) for n in x.shape[-2:])
+    step, phase = related(step, phase)
+    rows, cols = (
+        operator(x.device, _atrous_matrix, n, levels, step, p)
+        for n, p in zip(x.shape[-2:], phase, strict=True)
+    )
     return separable(x, rows, cols)
 
 
-def _atrous_matrix(n: int, levels: int, step: int) -> np.ndarray:
+def _atrous_matrix(n: int, levels: int, step: int, phase: float) -> np.ndarray:
     matrix = np.eye(n)
     for _ in range(levels):
         matrix = _smooth(np.pad(matrix, ((4, 4), (0, 0)), mode="symmetric"))
     for _ in range(levels):
         matrix = _smooth(matrix)
-    return matrix[step // 2 :: step]
+    return matrix[int(phase) :: step] if phase in range(step) else decimating(n, step, phase) @ matrix
 
 
 def _smooth(matrix: np.ndarray) -> np.ndarray:
@@ -101,7 +106,7 @@ def decompose(x: Tensor, bands: int) -> list[Tensor]:
 
 def reconstruct(levels: Sequence[Tensor]) -> Tensor:
     """The image of a Laplacian pyramid (finest first, residual last): g_j = b_j + up(g_{j+1})."""
-    *bands, x = levels
+    *bands, x = (as_float(level) for level in levels)
     for band in reversed(bands):
         x = band + pyramid_up(x, band.shape[-2:])
     return x

@@ -34,6 +34,7 @@ TRUTH = Protocol(
 )
 _GROUPS: dict[Sees, str] = {
     "pan": "Calibrated without a registered pair",
+    "pan+latitude": "Calibrated without a registered pair",
     "reference": "Bounds that look at the truth (not ranked)",
 }
 

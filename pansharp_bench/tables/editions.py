@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pansharp_bench.protocol import Protocol, Track
 from pansharp_bench.record import Record, canonical, spec_hash
 from pansharp_bench.registry import DATASETS
-from pansharp_bench.tables.formatting import MISSING
+from pansharp_bench.tables.formatting import MISSING, format_value
 from pansharp_bench.tables.model import Column, Row
 from pansharp_bench.tables.remarks import Remark
 
@@ -77,6 +77,7 @@ class Edition:
             notes.append(
                 f"Not the public {collection} files: no row of {self.name} is a {collection} result."
             )
+        notes += self._floors(rows)
         shown = {id(record): record for row in rows for record in row.records}.values()
         devices = Counter(r.environment.get("device_name") or "an unknown device" for r in shown)
         where = "; ".join(f"{device} ({n} runs)" for device, n in devices.most_common())
@@ -94,6 +95,25 @@ class Edition:
             notes.append(
                 f"{MISSING}: the score is missing (NaN) for at least one image; the record says which."
             )
+        return notes
+
+    def _floors(self, rows: list[Row]) -> list[str]:
+        """What the target itself would score in the source's mix of groups, of the columns that are shown."""
+        shown = {c.name: c for r in rows for c in r.cells}
+        notes = []
+        for protocol in self.protocols:
+            scored = (r.protocols.get(protocol.name, {}).get("floors", {}) for r in self.records)
+            floors: dict[str, float] = next((f for f in scored if f), {})
+            told = [
+                f"{shown[k].label} {format_value(v, shown[k].digits)}"
+                for k, v in floors.items()
+                if k in shown
+            ]
+            if told:
+                notes.append(
+                    f"Floor: {', '.join(told)} is what the target's own images score once their zones are mixed as "
+                    "the source's are. What is nearer to the target than that has a wrong mix and is no better."
+                )
         return notes
 
     def remarks(self, known: Sequence[Remark]) -> list[str]:

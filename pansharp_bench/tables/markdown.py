@@ -12,7 +12,7 @@ from pansharp_bench.record import short_hash
 from pansharp_bench.tables.formatting import cell_text, cost_text, heading, prefix
 from pansharp_bench.tables.model import Row, Table, named_apart
 
-_SEES = {"pan+ms": "PAN + MS", "pan+bag": "PAN + MS pixels", "reference": "reference"}
+_SEES = {"pan+ms": "PAN + MS", "pan+bag": "PAN + MS pixels"}
 
 
 def to_markdown(table: Table) -> str:
@@ -20,7 +20,7 @@ def to_markdown(table: Table) -> str:
     labels = [f"*{r.label}*" if r.source == "published" else r.label for r in table.rows]
     about = [
         (
-            _SEES.get(r.sees, table.starts_from if r.sees else ""),
+            _SEES.get(r.sees, r.sees.replace("pan", table.starts_from).replace("+", " + ")),
             r.training,
             "published" if r.source == "published" else r.variant,
         )

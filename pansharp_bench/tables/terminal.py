@@ -27,7 +27,10 @@ def run_table(record: Record, beside: Sequence[Record] = ()) -> str:
             std = format_value(scored["std"][column.name], column.digits)
             rows.append([protocol.title, heading(column), own, std, *others])
             missing = scored["missing"].get(column.name, [])
-            notes.append(f"missing for image(s) {', '.join(map(str, missing))}" if missing else "")
+            floor = scored.get("floors", {}).get(column.name)
+            said = [f"missing for image(s) {', '.join(map(str, missing))}"] if missing else []
+            said += [f"floor {format_value(floor, column.digits)}"] if floor is not None else []
+            notes.append("; ".join(said))
     titles = [r.method["title"] or r.method["name"] for r in (record, *beside)]
     headers = ["protocol", "index", titles[0] if beside else "mean", "std", *titles[1:]]
     alignment = ["left", "left"] + ["right"] * (len(headers) - 2)

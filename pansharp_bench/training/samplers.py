@@ -127,7 +127,8 @@ class UnpairedData:
     :meth:`halves` takes them out of registered samples, :meth:`between` from two splits that are unpaired from
     the start. The object holds the images and nothing else: no code that gets it can reach the MS of a PAN it
     saw. ``source`` and ``target`` (on the PAN grid too) are for training, ``valid_source`` and ``valid_target``,
-    float32 DN, for selection; ``about`` says how they were chosen.
+    float32 DN, for selection; ``about`` says how they were chosen. ``source_latitude`` and ``target_latitude``:
+    (N,) degrees, where all training images come from a map.
     """
 
     sensor: Sensor
@@ -138,6 +139,8 @@ class UnpairedData:
     valid_target: Tensor
     about: dict[str, Any]
     groups: _Groups | None = None
+    source_latitude: Tensor | None = None
+    target_latitude: Tensor | None = None
 
     @classmethod
     def halves(
@@ -190,7 +193,8 @@ class UnpairedData:
             for x in (pan, ms)
         )
         about = {"pairing": "same group" if groups else "independent", "target": target.name}
-        return cls(sensor, device, pan, ms, valid_source, valid_target, about, groups)
+        latitudes = (None if s.latitude is None else s.latitude.to(device) for s in (source, target))
+        return cls(sensor, device, pan, ms, valid_source, valid_target, about, groups, *latitudes)
 
     @property
     def patch_size(self) -> tuple[int, int]:

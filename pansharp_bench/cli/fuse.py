@@ -1,0 +1,186 @@
+"""``bench fuse``: a PAN and an MS GeoTIFF become a fused one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pansharp_bench.cli.options import plugin_option, running, say
+from pansharp_bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from pansharp_bench.scene import Sensor
+    from pansharp_bench.scenes import SensorFigures
+
+_PATH = click.Path(path_type=Path)
+
+
+def _numbers(kind: type) -> Callable:
+    def read(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple | None:
+        try:
+            return tuple(kind(x) for x in text.split(",")) if text else None
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not of the form 1,2,3") from None
+
+    return read
+
+
+_PAIR = (
+    click.option("--pan", required=True, type=_PATH, metavar="FILE", help="PAN, one band."),
+    click.option(
+        "--ms", required=True, type=_PATH, multiple=True, metavar="FILE", help="MS; may be repeated, a file a band."
+    ),
+    click.option("--sensor", metavar="NAME|FILE", help="Registered sensor (`bench list sensors`), or a TOML file."),
+    click.option("--peak", type=float, help="Without --sensor: the largest DN, e.g. 2047 of 11 bits."),
+    click.option(
+        "--mtf", callback=_numbers(float), metavar="G[,G…]",
+        help="Without --sensor: MTF gains at Nyquist, a band each or one for all; 0.3 by default.",
+    ),
+    click.option("--ratio", type=click.IntRange(1), help="Without --sensor: of the pixel sizes, to be checked."),
+    click.option(
+        "--align", type=click.Choice(["geo", "counts", "toolbox"]), default="geo", show_default=True,
+        help="Where MS lies on PAN: by both georeferences; at a common corner; as the field's toolbox assumes.",
+    ),
+    click.option(
+        "--bands", callback=_numbers(int), metavar="N[,N…]",
+        help="Bands of MS in the sensor's order, from 1 on over all files; by their names where files tell.",
+    ),
+)  # fmt: skip
+
+
+def pair_options(command: Callable) -> Callable:
+    """``--pan``, ``--ms`` and what says how they belong together; the command gets ``pair``, the arguments of
+    :func:`pansharp_bench.scenes.open_pair`."""
+
+    @wraps(command)
+    def collected(
+        pan: Path, ms: tuple[Path, ...], sensor: str | None, peak: float | None, mtf: tuple[float, ...] | None,
+        ratio: int | None, align: str, bands: tuple[int, ...] | None, **given: Any,
+    ) -> Any:  # fmt: skip
+        camera = _camera(sensor, peak, mtf, ratio)
+        return command(pair={"pan": pan, "ms": ms, "sensor": camera, "align": align, "bands": bands}, **given)
+
+    for option in reversed(_PAIR):
+        collected = option(collected)
+    return collected
+
+
+def _camera(
+    sensor: str | None, peak: float | None, mtf: tuple[float, ...] | None, ratio: int | None
+) -> Sensor | SensorFigures:
+    from pansharp_bench.scenes import SensorFigures
+    from pansharp_bench.sensors import sensor_given
+
+    if sensor:
+        given = {"peak": peak, "mtf": mtf, "ratio": ratio}
+        if more := [f"--{name}" for name, value in given.items() if value is not None]:
+            raise BenchError(f"--sensor {sensor} and {', '.join(more)}: the sensor says that itself")
+        return sensor_given(sensor)
+    if peak is None:
+        raise BenchError("name the sensor by --sensor (`bench list sensors`), or give its --peak and --mtf")
+    return SensorFigures(peak, mtf or (), ratio)
+
+
+@contextmanager
+def shown(what: str, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """A progress bar with the time left, on a terminal; it is called with the share done."""
+    from tqdm import tqdm
+
+    form = "{desc} {percentage:3.0f} %|{bar}| {elapsed}, {remaining} left"
+    with tqdm(
+        total=1.0, desc=what, bar_format=form, leave=False, disable=quiet or not sys.stderr.isatty()
+    ) as bar:
+
+        def reached(share: float) -> None:
+            bar.update(share - bar.n)
+
+        yield reached
+
+
+def _size(ctx: click.Context, param: click.Parameter, text: str) -> int:
+    """Bytes of "2G", "500M"."""
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
+    try:
+        found = int(float(number) * unit)
+    except ValueError:
+        found = 0
+    if found < 1:
+        raise click.BadParameter(f"{text!r} is no amount of memory, such as 2G or 500M")
+    return found
+
+
+def _creation(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    split = [pair.partition("=") for pair in pairs]
+    if wrong := [key + sign + value for key, sign, value in split if not (key and sign)]:
+        raise click.BadParameter(f"{wrong[0]!r} is not of the form KEY=VALUE")
+    return {key: value for key, _, value in split}
+
+
+@click.command(short_help="Fuse a PAN and an MS GeoTIFF.")
+@click.option("--method", required=True, help="Registered name, e.g. mtf-glp-fs (see `bench list methods`).")
+@click.option("--weights", metavar="FILE", help="Weights of a trained method, as `bench run` leaves them.")
+@pair_options
+@click.option("--out", "-o", required=True, type=_PATH, metavar="FILE", help="GeoTIFF to write.")
+@click.option("--register", is_flag=True, help="Correct the offset between PAN and MS that is measured.")
+@click.option("--dtype", help="Type of the samples, e.g. uint16, float32; PAN's by default.")
+@click.option(
+    "--co", "options", multiple=True, metavar="KEY=VALUE", callback=_creation,
+    help="Creation option of GDAL, e.g. COMPRESS=ZSTD; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--tile", type=click.IntRange(64), help="Side of a tile in PAN pixels; by default what --memory holds."
+)
+@click.option("--memory", default="2G", show_default=True, callback=_size, help="Memory to stay within.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Tiles fused at once.")
+@click.option("--approximate", is_flag=True, help="Let a method that sees the whole scene see tiles of it.")
+@click.option("--score", is_flag=True, help="Assess the result: `bench assess` with the same files.")
+@click.option("--quiet", is_flag=True, help="No progress bar, and nothing but warnings.")
+@plugin_option
+def fuse(
+    method: str,
+    weights: str | None,
+    pair: dict[str, Any],
+    out: Path,
+    score: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Fuse PAN and MS into a GeoTIFF on PAN's grid, over the ground that both show.
+
+    Where MS lies on PAN is computed from both georeferences, and the offset that is left is measured. Integers are
+    rounded and saturated. Pixels without a value in either file have none in the result.
+
+    \b
+    bench fuse --method mtf-glp-fs --sensor wv3 --pan pan.tif --ms ms.tif -o fused.tif
+    bench fuse --method gsa --sensor l8 --pan B8.TIF --ms B2.TIF --ms B3.TIF --ms B4.TIF --ms B5.TIF -o fused.tif
+    bench fuse --method pnn --weights weights.safetensors --sensor my.toml --pan pan.tif --ms ms.tif -o fused.tif
+    """
+    from pansharp_bench.scenes import fuse_files
+
+    with running(), shown("fusing", quiet) as progress:
+        done = fuse_files(out=out, method=method, weights=weights, progress=progress, **pair, **options)
+    if not quiet:
+        order = "" if done.named else " (in the order of the file, which does not name them)"
+        say(f"bands         {', '.join(done.bands)}{order}")
+        say(f"phase         MS pixel 0 on PAN row {done.phase[0]:g}, column {done.phase[1]:g}")
+        corrected = ", corrected" if done.registered else ""
+        say(f"registration  {done.registration}{corrected}")
+        valid = "" if done.valid == 1 else f", {done.valid:.1%} with values"
+        size = f"{done.size[0]} x {done.size[1]}"
+        clipped = f", {done.clipped} of the values clipped to its range" if done.clipped else ""
+        say(
+            f"written       {done.path}: {size} pixels{valid}, {done.dtype}{clipped}, in {done.seconds:.1f} s"
+        )
+    if score:
+        from pansharp_bench.assess import assess_files
+        from pansharp_bench.cli.assess import show
+
+        with running(), shown("assessing", quiet) as progress:
+            show(assess_files(out, register=options["register"], progress=progress, **pair))

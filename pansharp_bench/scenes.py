@@ -1,0 +1,430 @@
+"""Scenes in files: a PAN and an MS raster become a fused one, on PAN's grid."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.files import check_writable, sha256_of
+from pansharp_bench.imaging.registration import Registration, measure
+from pansharp_bench.raster import Grid, Placement, Raster, check_name, geotiff, place, relate, relate_counts
+from pansharp_bench.registry import METHODS
+from pansharp_bench.scene import Sensor
+from pansharp_bench.sensors import sensor_given, unknown_sensor
+from pansharp_bench.tiles import fuse_pair
+from pansharp_bench.weights import located
+
+Align = Literal["geo", "counts", "toolbox"]
+Paths = str | Path | Sequence[str | Path]
+
+MEMORY = 2 << 30
+"""Bytes that fusing may take by default, whatever the scene's size."""
+_COPIES = 24  # float64 images of all bands that a method holds at a time, halo aside
+_FAR = 0.5  # PAN pixels of residual offset that are worth a warning
+
+
+@dataclass(frozen=True)
+class SensorFigures:
+    """What is known of a sensor that has no name: the largest DN, and perhaps MTF gains and the ratio."""
+
+    peak: float
+    mtf: tuple[float, ...] = ()
+    ratio: int | None = None
+
+
+@dataclass(frozen=True)
+class RasterPair:
+    """A :class:`~pansharp_bench.tiles.Pair` of rasters, cut to the whole MS pixels that both cover.
+
+    Values are in the DN of PAN: where the files give scales and offsets, MS is brought to PAN's. ``named`` says
+    whether the bands were found by their names, or taken in the order of the file.
+    """
+
+    pan: Raster
+    ms: Raster
+    sensor: Sensor
+    placement: Placement
+    named: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in PAN pixels."""
+        return self.placement.pan_size
+
+    @property
+    def grid(self) -> Grid:
+        """Of the part of PAN that is fused."""
+        return self.pan.grid.window(*self.placement.pan, self.size)
+
+    def read_pan(self, rows: slice, cols: slice) -> tuple[Tensor, Tensor | None]:
+        """See :class:`~pansharp_bench.tiles.Pair`."""
+        return self.pan.read(*_moved((rows, cols), self.placement.pan))
+
+    def read_ms(self, rows: slice, cols: slice) -> tuple[Tensor, Tensor | None]:
+        """See :class:`~pansharp_bench.tiles.Pair`."""
+        values, valid = self.ms.read(*_moved((rows, cols), self.placement.ms))
+        return in_unit_of(self.pan, self.ms, values), valid
+
+    def registration(self) -> Registration:
+        """The offset of MS that is left, as :func:`~pansharp_bench.imaging.registration.measure` finds it."""
+        at = self.placement
+        return measure(self.read_pan, self.read_ms, at.size, at.ratio, at.phase)
+
+    def registered(self, found: Registration) -> RasterPair:
+        """The same pair with MS where it was found to lie."""
+        by, at = found.median, self.placement
+        moved = (at.centre[0] - by[0], at.centre[1] - by[1])
+        return self._placed(place(moved, at.ratio, self.pan.grid.size, self.ms.grid.size))
+
+    def within(self, row: int, column: int, size: tuple[int, int]) -> RasterPair:
+        """The same pair, where a raster lies that begins at this row and column of PAN and has this size.
+
+        Raises DataError where no whole MS pixel does.
+        """
+        at, ends = self.placement, (row + size[0], column + size[1])
+        first = [max(0, -((p - start) // at.ratio)) for p, start in zip(at.pan, (row, column), strict=True)]
+        last = [min(n, (end - p) // at.ratio) for p, n, end in zip(at.pan, at.size, ends, strict=True)]
+        count = (last[0] - first[0], last[1] - first[1])
+        if min(count) < 1:
+            raise DataError("the images have no ground in common")
+        return self._placed(
+            replace(
+                at,
+                pan=(at.pan[0] + at.ratio * first[0], at.pan[1] + at.ratio * first[1]),
+                ms=(at.ms[0] + first[0], at.ms[1] + first[1]),
+                size=count,
+            )
+        )
+
+    def _placed(self, placement: Placement) -> RasterPair:
+        known = self.sensor.phase is not None
+        return replace(
+            self, placement=placement, sensor=replace(self.sensor, phase=placement.phase if known else None)
+        )
+
+
+def _moved(window: tuple[slice, slice], start: tuple[int, int]) -> tuple[slice, slice]:
+    rows, cols = (slice(w.start + s, w.stop + s) for w, s in zip(window, start, strict=True))
+    return rows, cols
+
+
+def in_unit_of(pan: Raster, other: Raster, values: Tensor) -> Tensor:
+    """Samples of another raster (C, h, w) in PAN's DN: equal where both give the same scale and offset."""
+    scale, offset = pan.scaling[0]
+    if all(own == (scale, offset) for own in other.scaling):
+        return values
+    gain = values.new_tensor([s / scale for s, _ in other.scaling])
+    shift = values.new_tensor([(o - offset) / scale for _, o in other.scaling])
+    return values * gain[:, None, None] + shift[:, None, None]
+
+
+@contextmanager
+def open_pair(
+    pan: str | Path,
+    ms: Paths,
+    sensor: str | Sensor | SensorFigures,
+    *,
+    align: Align = "geo",
+    bands: Sequence[int] | None = None,
+) -> Iterator[RasterPair]:
+    """The pair of a PAN and an MS raster (or one file a band), open for reading.
+
+    Args:
+        pan: of one band.
+        ms: its bands are found by description or colour interpretation where the files name them.
+        sensor: a registered name, a TOML file, a Sensor, or what is known of one.
+        align: ``geo``: by both transforms. ``counts``: the images begin at the same corner, and the numbers of
+            pixels give the ratio. ``toolbox``: likewise, but MS pixel 0 is centred on PAN pixel ratio // 2.
+        bands: the bands of ``ms`` in the sensor's order, numbered from 1 over all its files.
+
+    Raises:
+        DataError: files that cannot be read, or do not belong together.
+        BenchError: a sensor that does not fit them.
+    """
+    with Raster(pan, "PAN") as fine, Raster(ms, "MS") as coarse:
+        if len(fine) != 1:
+            raise DataError(f"PAN {pan} has {len(fine)} bands where one is expected: are PAN and MS swapped?")
+        if align == "geo":
+            ratio, centre = relate(fine.grid, coarse.grid)
+        else:
+            ratio = relate_counts(fine.grid, coarse.grid)
+            centre = ((ratio - 1) / 2,) * 2 if align == "counts" else (float(ratio // 2),) * 2
+        if bands:
+            coarse.choose(bands)
+        camera = _camera(sensor, len(coarse), ratio)
+        if camera.ratio != ratio:
+            raise BenchError(
+                f"{camera.title} has ratio {camera.ratio}, but an MS pixel of these files is {ratio} PAN pixels "
+                "wide: is it another sensor? (A TOML file of your own may say ratio = …)"
+            )
+        if bands and len(bands) != camera.channels:
+            raise BenchError(
+                f"--bands names {len(bands)} bands, but {camera.title} has {camera.channels}: "
+                f"{', '.join(camera.bands)}"
+            )
+        named = bool(bands) or coarse.choose_named(camera.bands)
+        at = place(centre, ratio, fine.grid.size, coarse.grid.size)
+        phase = None if align == "toolbox" else at.phase
+        yield RasterPair(fine, coarse, replace(camera, phase=phase), at, named)
+
+
+def _camera(sensor: str | Sensor | SensorFigures, bands: int, ratio: int) -> Sensor:
+    if isinstance(sensor, SensorFigures):
+        return unknown_sensor(bands, sensor.peak, sensor.ratio or ratio, sensor.mtf)
+    return sensor if isinstance(sensor, Sensor) else sensor_given(sensor)
+
+
+@dataclass(frozen=True)
+class FusedFile:
+    """What was written: ``phase`` of MS on PAN, the ``registration`` that was measured before and whether it was
+    corrected (``registered``), whether bands were found by their names (``named``), the ``valid`` share of the
+    pixels, values ``clipped`` to the type's range, values ``beyond`` 1.5 times the sensor's peak, and the mean and
+    largest difference at the ``seam`` of tiles, of a method that would see the whole."""
+
+    path: Path
+    bands: tuple[str, ...]
+    size: tuple[int, int]
+    dtype: str
+    sensor: Sensor
+    phase: tuple[float, float]
+    registration: Registration
+    registered: bool
+    named: bool
+    valid: float
+    clipped: int
+    beyond: int
+    seam: tuple[float, float] | None
+    seconds: float
+
+    @property
+    def remarks(self) -> list[str]:
+        """What speaks against it."""
+        found = [] if self.registered else misregistered(self.registration)
+        if self.beyond:
+            found.append(
+                f"{self.beyond} values lie beyond 1.5 times the sensor's peak of {self.sensor.peak:g}, or as far "
+                "below zero: is it the right sensor, and the right method for such a scene?"
+            )
+        if self.seam:
+            found.append(
+                "the method sees tiles where it would see the whole: neighbouring tiles differ by "
+                f"{self.seam[0]:.3g} DN on average, {self.seam[1]:.3g} at most"
+            )
+        return found
+
+
+def misregistered(found: Registration) -> list[str]:
+    """What is to be said of an offset or drift that is large, or not known; else nothing."""
+    if not found.judged:
+        return [str(found)]
+    said = []
+    if found.size > _FAR:
+        said.append(f"PAN and MS are misregistered: {found}. --register corrects the offset")
+    if math.hypot(*found.drift) > 2 * _FAR:
+        said.append(
+            f"PAN and MS drift apart by {found.drift[0]:.2f} rows and {found.drift[1]:.2f} columns over the scene, "
+            "which no one offset mends: are their pixel sizes right, and both orthorectified alike?"
+        )
+    return said
+
+
+def fuse_files(
+    pan: str | Path,
+    ms: Paths,
+    out: str | Path,
+    method: str,
+    *,
+    sensor: str | Sensor | SensorFigures,
+    weights: str | Path | None = None,
+    align: Align = "geo",
+    bands: Sequence[int] | None = None,
+    register: bool = False,
+    dtype: str | None = None,
+    tile: int | None = None,
+    memory: int = MEMORY,
+    threads: int = 1,
+    approximate: bool = False,
+    options: Mapping[str, str] | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> FusedFile:
+    """Fuse a PAN and an MS raster into a GeoTIFF on PAN's grid, over the whole MS pixels that both cover.
+
+    Where MS lies on PAN is computed from both transforms (``align="geo"``), and the offset that is left is
+    measured and said in the file's metadata, with version, method, sensor and weights. Pixels without a value
+    (nodata, mask or alpha of either file) take no part and have none in the result. The result appears whole or
+    not at all.
+
+    Args:
+        pan, ms, sensor, align, bands: see :func:`open_pair`.
+        out: the GeoTIFF to be written; one that is there is replaced.
+        method: a registered method.
+        weights: of a trained method.
+        register: correct the measured offset, where it can be judged.
+        dtype: of the samples, PAN's by default; integers are rounded and saturated.
+        tile: side of a tile in PAN pixels; by default what ``memory`` (bytes) holds.
+        threads: tiles fused at the same time.
+        approximate: let a method that looks at the whole scene at once look at tiles.
+        options: GDAL's creation options, e.g. ``{"COMPRESS": "ZSTD"}``.
+        progress: called with the share done.
+
+    Warns of what the result's ``remarks`` say.
+
+    Raises:
+        DataError: files that cannot be read, or do not belong together.
+        BenchError: a sensor or method that does not fit, or a file that cannot be written.
+    """
+    out, start = Path(out), time.perf_counter()
+    check_name(out)
+    METHODS.get(method)
+    if register and align == "toolbox":
+        raise BenchError(
+            "align 'toolbox' says where MS lies, and register would move it: leave one of them out"
+        )
+    with open_pair(pan, ms, sensor, align=align, bands=bands) as pair:
+        _refuse_overwriting(out, pan, ms)
+        check_writable(out.parent)
+        kind = _type(dtype or pair.pan.dtype)
+        _refuse_too_large(out, pair, kind)
+        found = pair.registration()
+        if moved := register and found.judged:
+            pair = pair.registered(found)
+        nodata = _nodata(pair, kind)
+        running = fuse_pair(
+            method,
+            pair,
+            tile=tile or _tile(memory, pair.sensor, threads),
+            weights=weights,
+            approximate=approximate,
+            border="toolbox" if align == "toolbox" else "mirror",
+            threads=threads,
+            progress=progress,
+        )
+        clipped = valid = 0
+        grid, camera = pair.grid, pair.sensor
+        with geotiff(
+            out, pair.size, camera.bands, crs=grid.crs, transform=grid.transform, dtype=kind.name, nodata=nodata,
+            options=options,
+        ) as file:  # fmt: skip
+            scale, offset = pair.pan.scaling[0]
+            if (scale, offset) != (1.0, 0.0):
+                file.scales, file.offsets = (scale,) * camera.channels, (offset,) * camera.channels
+            for rows, cols, fused, mask in running:
+                samples, lost = as_samples(fused, mask, kind, nodata)
+                clipped += lost
+                valid += fused[0].numel() if mask is None else int(mask.sum())
+                file.write(samples, window=((rows.start, rows.stop), (cols.start, cols.stop)))
+            if not valid:
+                raise DataError("no pixel has a value in both PAN and MS: all is nodata or masked")
+            file.update_tags(**_tags(method, weights, pair, found, moved))
+        done = FusedFile(
+            out, camera.bands, pair.size, kind.name, camera, pair.placement.phase, found, moved, pair.named,
+            valid / math.prod(pair.size), clipped, running.beyond, running.seam, time.perf_counter() - start,
+        )  # fmt: skip
+    for text in done.remarks:
+        warnings.warn(text, stacklevel=2)
+    return done
+
+
+def _refuse_overwriting(out: Path, pan: str | Path, ms: Paths) -> None:
+    for path in (pan, *([ms] if isinstance(ms, (str, Path)) else ms)):
+        if out.exists() and os.path.samefile(out, path):
+            raise BenchError(f"{out} is one of the files to be read; write to another")
+
+
+def _refuse_too_large(out: Path, pair: RasterPair, kind: np.dtype) -> None:
+    """Raises BenchError where the disk has no room for the result even if it could be compressed to a quarter."""
+    needed = math.prod(pair.size) * pair.sensor.channels * kind.itemsize
+    free = shutil.disk_usage(out.parent).free
+    if needed > 4 * free:
+        raise BenchError(
+            f"{out} would hold {pair.size[0]} x {pair.size[1]} pixels, {needed / 2**30:.3g} GiB, and {out.parent} "
+            f"has {free / 2**30:.3g} GiB left: choose another folder, or look whether {pair.pan.path} is sound"
+        )
+
+
+def _type(name: str) -> np.dtype:
+    try:
+        kind = np.dtype(name)
+    except TypeError:
+        kind = np.dtype(object)
+    if kind.kind not in "uif":
+        raise BenchError(
+            f"{name!r} is no type of samples; take uint8, uint16, int16, int32, float32 or float64"
+        )
+    return kind
+
+
+def _tile(memory: int, sensor: Sensor, threads: int) -> int:
+    side = math.isqrt(max(1, memory // (_COPIES * 8 * (sensor.channels + 1) * threads)))
+    step = 64 * sensor.ratio
+    return max(step, min(4096, side // step * step))
+
+
+def _nodata(pair: RasterPair, kind: np.dtype) -> float | None:
+    """The value that means none in the result: PAN's, MS's, or NaN or 0 where a mask alone says so."""
+    for own in (pair.pan.nodata, pair.ms.nodata):
+        if own is not None and (kind.kind == "f" or _fits(own, kind)):
+            return own
+    if not (pair.pan.masked or pair.ms.masked):
+        return None
+    return math.nan if kind.kind == "f" else 0
+
+
+def _fits(value: float, kind: np.dtype) -> bool:
+    limits = np.iinfo(kind)
+    return math.isfinite(value) and value == int(value) and limits.min <= value <= limits.max
+
+
+def as_samples(
+    fused: Tensor, valid: Tensor | None, kind: np.dtype, nodata: float | None
+) -> tuple[np.ndarray, int]:
+    """As the file's type: rounded and saturated where it holds integers. Also how many values that changed by more
+    than rounding. A value that happens to be the one that means none becomes its neighbour."""
+    known = torch.ones_like(fused, dtype=torch.bool) if valid is None else valid.expand_as(fused)
+    known = known & ~fused.isnan()
+    clipped = 0
+    if kind.kind in "ui":
+        limits = np.iinfo(kind)
+        low, high = float(limits.min), float(limits.max)
+        rounded = fused.round()
+        clipped = int(((rounded < low) | (rounded > high))[known].sum())
+        fused = rounded.clamp(low, high)
+        if nodata is not None:
+            fused = torch.where(fused == nodata, nodata + (1 if nodata < high else -1), fused)
+    if nodata is not None:
+        fused = torch.where(known, fused, nodata)
+    return fused.numpy().astype(kind), clipped
+
+
+def _tags(
+    method: str, weights: str | Path | None, pair: RasterPair, found: Registration, registered: bool
+) -> dict[str, str]:
+    from pansharp_bench import __version__
+    from pansharp_bench.record import canonical
+
+    tags = {
+        "SOFTWARE": f"pansharp-bench {__version__}",
+        "METHOD": method,
+        "SENSOR": canonical(pair.sensor.facts()),
+        "PHASE": canonical(pair.placement.phase),
+        "REGISTRATION": canonical({**found.facts(), "corrected": registered}),
+    }
+    if weights:
+        file, name = located(Path(weights))
+        tags["WEIGHTS_SHA256"] = sha256_of(file)
+        if name:
+            tags["WEIGHTS_NAME"] = name
+    return {f"PANSHARP_{key}": value for key, value in tags.items()}

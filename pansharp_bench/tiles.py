@@ -1,0 +1,429 @@
+"""Scenes of any size, fused tile by tile, with the result that one tile of all would have.
+
+What a method must know of the whole scene is gathered in rounds over all tiles, as
+:mod:`~pansharp_bench.imaging.statistics` describes. Then each tile is fused with as many MS pixels around it as its
+card says can change it; beyond the scene's edge the images are mirrored, so that no filter's own border is ever
+seen.
+
+Pixels without data, and what lies within :data:`REACH` of them, are no part of the statistics nor of the result.
+Under the filters they have the mean of the image.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pansharp_bench.errors import BenchError, ImageError
+from pansharp_bench.imaging import interp23
+from pansharp_bench.imaging.statistics import Own, Parts, Survey
+from pansharp_bench.method import Method, ready_method
+from pansharp_bench.scene import Scene, Sensor
+
+REACH = 6
+"""MS pixels around one without data that are without data too: no weight of the expansion is above 2e-4 beyond."""
+EXPANSION = 12  # MS pixels that the expansion of one depends on, each way
+APPROXIMATE = 32  # MS pixels around a tile of a method to which all pixels matter
+SEAM = 2  # MS pixels beyond a tile in which it is compared with its neighbour
+
+Border = Literal["mirror", "toolbox"]
+Slices = tuple[slice, slice]
+Read = tuple[Tensor, Tensor | None]
+T = TypeVar("T")
+
+
+class Pair(Protocol):
+    """A PAN and an MS image of one ground, read in windows.
+
+    MS pixel i lies where the sensor's ``phase`` puts it on PAN. Windows are within the image, slices of rows and
+    columns without step. Validity (True: data) is either given for every window of an image or for none.
+    """
+
+    @property
+    def sensor(self) -> Sensor:
+        """Of the MS bands, with the pair's own ``phase``."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of PAN, multiples of the sensor's ratio; MS is (H/ratio, W/ratio)."""
+        ...
+
+    def read_pan(self, rows: slice, cols: slice) -> tuple[Tensor, Tensor | None]:
+        """(1, h, w) float64 DN of that window of PAN, and (h, w) bool, which of its pixels are valid."""
+        ...
+
+    def read_ms(self, rows: slice, cols: slice) -> tuple[Tensor, Tensor | None]:
+        """(C, h, w) float64 DN of that window of MS, and (h, w) bool, which pixels are valid in all bands."""
+        ...
+
+
+@dataclass(frozen=True)
+class TensorPair:
+    """A pair in memory: pan (1, H, W), ms (C, H/ratio, W/ratio), and which of their pixels are valid."""
+
+    pan: Tensor
+    ms: Tensor
+    sensor: Sensor
+    valid_pan: Tensor | None = None
+    valid_ms: Tensor | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of PAN."""
+        return self.pan.shape[-2], self.pan.shape[-1]
+
+    def read_pan(self, rows: slice, cols: slice) -> tuple[Tensor, Tensor | None]:
+        """See :class:`Pair`."""
+        return _window(self.pan, self.valid_pan, rows, cols)
+
+    def read_ms(self, rows: slice, cols: slice) -> tuple[Tensor, Tensor | None]:
+        """See :class:`Pair`."""
+        return _window(self.ms, self.valid_ms, rows, cols)
+
+
+def _window(image: Tensor, valid: Tensor | None, rows: slice, cols: slice) -> tuple[Tensor, Tensor | None]:
+    return image[:, rows, cols].double(), None if valid is None else valid[rows, cols]
+
+
+class FusedTile(NamedTuple):
+    """A part of the fused scene: its rows and columns on the PAN grid, (C, h, w) float64 DN, and which of its
+    pixels (h, w) are valid; None where all are."""
+
+    rows: slice
+    cols: slice
+    fused: Tensor
+    valid: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A part of the scene, in MS pixels: its own rows and columns, and how many more around them are read."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    margin: int
+
+    def own(self, scale: int) -> Slices:
+        """Its own rows and columns on the grid that is ``scale`` times as fine."""
+        return (
+            slice(scale * self.top, scale * (self.top + self.height)),
+            slice(scale * self.left, scale * (self.left + self.width)),
+        )
+
+    def within(self, scale: int) -> Slices:
+        """The same within what is read."""
+        return replace(self, top=self.margin, left=self.margin).own(scale)
+
+
+class _Seen(NamedTuple):
+    """A tile as its method sees it: where in this scene its own pixels are, and which of them are valid, on the MS
+    and on the PAN grid."""
+
+    scene: Scene
+    own_ms: Slices
+    own_pan: Slices
+    valid_ms: Tensor | None
+    valid_pan: Tensor | None
+
+
+class TiledFusion:
+    """A scene being fused: iterate over it for its tiles, row by row.
+
+    Afterwards ``beyond`` is the number of valid values above 1.5 times the sensor's peak or below -0.5 times, and
+    ``seam`` the mean and the largest difference in DN of neighbouring tiles where they meet; None where tiles are
+    exact.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        pair: Pair,
+        tiles: list[_Tile],
+        threads: int,
+        progress: Callable[[float], None],
+    ) -> None:
+        self.beyond = 0
+        self.seam: tuple[float, float] | None = None
+        self._method, self._pair, self._tiles = method, pair, tiles
+        self._threads, self._progress = threads, progress
+        self._reading = threading.Lock()
+        self._means: tuple[Tensor, Tensor] | None = None
+
+    def __iter__(self) -> Iterator[FusedTile]:
+        sensor, tiles = self._pair.sensor, self._tiles
+        survey = Survey(single=len(tiles) == 1)
+        rounds = 0 if survey.single else _rounds(self._method, sensor)
+        masked = any(valid is not None for _, valid in self._read(tiles[0]))
+        done, total = 0, (masked + rounds + 1) * len(tiles)
+
+        def each(function: Callable[[_Tile], T]) -> Iterator[T]:
+            nonlocal done
+            for made in _in_order(function, tiles, self._threads):
+                yield made
+                done += 1
+                self._progress(done / total)
+
+        if masked:
+            self._means = _means(each(lambda tile: self._read(replace(tile, margin=0))))
+        for _ in range(rounds):
+            survey.learn(each(lambda tile: self._visit(survey, tile)[1]))
+        seams = _Seams(sensor.ratio) if len(tiles) > 1 and self._method.card.halo is None else None
+        for tile, (fused, missing, seen) in zip(
+            tiles, each(lambda tile: self._visit(survey, tile)), strict=True
+        ):
+            if missing:
+                raise BenchError(
+                    f"method {self._method.card.name!r} does not ask the same of every image; it cannot fuse tiles"
+                )
+            own = fused[(..., *seen.own_pan)]
+            if seams:
+                seams.add(tile, fused)
+            values = own if seen.valid_pan is None else own[:, seen.valid_pan]
+            self.beyond += int(((values > 1.5 * sensor.peak) | (values < -0.5 * sensor.peak)).sum())
+            yield FusedTile(*tile.own(sensor.ratio), own, seen.valid_pan)
+        self.seam = seams.found() if seams else None
+
+    @torch.inference_mode()
+    def _visit(self, survey: Survey, tile: _Tile) -> tuple[Tensor, Parts, _Seen]:
+        """The fused window of a tile, and what it contributes to answers that are missing."""
+        card, seen = self._method.card, self._seen(tile)
+        scene, (h, w) = seen.scene, self._pair.size
+        if seen.valid_pan is not None and not seen.valid_pan.any():
+            return scene.pan.new_zeros(scene.sensor.channels, *scene.pan.shape[-2:]), {}, seen
+        r = scene.sensor.ratio
+        assert scene.ms is not None
+        grids = {
+            (scene.ms.shape[-2], scene.ms.shape[-1]): Own(*seen.own_ms, seen.valid_ms, h * w // r**2),
+            (scene.pan.shape[-2], scene.pan.shape[-1]): Own(*seen.own_pan, seen.valid_pan, h * w),
+        }
+        # the order of a bag of pixels tells a method nothing, and is what tells the tile's own from others
+        visible = scene if card.sees == "pan+bag" else scene.seen_by(card)
+        fused, parts = survey.visit(lambda: self._method.fuse(visible), grids)
+        return fused[0].double().cpu(), parts, seen
+
+    @torch.inference_mode()
+    def _seen(self, tile: _Tile) -> _Seen:
+        sensor, r = self._pair.sensor, self._pair.sensor.ratio
+        images = self._read(tile)
+        own_ms, own_pan = tile.within(1), tile.within(r)
+        valid_ms: Tensor | None = None
+        valid_pan: Tensor | None = None
+        (pan, in_pan), (ms, in_ms) = images
+        if self._means:
+            valid_ms = _reached(in_pan, in_ms, r)[own_ms]
+            valid_pan = valid_ms.repeat_interleave(r, 0).repeat_interleave(r, 1)
+            pan, ms = (
+                x if valid is None else torch.where(valid, x, mean[:, None, None])
+                for (x, valid), mean in zip(images, self._means, strict=True)
+            )
+        for name, x in (("pan", pan), ("ms", ms)):
+            if not x.sum().isfinite():
+                raise ImageError(f"{name} has values that are NaN or infinite among those that are valid")
+        lms = interp23(ms[None], sensor)
+        pan, ms = pan[None], ms[None]
+        if self._method.card.halo is None and len(self._tiles) == 1:  # the margin served the expansion alone
+            pan, ms, lms = pan[(..., *own_pan)], ms[(..., *own_ms)], lms[(..., *own_pan)]
+            own_ms, own_pan = (slice(None), slice(None)), (slice(None), slice(None))
+        return _Seen(Scene(sensor, pan, ms, lms), own_ms, own_pan, valid_ms, valid_pan)
+
+    def _read(self, tile: _Tile) -> tuple[Read, Read]:
+        """PAN and MS of a tile and its margin, beyond the scene's edges mirrored (edge pixel repeated)."""
+        (h, w), r = self._pair.size, self._pair.sensor.ratio
+
+        def window(read: Callable[[slice, slice], Read], scale: int, height: int, width: int) -> Read:
+            rows, cols = (
+                mirrored(own.start - scale * tile.margin, own.stop + scale * tile.margin, n)
+                for own, n in zip(tile.own(scale), (height, width), strict=True)
+            )
+            top, left = int(rows.min()), int(cols.min())
+            with self._reading:
+                image, valid = read(slice(top, int(rows.max()) + 1), slice(left, int(cols.max()) + 1))
+            if image.shape[-2:] == (len(rows), len(cols)):  # nothing to mirror
+                return image, valid
+            rows, cols = rows[:, None] - top, cols - left
+            return image[:, rows, cols], None if valid is None else valid[rows, cols]
+
+        return window(self._pair.read_pan, r, h, w), window(self._pair.read_ms, 1, h // r, w // r)
+
+
+def fuse_pair(
+    method: str | Method,
+    pair: Pair,
+    *,
+    tile: int = 512,
+    weights: str | Path | None = None,
+    approximate: bool = False,
+    border: Border = "mirror",
+    whole: int = 1 << 22,
+    threads: int = 1,
+    progress: Callable[[float], None] = lambda share: None,
+) -> TiledFusion:
+    """Fuse a scene tile by tile; the result does not depend on the tiles.
+
+    Args:
+        method: a registered name, or a method that is ready.
+        pair: the images.
+        tile: side of a tile in PAN pixels, rounded up to whole MS pixels.
+        weights: of a trained method that is given by name.
+        approximate: let a method to which every pixel matters see tiles; their seams are measured.
+        border: ``mirror`` the images beyond their edges, or ``toolbox``: each filter's own border, in one tile.
+        whole: the most PAN pixels that are fused in one tile where they must be.
+        threads: tiles at work at the same time.
+        progress: called with the share done, 0 to 1.
+
+    Raises:
+        BenchError: the method cannot fuse such a scene, or not by tiles; while iterating, where nothing is valid.
+
+    >>> from pansharp_bench.scene import as_sensor
+    >>> pair = TensorPair(torch.rand(1, 96, 64) * 2047, torch.rand(4, 24, 16) * 2047, as_sensor("qb"))
+    >>> [tuple(part.fused.shape) for part in fuse_pair("gsa", pair, tile=64)]
+    [(4, 64, 64), (4, 32, 64)]
+    """
+    sensor, (h, w) = pair.sensor, pair.size
+    if isinstance(method, str):
+        method = ready_method(method, sensor, weights)
+    card, r = method.card, sensor.ratio
+    if card.sees == "reference":
+        raise BenchError(f"method {card.name!r} looks at a reference, and a scene has none")
+    if h % r or w % r or min(h, w) < max(card.smallest, r):
+        raise ImageError(
+            f"a scene of {h} x {w} PAN pixels cannot be fused: method {card.name!r} needs at least "
+            f"{max(card.smallest, r)} x {max(card.smallest, r)}, and whole MS pixels of {r}"
+        )
+    side = -(-tile // r)
+    if card.halo is not None and border == "mirror":
+        margin = max(card.halo, REACH)
+    elif h * w <= whole:
+        side, margin = max(h, w) // r, EXPANSION if border == "mirror" else 0
+    elif border == "toolbox":
+        raise BenchError(
+            f"the toolbox's borders need one tile, and {h} x {w} PAN pixels are more than {whole}"
+        )
+    elif approximate:
+        margin = APPROXIMATE
+    else:
+        raise BenchError(
+            f"to method {card.name!r} every pixel of a scene matters, so it cannot fuse {h} x {w} PAN pixels (more "
+            f"than {whole}) by tiles but approximately: ask for that, or for another method"
+        )
+    tiles = [
+        _Tile(top, left, min(side, h // r - top), min(side, w // r - left), margin)
+        for top in range(0, h // r, side)
+        for left in range(0, w // r, side)
+    ]
+    return TiledFusion(method, pair, tiles, threads, progress)
+
+
+def _rounds(method: Method, sensor: Sensor) -> int:
+    """How often the tiles must be asked before all is known that the method asks of a scene."""
+    if method.card.training != "none":
+        return 0
+    generator = torch.Generator().manual_seed(0)
+    side, r = 16, sensor.ratio
+    pan, ms = (
+        torch.rand(1, bands, n, n, generator=generator, dtype=torch.float64) * sensor.peak
+        for bands, n in ((1, r * side), (sensor.channels, side))
+    )
+    scene, survey, rounds = Scene(sensor, pan, ms, interp23(ms, sensor)), Survey(), 0
+    visible = scene if method.card.sees == "pan+bag" else scene.seen_by(method.card)
+    whole = slice(None), slice(None)
+    grids = {(n, n): Own(*whole, None, n * n) for n in (side, r * side)}
+    with torch.inference_mode():
+        while parts := survey.visit(lambda: method.fuse(visible), grids)[1]:
+            survey.learn([parts])
+            rounds += 1
+    return rounds
+
+
+def mirrored(start: int, stop: int, n: int) -> Tensor:
+    """Indices start to stop of n samples, those beyond them folded back."""
+    index = torch.arange(start, stop) % (2 * n)
+    return torch.minimum(index, 2 * n - 1 - index)
+
+
+def _reached(valid_pan: Tensor | None, valid_ms: Tensor | None, ratio: int) -> Tensor:
+    """Which MS pixels are valid on both images, and none within reach is not."""
+    invalid = None if valid_ms is None else (~valid_ms)[None, None].float()
+    if valid_pan is not None:
+        in_pan = F.max_pool2d((~valid_pan)[None, None].float(), ratio)
+        invalid = in_pan if invalid is None else invalid.maximum(in_pan)
+    assert invalid is not None
+    return F.max_pool2d(invalid, 2 * REACH + 1, 1, REACH)[0, 0] == 0
+
+
+def _means(reads: Iterable[tuple[Read, Read]]) -> tuple[Tensor, Tensor]:
+    """Of each band of PAN and MS, over what is valid."""
+    sums: list[Tensor] = []
+    for images in reads:
+        own = [x.flatten(1) if valid is None else x[:, valid] for x, valid in images]
+        part = [torch.cat([x.sum(1), x.new_tensor([x.shape[1]])]) for x in own]
+        sums = [a + b for a, b in zip(sums, part, strict=True)] if sums else part
+    for name, total in zip(("PAN", "MS"), sums, strict=True):
+        if not total[-1]:
+            raise ImageError(f"no pixel of {name} is valid")
+    pan, ms = (total[:-1] / total[-1] for total in sums)
+    return pan, ms
+
+
+class _Seams:
+    """Differences of neighbouring tiles in a strip on the far side of the border between them."""
+
+    def __init__(self, ratio: int) -> None:
+        self.ratio = ratio
+        self.total, self.count, self.largest = 0.0, 0, 0.0
+        self.above: dict[int, Tensor] = {}
+        self.before: tuple[_Tile, Tensor] | None = None
+
+    def add(self, tile: _Tile, fused: Tensor) -> None:
+        """The next tile of the scene, with its margin."""
+        rows, cols = tile.within(self.ratio)
+        strip = self.ratio * SEAM
+        own = fused[:, rows, cols]
+        if tile.left:
+            assert self.before is not None
+            self._compare(own[..., :strip], self.before[1])
+        if tile.top:
+            self._compare(own[:, :strip], self.above[tile.left])
+        self.before = tile, fused[:, rows, cols.stop : cols.stop + strip].clone()
+        self.above[tile.left] = fused[:, rows.stop : rows.stop + strip, cols].clone()
+
+    def _compare(self, here: Tensor, there: Tensor) -> None:
+        h, w = (min(a, b) for a, b in zip(here.shape[-2:], there.shape[-2:], strict=True))
+        difference = (here[:, :h, :w] - there[:, :h, :w]).abs()
+        self.total += float(difference.sum())
+        self.count += difference.numel()
+        self.largest = max(self.largest, float(difference.max()))
+
+    def found(self) -> tuple[float, float]:
+        """Mean and largest difference."""
+        return self.total / self.count, self.largest
+
+
+def _in_order(function: Callable[[_Tile], T], tiles: list[_Tile], threads: int) -> Iterator[T]:
+    """``function`` of every tile, several at work, few waiting."""
+    if threads == 1:
+        yield from map(function, tiles)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[T]] = deque()
+        for tile in tiles:
+            waiting.append(pool.submit(function, tile))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+__all__ = ["FusedTile", "Pair", "TensorPair", "TiledFusion", "fuse_pair", "mirrored"]

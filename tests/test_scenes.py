@@ -1,0 +1,365 @@
+"""From a PAN and an MS GeoTIFF to a fused one: the right place, bands and type, or one clear error."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from click.testing import CliRunner
+from scenes import CORNER, simulated, write, write_pair
+
+import pansharp_bench as pb
+from pansharp_bench.cli import main
+from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.scene import as_sensor
+from pansharp_bench.scenes import SensorFigures, as_samples, fuse_files, open_pair
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return write_pair(tmp_path)
+
+
+def fuse(pair, out, method="exp", **more):
+    done = fuse_files(*pair, out, method, **{"sensor": "qb", **more})
+    with rasterio.open(done.path) as file:
+        return done, torch.from_numpy(file.read().astype(float)), file.profile | {"tags": file.tags()}
+
+
+def left(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_the_result_lies_on_pan_and_says_what_it_is(pair, tmp_path):
+    done, fused, profile = fuse(pair, tmp_path / "fused.tif", "gsa")
+    with rasterio.open(pair[0]) as pan:
+        assert (profile["crs"], profile["transform"]) == (pan.crs, pan.transform)
+        assert fused.shape == (4, *pan.shape) and profile["dtype"] == pan.dtypes[0]
+    tags = {k.removeprefix("PANSHARP_"): v for k, v in profile["tags"].items() if k.startswith("PANSHARP")}
+    assert tags["SOFTWARE"] == f"pansharp-bench {pb.__version__}" and tags["METHOD"] == "gsa"
+    assert json.loads(tags["PHASE"]) == [1.5, 1.5] and json.loads(tags["SENSOR"])["name"] == "qb"
+    assert json.loads(tags["REGISTRATION"])["judged"]
+    assert done.registration.size < 0.1 and not done.remarks and not done.named
+    assert left(tmp_path) == ["fused.tif", "ms.tif", "pan.tif"]
+
+
+@pytest.mark.parametrize("centre", [2.0, 1.2, -5.3])
+def test_ms_is_where_its_georeference_says(tmp_path, centre):
+    done, _, profile = fuse(write_pair(tmp_path, centre), tmp_path / "fused.tif")
+    assert done.registration.size < 0.15
+    first = profile["transform"].c - CORNER[0]
+    assert first >= 0 and done.phase[0] + first / 0.6 == pytest.approx(
+        centre + (4 if centre < 0 else 0) * 2, abs=1e-3
+    )
+
+
+def test_the_offset_that_is_left_is_said_and_corrected(tmp_path):
+    pan, ms, truth = simulated(centre=3.0)
+    pair = write(tmp_path / "pan.tif", pan, 0.6), write(tmp_path / "ms.tif", ms, 2.4)
+    with pytest.warns(UserWarning, match=r"misregistered: MS lies -1\.\d+ rows.*--register"):
+        plain = fuse(pair, tmp_path / "plain.tif", "mtf-glp-fs")
+    mended = fuse(pair, tmp_path / "mended.tif", "mtf-glp-fs", register=True)
+    assert json.loads(mended[2]["tags"]["PANSHARP_REGISTRATION"])["corrected"]
+    row = round((CORNER[1] - mended[2]["transform"].f) / 0.6)
+    assert mended[0].registered and row + mended[0].phase[0] == pytest.approx(3.0, abs=0.15)
+    errors = []
+    for fused, start in ((plain[1], 0), (mended[1], row)):
+        rows = slice(16 - start, 224 - start)
+        errors.append((fused[:, rows, rows] - truth[:, 16:224, 16:224]).square().mean().sqrt())
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_bands_in_any_order_come_out_right(tmp_path):
+    _, ms, _ = simulated()
+    pair = write_pair(tmp_path)
+    _, right, _ = fuse(pair, tmp_path / "right.tif", "bt-h")
+    mixed = write(tmp_path / "rgbn.tif", ms[[2, 1, 0, 3]], 2.4, names=("red", "green", "blue", "nir"))
+    plain = write(tmp_path / "plain.tif", ms[[2, 1, 0, 3]], 2.4)
+    files = [write(tmp_path / f"{i}.tif", band[None], 2.4) for i, band in enumerate(ms)]
+    for given, more in ((mixed, {}), (plain, {"bands": (3, 2, 1, 4)}), (files, {})):
+        done, found, _ = fuse((pair[0], given), tmp_path / "found.tif", "bt-h", **more)
+        assert torch.equal(found, right) and done.bands == ("blue", "green", "red", "nir")
+
+
+def test_alignment_without_a_georeference(tmp_path):
+    pan, ms, _ = simulated()
+    nowhere = {"crs": None, "transform": None}
+    pair = write(tmp_path / "pan.tif", pan, 0.6, **nowhere), write(tmp_path / "ms.tif", ms, 2.4, **nowhere)
+    with pytest.raises(DataError, match=r"pan\.tif has no georeference.*--align counts"):
+        fuse(pair, tmp_path / "fused.tif")
+    placed = fuse(write_pair(tmp_path), tmp_path / "placed.tif", "mtf-glp-fs")[1]
+    pair = write(tmp_path / "pan.tif", pan, 0.6, **nowhere), write(tmp_path / "ms.tif", ms, 2.4, **nowhere)
+    counted, found, profile = fuse(pair, tmp_path / "fused.tif", "mtf-glp-fs", align="counts")
+    assert torch.equal(found, placed) and counted.phase == (1.5, 1.5) and profile["crs"] is None
+    usual, found, _ = fuse(pair, tmp_path / "fused.tif", "mtf-glp-fs", align="toolbox")
+    expected = pb.fuse("mtf-glp-fs", pan[None], ms[None], "qb")[0].round().clamp(0, 65535)
+    assert usual.phase == (2, 2) and torch.equal(found, expected)
+
+
+def test_integers_are_rounded_and_saturated(pair, tmp_path):
+    exact = fuse(pair, tmp_path / "exact.tif", "gsa", dtype="float64")[1]
+    done, found, _ = fuse(pair, tmp_path / "uint8.tif", "gsa", dtype="uint8")
+    assert torch.equal(found, exact.round().clamp(0, 255))
+    assert done.clipped == int(((exact.round() < 0) | (exact.round() > 255)).sum()) > 0
+
+
+def test_values_beyond_reason_are_warned_of(pair, tmp_path):
+    dark = SensorFigures(peak=100, mtf=(0.3,))
+    with pytest.warns(UserWarning, match=r"\d+ values lie beyond 1\.5 times the sensor's peak of 100"):
+        done, _, _ = fuse(pair, tmp_path / "fused.tif", sensor=dark)
+    assert done.beyond > 0 and done.sensor.mtf == (0.3,) * 4
+
+
+def test_scale_and_offset_are_honoured(tmp_path):
+    _, ms, _ = simulated()
+    pair = write_pair(tmp_path)
+    right = fuse(pair, tmp_path / "right.tif", dtype="float64")[1]
+    with rasterio.open(pair[0], "r+") as file:
+        file.scales, file.offsets = (2e-4,), (-0.1,)
+    scaled = write(tmp_path / "scaled.tif", (ms * 2 - 50) / 4, 2.4, dtype="float64")
+    with rasterio.open(scaled, "r+") as file:  # what it means: ms * 2e-4 - 0.1
+        file.scales, file.offsets = (4e-4,) * 4, (50e-4 - 0.1,) * 4
+    _, found, _ = fuse((pair[0], scaled), tmp_path / "found.tif", dtype="float64")
+    torch.testing.assert_close(found, right, atol=1e-9, rtol=0)
+    with rasterio.open(tmp_path / "found.tif") as file:
+        assert file.scales == (2e-4,) * 4 and file.offsets == (-0.1,) * 4
+    alike = write_pair(tmp_path)
+    for path in alike:
+        with rasterio.open(path, "r+") as file:
+            file.scales, file.offsets = (2e-4,) * file.count, (-0.1,) * file.count
+    assert torch.equal(fuse(alike, tmp_path / "found.tif", dtype="float64")[1], right)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_pixels_without_a_value_have_none_in_the_result(tmp_path, dtype):
+    pan, ms, _ = simulated()
+    pan, ms = pan.clone(), ms.clone()
+    pan[:, :, :40] = 0
+    ms[:, :10] = 0
+    pair = write(tmp_path / "pan.tif", pan, 0.6, nodata=0), write(tmp_path / "ms.tif", ms, 2.4, nodata=0)
+    done, fused, profile = fuse(pair, tmp_path / "fused.tif", "gsa", dtype=dtype)
+    assert profile["nodata"] == 0
+    none = (fused == 0).all(0)
+    assert none[:40].all() and none[:, :40].all() and not none[80:, 80:].any()
+    assert done.valid == pytest.approx(1 - none.double().mean().item())
+    assert 0.5 < done.valid < (1 - 40 / 256) ** 2 + 1e-9
+
+
+def test_a_value_that_means_none_is_not_given_to_pixels_that_have_one():
+    fused = torch.tensor([[[0.2, -3.0, 300.0, torch.nan]]], dtype=torch.float64)
+    values, clipped = as_samples(fused, torch.tensor([[True, True, True, False]]), np.dtype("uint8"), 0)
+    assert values.tolist() == [[[1, 1, 255, 0]]] and clipped == 2
+    values, _ = as_samples(fused, torch.tensor([[True, True, True, False]]), np.dtype("uint8"), 255)
+    assert values.tolist() == [[[0, 0, 254, 255]]]
+
+
+def test_tiles_and_creation_options(pair, tmp_path):
+    whole = fuse(pair, tmp_path / "whole.tif", "exp", dtype="float64", tile=4096)[1]
+    _, tiled, profile = fuse(
+        pair, tmp_path / "tiled.tif", "exp", dtype="float64", tile=64,
+        options={"COMPRESS": "zstd", "BLOCKXSIZE": "64", "BLOCKYSIZE": "64"},
+    )  # fmt: skip
+    torch.testing.assert_close(tiled, whole, atol=1e-9, rtol=0)
+    assert profile["compress"] == "zstd" and profile["blockxsize"] == 64
+
+
+def test_the_sensor_has_to_fit(pair, tmp_path):
+    for sensor, message in (
+        ("wv3", r"has 4 bands where the sensor has 8"),
+        (
+            replace(as_sensor("qb"), ratio=2),
+            r"QuickBird has ratio 2, but an MS pixel of these files is 4 PAN pixels",
+        ),
+        (SensorFigures(2047, ratio=2), "has ratio 2, but"),
+        (SensorFigures(2047, (0.3, 0.3)), "4 bands but 2 MTF gains"),
+    ):
+        with pytest.raises(BenchError, match=message):
+            fuse(pair, tmp_path / "fused.tif", sensor=sensor)
+    with open_pair(*pair, SensorFigures(2047), bands=(1, 2)) as opened:
+        assert opened.sensor.channels == 2
+    with pytest.raises(BenchError, match="--bands names 2 bands, but QuickBird has 4"):
+        fuse(pair, tmp_path / "fused.tif", bands=(1, 2))
+
+
+# -- the command --
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(main, [str(w) for w in words])
+
+
+WORDS = ("fuse", "--method", "exp", "--pan", "pan.tif", "--ms", "ms.tif", "-o", "fused.tif")
+
+
+def test_fuse(bench, pair, tmp_path):
+    result = bench(*WORDS, "--sensor", "qb", "--memory", "500M", "--co", "COMPRESS=LZW")
+    assert result.exit_code == 0, result.output
+    for text in (
+        "bands         blue, green, red, nir (in the order of the file",
+        "row 1.5, column 1.5",
+        "MS lies +0.0",
+    ):
+        assert text in result.stderr
+    with rasterio.open(tmp_path / "fused.tif") as file:
+        assert file.count == 4 and file.profile["compress"] == "lzw"
+    quiet = bench(*WORDS, "--peak", "2047", "--mtf", "0.3,0.3,0.28,0.25", "--ratio", "4", "--quiet")
+    assert quiet.exit_code == 0 and not quiet.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "name the sensor by --sensor"),
+        (("--sensor", "qb", "--peak", "5"), "--sensor qb and --peak"),
+        (("--sensor", "qbird"), "did you mean qb?"),
+        (("--peak", "2047", "--mtf", "a,b"), "'a,b' is not of the form 1,2,3"),
+        (("--sensor", "qb", "--memory", "much"), "'much' is no amount of memory"),
+        (("--sensor", "qb", "--co", "LZW"), "'LZW' is not of the form KEY=VALUE"),
+        (("--sensor", "qb", "--method", "gas"), "unknown method 'gas'"),
+        (("--sensor", "qb", "--dtype", "uint12"), "uint12"),
+        (("--sensor", "qb", "-o", "fused.png"), "let it end in .tif"),
+        (("--sensor", "qb", "-o", "ms.tif"), "is one of the files to be read"),
+        (("--sensor", "qb", "--align", "toolbox", "--register"), "leave one of them out"),
+        (("--sensor", "qb", "--method", "fusionnet"), "fusionnet"),
+        (("--sensor", "qb", "--pan", "ms.tif", "--ms", "pan.tif"), "are PAN and MS swapped?"),
+        (("--sensor", "qb", "--pan", "none.tif"), "PAN none.tif does not exist"),
+    ],
+)
+def test_mistakes_are_one_message(bench, pair, tmp_path, words, message):
+    base = ("fuse", "--method", "exp", "-o", "fused.tif") if "--ms" in words else WORDS
+    result = bench(*base, *words)
+    assert result.exit_code == 2 and message in result.stderr
+    assert left(tmp_path) == ["ms.tif", "pan.tif"]
+
+
+# -- files that are not what they seem --
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def nothing(path):
+    path.write_bytes(b"")
+
+
+def other_system(path):
+    with rasterio.open(path, "r+") as file:
+        file.crs = "EPSG:32634"
+
+
+def no_value(path):
+    with rasterio.open(path, "r+") as file:
+        file.nodata = 9
+        file.write(np.full((file.count, *file.shape), 9, "uint16"))
+
+
+def one_pixel(path):
+    write(
+        path,
+        torch.full((1 if path.name == "pan.tif" else 4, 1, 1), 100),
+        0.6 if path.name == "pan.tif" else 2.4,
+    )
+
+
+def huge(path):
+    """A small file that declares terabytes."""
+    count, pixel = (1, 0.6) if path.name == "pan.tif" else (4, 2.4)
+    side = 800_000 if count == 1 else 200_000
+    transform = rasterio.transform.from_origin(*CORNER, pixel, pixel)
+    with rasterio.open(
+        path, "w", driver="GTiff", height=side, width=side, count=count, dtype="uint16", crs="EPSG:32633",
+        transform=transform, SPARSE_OK=True, BIGTIFF="YES", tiled=True, blockxsize=4096, blockysize=4096,
+    ):  # fmt: skip
+        pass
+
+
+@pytest.mark.parametrize(
+    ("spoil", "files", "message"),
+    [
+        (cut, ["pan.tif"], r"PAN pan\.tif"),
+        (cut, ["ms.tif"], r"MS ms\.tif"),
+        (nothing, ["ms.tif"], r"MS ms\.tif is no readable raster"),
+        (other_system, ["ms.tif"], r"bring them into one system"),
+        (no_value, ["pan.tif"], "no pixel of PAN is valid"),
+        (no_value, ["ms.tif"], "no pixel of MS is valid"),
+        (one_pixel, ["pan.tif"], "no ground in common"),
+        (one_pixel, ["pan.tif", "ms.tif"], "no ground in common"),
+        (huge, ["pan.tif", "ms.tif"], r"GiB left: choose another folder"),
+    ],
+)
+def test_hostile_files(bench, pair, tmp_path, spoil, files, message):
+    for name in files:
+        spoil(tmp_path / name)
+    (tmp_path / "fused.tif").write_text("what was there")
+    before = left(tmp_path)
+    result = bench(*WORDS, "--sensor", "qb", "--method", "gsa")
+    assert result.exit_code == 2, result.output
+    (line,) = [x for x in result.stderr.splitlines() if x.startswith("Error")]
+    assert re.search(message, line) and "Traceback" not in result.output
+    assert left(tmp_path) == before and (tmp_path / "fused.tif").read_text() == "what was there"
+
+
+def test_one_ms_pixel(bench, tmp_path):
+    write(tmp_path / "pan.tif", torch.full((1, 4, 4), 90), 0.6)
+    one_pixel(tmp_path / "ms.tif")
+    result = bench(*WORDS, "--sensor", "qb")
+    assert result.exit_code == 0 and "cannot be judged" in result.stderr
+
+
+def test_a_folder_that_cannot_be_written_to(bench, pair, tmp_path):
+    (tmp_path / "file").touch()
+    result = bench(*WORDS, "--sensor", "qb", "-o", "file/fused.tif")
+    assert result.exit_code == 2 and "cannot write to file" in result.stderr
+
+
+FULL = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+from pansharp_bench.cli import main
+main(sys.argv[1:], prog_name="bench")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of a process there")
+def test_a_full_disk_leaves_nothing(pair, tmp_path):
+    words = [*WORDS, "--sensor", "qb", "--dtype", "float64", "--quiet"]
+    result = subprocess.run(
+        [sys.executable, "-c", FULL, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2, result.stderr
+    assert "Error" in result.stderr and "fused.tif" in result.stderr and "Traceback" not in result.stderr
+    assert left(tmp_path) == ["ms.tif", "pan.tif"]
+
+
+# -- simulated scenes as files --
+
+
+@pytest.mark.parametrize(("name", "phase"), [("qb-sim", 1.5), ("wv3-sim", 0.3)])
+def test_a_simulated_scene_lies_where_it_says(bench, tmp_path, name, phase):
+    words = ("data", "simulate-scene", name, "--out", "scene", "--size", "128", "--phase", phase)
+    result = bench(*words)
+    assert result.exit_code == 0 and result.stdout.split() == [
+        "scene/pan.tif",
+        "scene/ms.tif",
+        "scene/truth.tif",
+    ]
+    sensor = name.removesuffix("-sim")
+    with open_pair("scene/pan.tif", "scene/ms.tif", sensor) as pair:
+        start = pair.placement.pan[0] - 4 * pair.placement.ms[0]
+        assert pair.named and start + pair.placement.phase[0] == pytest.approx(phase, abs=1e-5)
+        first = pair.read_pan(slice(0, 32), slice(0, 32))[0]
+    with rasterio.open("scene/truth.tif") as file:
+        assert file.tags()["SIMULATED"].startswith(f"{name}, suburb, seed 0") and file.shape == (128, 128)
+    bench(*words)
+    with open_pair("scene/pan.tif", "scene/ms.tif", sensor) as pair:
+        assert torch.equal(pair.read_pan(slice(0, 32), slice(0, 32))[0], first)
+    assert "no multiple of 4" in bench(*words[:-3], "130").stderr
