@@ -12,6 +12,7 @@ import click
 
 from pansharp_bench import __version__
 from pansharp_bench.cli.assess import assess
+from pansharp_bench.cli.cache import cache
 from pansharp_bench.cli.compare import compare
 from pansharp_bench.cli.console import write_plainly
 from pansharp_bench.cli.data import data
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 _COMMANDS = (
-    run, list_command, leaderboard, compare, table, ablate, figure, data, fuse, assess, score, new, check,
+    run, list_command, leaderboard, compare, table, ablate, figure, data, fuse, assess, score, new, check, cache,
 )  # fmt: skip
 for _command in _COMMANDS:
     main.add_command(_command)
