@@ -31,6 +31,7 @@ ENGINE = {
     "results",
     "figures",
     "raster",
+    "sweep",
     "cli",
 }
 
@@ -77,6 +78,7 @@ MAY = {
         "plan",
         "figures",
     },
+    "sweep": {"errors", "files", "registry", "scene", "training", "record", "plan", "experiment"},
     "tables": {"errors", "files", "method", "record", "registry", "protocol"},
     "results": {"errors", "record"},
     "cli": ENGINE,

@@ -1,6 +1,6 @@
-"""The command line: ``bench run | list | leaderboard | table | ablate | figure | data``. One file per command.
+"""The command line: ``bench run | sweep | list | leaderboard | table | ablate | figure | data``.
 
-Command modules import nothing heavy at the top, so that help and completion answer at once.
+One file per command. Command modules import nothing heavy at the top, so that help and completion answer at once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pansharp_bench.cli.figure import figure
 from pansharp_bench.cli.leaderboard import leaderboard
 from pansharp_bench.cli.list import list_command
 from pansharp_bench.cli.run import run
+from pansharp_bench.cli.sweep import sweep
 from pansharp_bench.cli.table import ablate, table
 from pansharp_bench.errors import BenchError
 
@@ -62,13 +63,14 @@ def main() -> None:
 
     \b
     bench run --method sp-i2i --dataset qb     train, evaluate, write a record
+    bench sweep --method a,b --dataset c,d     many runs side by side
     bench list                                 what is registered
     bench leaderboard                          tables from the records
     bench data check qb                        are these the right files?
     """
 
 
-for _command in (run, list_command, leaderboard, table, ablate, figure, data):
+for _command in (run, sweep, list_command, leaderboard, table, ablate, figure, data):
     main.add_command(_command)
 
 __all__ = ["main"]

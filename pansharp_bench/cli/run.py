@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pansharp_bench.cli.options import RunOptions, run_options, running, say, set_option
+from pansharp_bench.cli.options import RunOptions, names_of, run_options, running, say, set_option
 from pansharp_bench.cli.records import ensure
 from pansharp_bench.errors import BenchError
 
@@ -37,7 +37,7 @@ from pansharp_bench.errors import BenchError
     "--beside",
     multiple=True,
     metavar="METHOD",
-    callback=lambda ctx, param, given: [name for text in given for name in text.split(",")],
+    callback=names_of,
     help="Show these methods, untrained or in closed form, beside it in the table; may be repeated.",
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted training exactly where it stopped.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pansharp_bench.cli.options import RunOptions, run_options, say, set_option
+from pansharp_bench.cli.options import RunOptions, run_options, say, seeds_option, set_option
 from pansharp_bench.cli.records import costs, ensure, survey
 from pansharp_bench.errors import BenchError
 
@@ -21,21 +21,6 @@ if TYPE_CHECKING:
 PAPERS = resources.files("pansharp_bench").joinpath("papers.toml")
 
 
-def _read_seeds(ctx: click.Context, param: click.Parameter, text: str) -> list[int]:
-    try:
-        seeds = [int(s) for s in text.split(",")]
-    except ValueError:
-        raise BenchError(f"--seeds {text!r} is not a comma-separated list of integers") from None
-    return list(dict.fromkeys(seeds))
-
-
-_seeds = click.option(
-    "--seeds",
-    default="0",
-    show_default=True,
-    callback=_read_seeds,
-    help="Comma-separated; a row is the mean over seeds.",
-)
 _resume = click.option("--resume", is_flag=True, help="Continue interrupted trainings.")
 _out = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Also write the table here."
@@ -62,7 +47,7 @@ def _print(
 
 @click.command(short_help="Reprint a paper's table with measured numbers.")
 @click.argument("number")
-@_seeds
+@seeds_option
 @set_option("For all rows.")
 @_resume
 @click.option("--dry-run", is_flag=True, help="Only say which runs are missing.")
@@ -137,7 +122,7 @@ def _row(row: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
 )
 @click.argument("method")
 @click.option("--dataset", required=True, help="Registered name, e.g. qb, junocam2hst.")
-@_seeds
+@seeds_option
 @set_option("For all runs.")
 @click.option(
     "--weights", type=click.Path(path_type=Path), help="Vary inference alone: use these, train nothing."
