@@ -16,6 +16,7 @@ import time
 import traceback
 import uuid
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -104,8 +105,8 @@ def sweep(
 
     Args:
         jobs: equal ones are carried out once.
-        scheduler: address of a running one, ``tcp://host:8786``, whose workers reach the same folders and files;
-            there, how often workers may die in a run is its own setting (``allowed-failures``).
+        scheduler: address of a running one, ``tcp://host:8786``, whose workers reach the same folders and files. Dask
+            itself tries a run again there as often as the scheduler's ``allowed-failures`` say.
         workers: of the cluster that is started here without ``scheduler``: by default one for every GPU, without
             GPUs one for every processor. Each offers ``memory`` and, with a GPU of its own, ``GPU: 1``.
         memory: each such worker's, ``"8 GB"``; by default its share of the machine. Who takes more is stopped.
@@ -226,7 +227,7 @@ def _cluster(workers: int, memory: str, retries: int, jobs: Sequence[Job]) -> It
         }
     scheduler = {
         "cls": Scheduler,
-        "options": {"dashboard": False, "host": "127.0.0.1", "allowed_failures": retries},
+        "options": {"dashboard_address": ":0", "host": "127.0.0.1", "allowed_failures": retries},
     }
     with SpecCluster(specs, scheduler, name="sweep", silence_logs=logging.ERROR) as cluster:
         yield cluster
@@ -251,7 +252,8 @@ def _drive(
     client: Client, jobs: Mapping[str, Job], orders: _Orders, retries: int, board: _Board
 ) -> Iterator[Ended]:
     """Hand out runs and give each when it has ended; returns early where the scheduler is gone."""
-    client.subscribe_topic(orders.topic, lambda event: board.begin(**event[1]))
+    client.subscribe_topic(f"{orders.topic}-begin", lambda event: board.begin(**event[1]))
+    client.subscribe_topic(f"{orders.topic}-follow", lambda event: board.follow(**event[1]))
     client.subscribe_topic("worker-restart-memory", lambda event: board.starved.add(event[1]["worker"]))
 
     def submit(name: str, again: int = 0) -> Any:
@@ -260,14 +262,16 @@ def _drive(
             name,
             jobs[name],
             orders,
+            key := f"{name}-{orders.sweep}-{again}",
             again > 0,
-            key=f"{name}-{orders.sweep}-{again}",
+            key=key,
             resources=dict(jobs[name].resources),
             retries=retries,
             priority=-again,  # what another process holds is waited for when nothing else is left to do
             pure=False,
         )
 
+    tried: Counter[str] = Counter()
     futures = {submit(name): (name, 0) for name in jobs}
     while futures and client.status == "running":
         with contextlib.suppress(TimeoutError):
@@ -275,15 +279,23 @@ def _drive(
         board.tick()
         for future in [f for f in futures if f.status in ("finished", "error")]:
             name, again = futures.pop(future)
-            if future.status == "error":
-                error = future.exception()
-                yield Ended(name, jobs[name], "failed", orders.logs / f"{name}.log", board.account_of(error))
-                continue
-            one = future.result()
-            if one.state in ("under way", "stopped"):  # held by another process; by a worker that closes
-                futures[submit(name, again + 1)] = (name, again + 1)
+            error = future.exception()
+            if error is None:
+                one = future.result()
+                done = one.state not in (
+                    "under way",
+                    "stopped",
+                )  # held by another process, by a worker that closes
             else:
+                # Dask blames a worker's death on all that waited there; here it counts for the run that had begun
+                tried[name] += board.begun[future.key]
+                done = not isinstance(error, KilledWorker) or tried[name] > retries
+                why = board.account_of(error, tried[name])
+                one = Ended(name, jobs[name], "failed", orders.logs / f"{name}.log", why)
+            if done:
                 yield one
+            else:
+                futures[submit(name, again + 1)] = (name, again + 1)
 
 
 def _stop(client: Client, orders: _Orders) -> None:
@@ -312,6 +324,8 @@ class _Board:
     def __init__(self, runs: int, progress: bool, say: Say) -> None:
         self.runs, self.progress, self._say = runs, progress, say
         self.ended = 0
+        self.begun: Counter[str] = Counter()
+        """How often each task was begun, by its key."""
         self.starved: set[str] = set()
         """Addresses of workers that took more memory than they had."""
         self._bars: dict[str, tuple[tqdm, Path]] = {}
@@ -331,7 +345,10 @@ class _Board:
         with tqdm.external_write_mode():
             self._say(text)
 
-    def begin(self, name: str, log: str, steps: int, worker: str) -> None:
+    def begin(self, key: str, worker: str) -> None:
+        self.begun[key] += 1
+
+    def follow(self, name: str, log: str, steps: int, worker: str) -> None:
         if self.progress and steps and name not in self._bars:
             self._bars[name] = (
                 tqdm(total=steps, unit="step", desc=name, leave=False, dynamic_ncols=True),
@@ -355,11 +372,10 @@ class _Board:
         )
         self.say(f"[{self.ended}/{self.runs}] {one.state} {one.name}{about}")
 
-    def account_of(self, error: BaseException | None) -> str:
-        """Why a task failed, in words for a user."""
+    def account_of(self, error: BaseException, times: int) -> str:
+        """Why a task failed for good, in words for a user."""
         if not isinstance(error, KilledWorker):
             return f"{type(error).__name__}: {error}"
-        times = error.allowed_failures + 1
         if error.last_worker.address in self.starved:
             return (
                 f"out of memory: its worker took more than it has, {times} time(s); give it more (--memory)"
@@ -404,11 +420,12 @@ def is_at_work(sweep: str) -> bool:
     return _current == sweep
 
 
-def carry_out(name: str, job: Job, orders: _Orders, patient: bool) -> Ended:
+def carry_out(name: str, job: Job, orders: _Orders, key: str, patient: bool) -> Ended:
     """The task: one run, unless it has a record; resumed where a checkpoint lies. What another process holds is
     ``under way`` or, for the ``patient``, waited for."""
     log = orders.logs / f"{name}.log"
     with _turn, _logged(log) as write:
+        get_worker().log_event(f"{orders.topic}-begin", {"key": key})
         while True:
             try:
                 return _carry_out(name, job, orders, log, write)
@@ -436,7 +453,8 @@ def _carry_out(name: str, job: Job, orders: _Orders, log: Path, write: Say) -> E
         if path.exists():
             return Ended(name, job, "skipped", log, record=path)
         steps = settled.identity["options"].get("steps", 0)
-        get_worker().log_event(orders.topic, {"name": name, "log": str(folder.log), "steps": steps})
+        followed = {"name": name, "log": str(folder.log), "steps": steps}
+        get_worker().log_event(f"{orders.topic}-follow", followed)
         resume = folder.checkpoint.exists()
         write(f"{'goes on with' if resume else 'begins'} the run in {folder.path}")
         outcome = experiment.run(
