@@ -38,7 +38,16 @@ from pansharp_bench.training import stop_asked
 try:
     from dask.system import CPU_COUNT
     from dask.utils import parse_bytes
-    from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin, get_worker, wait
+    from distributed import (
+        CancelledError,
+        Client,
+        Nanny,
+        Scheduler,
+        SpecCluster,
+        WorkerPlugin,
+        get_worker,
+        wait,
+    )
     from distributed.scheduler import KilledWorker
     from distributed.system import MEMORY_LIMIT
 except ImportError as error:
@@ -105,10 +114,10 @@ def sweep(
 
     Args:
         jobs: equal ones are carried out once.
-        scheduler: address of a running one, ``tcp://host:8786``, whose workers reach the same folders and files. Dask
-            itself tries a run again there as often as the scheduler's ``allowed-failures`` say.
-        workers: of the cluster that is started here without ``scheduler``: by default one for every GPU, without
-            GPUs one for every processor. Each offers ``memory`` and, with a GPU of its own, ``GPU: 1``.
+        scheduler: address of a running one, ``tcp://host:8786``, whose workers reach the same folders and files.
+            Dask itself tries a run again there as often as the scheduler's ``allowed-failures`` say.
+        workers: of the cluster that is started here without ``scheduler``: by default one for every GPU or, without
+            GPUs, for every processor. Each offers ``memory`` and, with a GPU of its own, ``GPU: 1``.
         memory: each such worker's, ``"8 GB"``; by default its share of the machine. Who takes more is stopped.
         patience: seconds to wait for a scheduler that is gone.
 
@@ -274,7 +283,7 @@ def _drive(
     tried: Counter[str] = Counter()
     futures = {submit(name): (name, 0) for name in jobs}
     while futures and client.status == "running":
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, CancelledError):
             wait(list(futures), timeout=_TICK, return_when="FIRST_COMPLETED")
         board.tick()
         for future in [f for f in futures if f.status in ("finished", "error")]:

@@ -31,7 +31,7 @@ _KINDS: dict[str, type] = {
 
 
 @click.command(short_help="Many runs side by side, on Dask.")
-@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--method", "methods", multiple=True, callback=names_of, help="Comma-separated; may be repeated."
 )
