@@ -257,7 +257,7 @@ def sha256_of(path: Path) -> str:
     the file cannot be read, or changes meanwhile.
     """
     try:
-        before = _stamp(path)
+        before = stamp(path)
         key = repr((str(path.resolve()), before))
         if key in _hashed:
             return _hashed[key]
@@ -269,7 +269,7 @@ def sha256_of(path: Path) -> str:
         if len(known) == 64:
             return known
         digest = _hash(path)
-        if _stamp(path) != before:
+        if stamp(path) != before:
             raise DataError(f"{path} changed while it was being read; wait until it is complete")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -279,7 +279,8 @@ def sha256_of(path: Path) -> str:
     return digest
 
 
-def _stamp(path: Path) -> tuple[int, int, int, int]:
+def stamp(path: Path) -> tuple[int, int, int, int]:
+    """Changes when the file does. Raises OSError."""
     s = path.stat()
     return s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino
 
