@@ -37,6 +37,7 @@ ENGINE = {
     "assess",
     "external",
     "tiles",
+    "sweep",
     "cli",
 }
 
@@ -101,6 +102,7 @@ MAY = {
         "external",
     },
     "contract": {"errors", "registry", "scene", "imaging", "method", "training", "protocol"},
+    "sweep": {"errors", "files", "registry", "scene", "training", "record", "plan", "experiment"},
     "tables": {"errors", "files", "method", "record", "registry", "protocol"},
     "results": {"errors", "record"},
     "cli": ENGINE,

@@ -14,6 +14,7 @@ import click
 from pansharp_bench.cli.options import (
     RunOptions,
     json_option,
+    names_of,
     read_seeds,
     run_options,
     running,
@@ -64,7 +65,7 @@ def _names(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     "--beside",
     multiple=True,
     metavar="METHOD",
-    callback=lambda ctx, param, given: [name for text in given for name in text.split(",")],
+    callback=names_of,
     help="Show these methods, untrained or in closed form, beside it in the table; may be repeated.",
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted training exactly where it stopped.")
