@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,juno]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,juno,sweep]"
 	@touch $@ $(VENV)/.installed
 
 clean:

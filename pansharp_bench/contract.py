@@ -409,6 +409,21 @@ def check_dataset(dataset: Dataset) -> None:
         raise Breach(f"provenance() gave what JSON cannot hold: {error}") from error
 
 
+def check_sensor(sensor: Sensor) -> None:
+    """Its figures are of a camera: distinct bands, gains and a peak that images have."""
+    if len(set(sensor.bands)) != sensor.channels:
+        raise Breach(f"two bands have one name: {', '.join(sensor.bands)}")
+    if len(set(sensor.rgb)) != min(3, sensor.channels):
+        raise Breach(
+            f"rgb={sensor.rgb} shows one band twice; it holds the places of red, green and blue in bands"
+        )
+    if sensor.source == ("pan",):
+        if odd := [g for g in (*sensor.mtf, sensor.mtf_pan) if not 0.05 < g < 0.6]:
+            raise Breach(f"MTF gain {odd[0]:g} at Nyquist is no camera's: they lie between 0.1 and 0.4 or so")
+        if sensor.peak <= 1:
+            raise Breach(f"peak={sensor.peak:g}: images are digital numbers, e.g. up to 2047 for 11 bits")
+
+
 # -- all of it -----------------------------------------------------------------------------------------------
 
 
@@ -434,6 +449,8 @@ def findings(kind: str, entry: Entry[Any]) -> Iterator[Finding]:
         for sensor in SENSORS_TRIED:
             what = "values of the set" if entry.card.scope == "set" else "a float64 an image"
             yield ask(f"{sensor.name}: {what}, by column", partial(check_metric, entry, sensor))
+    elif kind == "sensor":
+        yield ask("bands, gains and peak of a camera", lambda: check_sensor(entry.obj))
     elif kind == "dataset":
         opened = partial(entry.obj, root=None, label=None)
         yield ask("scenes in DN of its sensor, files with hashes", lambda: check_dataset(opened()))

@@ -37,6 +37,10 @@ class RecordExists(BenchError, FileExistsError):
     """A record of the same specification is already on disk and would be overwritten."""
 
 
+class UnderWay(BenchError):
+    """Another process holds what is wanted, and will let go of it."""
+
+
 @contextmanager
 def blaming(
     what: str, kinds: type[BaseException] | tuple[type[BaseException], ...] = Exception

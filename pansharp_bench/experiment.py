@@ -68,13 +68,14 @@ def run(
     trains = settled.config is not None and not settled.spec.weights
     if resume and not trains:
         raise BenchError("there is no training to resume; leave out --resume")
-    path = settled.path(results)
+    path, folder = settled.path(results), settled.folder(runs)
     if not force:
         records.refuse_existing(path)
-    folder = settled.folder(runs)
     for written_to in (path.parent, folder.path):
         check_writable(written_to)
     with folder.held():
+        if not force:
+            records.refuse_existing(path)  # who held it until now may have written it
         if trains:
             _check_state(folder, force, resume)
         faults = _faults(settled)

@@ -99,6 +99,92 @@ def read_panels(path: Path) -> tuple[dict[str, Image.Image], float | None]:
     return found, layout.get("top")
 
 
+_ACROSS = 6  # pictures in a row, where there are many
+
+Crop = tuple[int, int, int]
+"""Left, top and side of a square, in PAN pixels."""
+
+
+def compare_methods(
+    scene: Scene,
+    fused: Mapping[str, Tensor],
+    path: Path,
+    crop: Crop | None = None,
+    title: str = "",
+    source: str = "PAN",
+    unit: str = "DN",
+) -> Path:
+    """Source, MS, every method's image and, where there is one, the reference, side by side as papers show them: in
+    one stretch, that of the reference (or else of the MS). Below each image its error (mean over bands of the
+    absolute difference), all on one scale, which ends at the 99th percentile of all of them.
+
+    ``fused``: label -> (1, C, H, W). ``crop`` is outlined and shown enlarged in every picture. The suffix of
+    ``path`` decides the format: PNG, PDF, SVG.
+    """
+    sensor, images = scene.sensor, {k: x[0].cpu().float() for k, x in fused.items()}
+    base = next(x for x in (scene.gt, scene.lms, next(iter(fused.values()))) if x is not None)[0].cpu()
+    limits = stretch_limits(rgb_bands(base, sensor))
+    seen = rgb_bands(scene.pan[0], sensor) if sensor.source_bands > 1 else scene.pan[0]
+    panels = [(source, display(seen, limits if sensor.source == sensor.bands else stretch_limits(seen)))]
+    if scene.ms is not None:
+        times = scene.pan.shape[-1] // scene.ms.shape[-1]
+        small = display(rgb_bands(scene.ms[0], sensor), limits)
+        panels.append(("MS", small.repeat(times, 0).repeat(times, 1)))
+    panels += [(label, display(rgb_bands(image, sensor), limits)) for label, image in images.items()]
+    errors: dict[str, np.ndarray] = {}
+    if scene.gt is not None:
+        truth = scene.gt[0].cpu().float()
+        panels.append(("reference", display(rgb_bands(truth, sensor), limits)))
+        errors = {label: (image - truth).abs().mean(0).numpy() for label, image in images.items()}
+    finite = np.concatenate([e[np.isfinite(e)] for e in errors.values()]) if errors else np.ones(1)
+    top = max(float(np.percentile(finite, HIGH)), 1e-6) if finite.size else 1.0
+
+    plt = _pyplot()
+    across, below = min(len(panels), _ACROSS), 2 if errors else 1
+    rows = -(-len(panels) // across) * below
+    height, width = scene.pan.shape[-2:]
+    figure, axes = plt.subplots(
+        rows,
+        across,
+        squeeze=False,
+        layout="constrained",
+        figsize=(2.1 * across + 0.6, 2.1 * rows * height / width + 0.5),
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for i, (label, pixels) in enumerate(panels):
+        row, column = i // across * below, i % across
+        axes[row, column].set_title(label, fontsize=9)
+        _picture(axes[row, column], pixels, crop)
+        if label in errors:
+            _picture(axes[row + 1, column], _magma(errors[label] / top), crop)
+    if errors:
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
+
+        scale = ScalarMappable(Normalize(0, top), "magma")
+        bar = figure.colorbar(scale, ax=axes[1::2, :], shrink=0.9, aspect=30, extend="max")
+        bar.set_label(f"mean |error| over bands{f', {unit}' if unit else ''}", fontsize=8)
+        bar.ax.tick_params(labelsize=7)
+    figure.suptitle(title, fontsize=10)
+    return _save(plt, figure, path, dpi=200)
+
+
+def _picture(axis: Any, pixels: np.ndarray, crop: Crop | None) -> None:
+    """Pixels as they are; with a crop, its outline, and the crop enlarged in the lower right corner."""
+    axis.imshow(pixels, interpolation="none")
+    if crop is None:
+        return
+    from matplotlib.patches import Rectangle
+
+    left, top, side = crop
+    axis.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, ec="yellow", lw=0.8))
+    inset = axis.inset_axes((0.5, 0.0, 0.5, 0.5))
+    inset.imshow(pixels[top : top + side, left : left + side], interpolation="none")
+    inset.set(xticks=[], yticks=[])
+    inset.spines[:].set(color="yellow", linewidth=0.8)
+
+
 def _side_by_side(
     panels: Sequence[tuple[str, np.ndarray]], title: str, top: float | None
 ) -> tuple[Image.Image, dict[str, Any]]:
@@ -312,9 +398,9 @@ def _label_points(axis: Any, points: Sequence[tuple[str, str, float, float]]) ->
         )  # fmt: skip
 
 
-def _save(plt: Any, figure: Any, path: Path) -> Path:
+def _save(plt: Any, figure: Any, path: Path, dpi: int = 100) -> Path:
     with atomically(path) as part:
-        figure.savefig(part, dpi=100)
+        figure.savefig(part, dpi=dpi, format=path.suffix[1:] or "png")
     plt.close(figure)
     return path
 

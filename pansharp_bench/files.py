@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.errors import BenchError, DataError, UnderWay
 
 _BLOCK = 1 << 22
 _POLL = 0.1  # seconds between two looks at a lock that is held
@@ -110,7 +110,7 @@ def sync(folder: Path) -> None:
 def locked(path: Path, refusal: str = "") -> Iterator[bool]:
     """Hold the lock of a file, which is made where it is not there; the lock ends with the process at the latest.
 
-    Waits while another process holds it or, with ``refusal``, raises BenchError with these words. Where the
+    Waits while another process holds it or, with ``refusal``, raises UnderWay with these words. Where the
     platform or the file system knows no locks this is said in a warning, and False is given.
     """
     with written(path):
@@ -120,7 +120,7 @@ def locked(path: Path, refusal: str = "") -> Iterator[bool]:
         try:
             while not _try_lock(file.fileno()):
                 if refusal:
-                    raise BenchError(refusal)
+                    raise UnderWay(refusal)
                 time.sleep(_POLL)
             held = True
         except (ImportError, OSError) as error:
@@ -177,7 +177,7 @@ class RunFolder:
         return self.path / "pictures"
 
     def held(self) -> contextlib.AbstractContextManager[bool]:
-        """Keeps other processes out, see :func:`locked`; raises BenchError where one is at work in it."""
+        """Keeps other processes out, see :func:`locked`; raises UnderWay where one is at work in it."""
         return locked(
             self.path / ".lock", f"this run is under way in another process (its folder: {self.path})"
         )
@@ -257,7 +257,7 @@ def sha256_of(path: Path) -> str:
     the file cannot be read, or changes meanwhile.
     """
     try:
-        before = _stamp(path)
+        before = stamp(path)
         key = repr((str(path.resolve()), before))
         if key in _hashed:
             return _hashed[key]
@@ -269,7 +269,7 @@ def sha256_of(path: Path) -> str:
         if len(known) == 64:
             return known
         digest = _hash(path)
-        if _stamp(path) != before:
+        if stamp(path) != before:
             raise DataError(f"{path} changed while it was being read; wait until it is complete")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -279,7 +279,8 @@ def sha256_of(path: Path) -> str:
     return digest
 
 
-def _stamp(path: Path) -> tuple[int, int, int, int]:
+def stamp(path: Path) -> tuple[int, int, int, int]:
+    """Changes when the file does. Raises OSError."""
     s = path.stat()
     return s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
+import marshal
 import math
 import statistics
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from pansharp_bench.errors import BenchError, RecordExists
-from pansharp_bench.files import write_text
+from pansharp_bench.files import atomically, cache_dir, stamp, write_text
 
 SCHEMA = 2
 _NEEDED = {
@@ -184,14 +187,42 @@ def _from_schema_1(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_all(root: Path) -> Iterator[tuple[Path, Record | BenchError]]:
-    """Every record under a folder, in path order; an unreadable one is given as its error."""
-    for path in sorted(Path(root).rglob("*.json")):
-        if path.name.startswith(".") or len(path.relative_to(root).parts) != 4:
-            continue
+    """Every record under a folder, in path order; an unreadable one is given as its error.
+
+    What was read of files that have not been touched since is kept in the cache, a file for each dataset.
+    """
+    found = (p for p in Path(root).glob("*/*/*/*.json") if not p.name.startswith("."))
+    paths = sorted(found, key=lambda p: p.parts)
+    for folder, members in itertools.groupby(paths, key=lambda p: p.parents[1]):
+        yield from _read_dataset(folder, list(members))
+
+
+def _read_dataset(folder: Path, paths: list[Path]) -> Iterator[tuple[Path, Record | BenchError]]:
+    """The cache is marshalled: plain values come from it four times as fast as from JSON."""
+    reader = (sys.version, stamp(Path(__file__)))  # whose notion of a whole record it is
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
+    cache = cache_dir() / "records" / f"{name}.marshal"
+    try:
+        made_by, kept = marshal.loads(cache.read_bytes())  # from an open file: five times slower
+    except (OSError, ValueError, EOFError, TypeError):
+        made_by, kept = None, {}
+    known = kept if made_by == reader else {}
+    found = {}
+    for path in paths:
+        key = f"{path.parent.name}/{path.name}"
         try:
-            yield path, read(path)
+            at = stamp(path)
+            then, values = known.get(key, (None, ()))
+            record = Record(*values) if then == at else read(path)
+            found[key] = at, tuple(vars(record).values())
+            yield path, record
+        except OSError as error:
+            yield path, BenchError(f"{path} is not a readable record: {error}")
         except BenchError as error:
             yield path, error
+    if {k: at for k, (at, _) in found.items()} != {k: at for k, (at, _) in known.items()}:
+        with contextlib.suppress(BenchError), atomically(cache) as part:
+            part.write_bytes(marshal.dumps((reader, found)))
 
 
 def foreign_changes(path: Path, spec: dict[str, Any]) -> tuple[Path, list[str]] | None:

@@ -39,6 +39,7 @@ ENGINE = {
     "tiles",
     "cards",
     "report",
+    "sweep",
     "cli",
 }
 
@@ -103,6 +104,7 @@ MAY = {
         "external",
     },
     "contract": {"errors", "registry", "scene", "imaging", "method", "training", "protocol"},
+    "sweep": {"errors", "files", "registry", "scene", "training", "record", "plan", "experiment"},
     "tables": {"errors", "files", "method", "record", "registry", "protocol"},
     "results": {"errors", "record"},
     "cards": {"registry", "method", "scene"},

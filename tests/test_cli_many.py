@@ -39,7 +39,7 @@ def test_what_is_of_one_run_is_refused_of_several(bench):
     refused = bench(*words, "--method", "half,gain", "--force", "--beside", "exp")
     assert refused.exit_code == 2 and "--beside, --force: of one run" in refused.stderr
     refused = bench(*words, "--method", "half,exp", "--set", "steps=2")
-    assert refused.exit_code == 2 and "none of half, exp learns" in refused.stderr
+    assert refused.exit_code == 2 and "none of half, exp is trained step by step" in refused.stderr
 
 
 def test_one_run_and_lists_come_as_json(bench):

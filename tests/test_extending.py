@@ -20,7 +20,7 @@ from pansharp_bench.registry import TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
-WRITTEN = ("method", "paired", "unpaired", "metric", "dataset")
+WRITTEN = ("method", "paired", "unpaired", "metric", "dataset", "sensor")
 
 
 @contextmanager
@@ -84,6 +84,7 @@ BROKEN = '''
 from dataclasses import dataclass
 import torch
 import pansharp_bench as pb
+from pansharp_bench.scene import Sensor
 from pansharp_bench.training import TrainedMethod
 
 @pb.register_method("broken-unit", kind="classical")
@@ -118,6 +119,8 @@ class State(TrainedMethod):
     def fuse(self, scene):
         return scene.lms + self.offset
 
+pb.register_sensor(Sensor("broken-sensor", "", ("a", "a"), 1.0, (0.3, 0.3), 0.15, (0, 1, 1)))
+
 @pb.register_metric("broken-metric", columns=("Broken",), better=("low",))
 def metric(fused, reference):
     """One number for the whole batch"""
@@ -150,6 +153,7 @@ def broken(tmp_path_factory):
         ("broken-random", "the same scene fused twice differs by up to"),
         ("broken-state", "what fit learns must be parameters or buffers"),
         ("broken-state", "presets lack paper"),
+        ("broken-sensor", "two bands have one name: a, a"),
         ("broken-metric", "Broken is () for 2 images"),
         ("broken-name", "asks for truth; it may ask for fused, reference, sensor, ratio, peak"),
     ],

@@ -1,13 +1,17 @@
 """Pictures hold the pixels they are made of, whatever the pixels are."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
-from pansharp_bench.figures import compare_scene, display, panels_of, stretch_limits
+from pansharp_bench import figures
+from pansharp_bench.cli import main
+from pansharp_bench.figures import compare_methods, compare_scene, display, panels_of, stretch_limits
 from pansharp_bench.scene import Scene, as_sensor
 
 SIDE, GAP, ABOVE = 256, 8, 56
@@ -74,3 +78,41 @@ def test_a_long_title_is_not_cut(tmp_path):
 
 def test_a_loss_keeps_its_name_unless_it_is_one_of_several():
     assert panels_of(["l1", "gate0", "gate1", "2"]) == {"l1": ["l1"], "gate": ["gate0", "gate1"], "2": ["2"]}
+
+
+def test_methods_share_one_stretch_and_their_errors_one_scale(scene, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_picture", lambda axis, pixels, crop: drawn.append((pixels, crop)))
+    near, far = (scene.gt + torch.linspace(0, top, SIDE) for top in (10.0, 100.0))
+    path = compare_methods(scene, {"near": near, "far": far}, tmp_path / "x.pdf", (8, 16, 32), "Two")
+    assert path.read_bytes().startswith(b"%PDF")
+    limits = stretch_limits(scene.gt[0, [2, 1, 0]])
+    pan, ms, near_shown, near_error, far_shown, far_error, reference = (pixels for pixels, _ in drawn)
+    assert (reference == display(scene.gt[0, [2, 1, 0]], limits)).all() and pan.shape == ms.shape
+    assert (near_shown == display(near[0, [2, 1, 0]], limits)).all() and (far_shown != near_shown).any()
+    # an error of 10 looks the same in both: at the right end of one, a tenth of the way in the other
+    assert abs(near_error[0, -1].astype(int) - far_error[0, SIDE // 10].astype(int)).max() < 8
+    assert near_error.sum() < far_error.sum() / 2 and {crop for _, crop in drawn} == {(8, 16, 32)}
+
+
+def test_bench_figure_compare_draws_what_is_trained_and_refuses_the_rest(tmp_path, monkeypatch):
+    monkeypatch.delenv("PANSHARP_DATA", raising=False)
+    tiny = Path(__file__).parent / "plugins" / "tiny.py"
+    shared = ("--plugin", tiny, "--dataset", "tiny", "--runs", tmp_path / "runs", "--results", tmp_path / "r")
+
+    def bench(*words):
+        return CliRunner().invoke(main, [str(w) for w in ("figure", "compare", *words, *shared)])
+
+    done = bench("--methods", "half,exp", "--crop", "8,8,32", "--out", tmp_path / "a.png")
+    assert done.exit_code == 0 and Image.open(tmp_path / "a.png").width > 1000, done.output
+    assert bench("--methods", "exp", "--split", "full", "--out", tmp_path / "b.svg").exit_code == 0
+    for words, said in (
+        (("--methods", "gain"), "gain has no finished run of preset quick and seed 0 on tiny"),
+        (("--methods", "exp", "--crop", "100,8,64"), "does not lie in an image of 128 x 128"),
+        (("--methods", "exp", "--crop", "1,2"), "not of the form x,y,side"),
+        (("--methods", "exp", "--scene", "9"), "has scenes 0 to 2"),
+        (("--methods", "exp", "--split", "test"), "no split 'test'; there are: train"),
+    ):
+        refused = bench(*words, "--out", tmp_path / "c.png")
+        assert refused.exit_code == 2 and said in refused.stderr, refused.output
+    assert not (tmp_path / "c.png").exists() and not (tmp_path / "runs").exists()

@@ -119,6 +119,30 @@ def test_unreadable_records_are_named_not_fatal(tmp_path, text):
     assert isinstance(found[bad], BenchError) and "bad.json" in str(found[bad])
 
 
+def test_what_was_read_is_kept_until_its_file_is_touched(tmp_path, monkeypatch):
+    monkeypatch.setenv("PANSHARP_CACHE", str(tmp_path / "cache"))
+    root, parsed = tmp_path / "results", []
+    read = record.read
+    monkeypatch.setattr(record, "read", lambda path: parsed.append(path) or read(path))
+
+    def scores():
+        return {r.spec["seed"]: r.scores("reduced", "SAM") for _, r in record.read_all(root)}
+
+    first, second = (record.write(make(seed=seed, SAM=[math.inf, seed]), root) for seed in (1, 2))
+    assert scores() == scores() == {1: [math.inf, 1], 2: [math.inf, 2]}
+    assert parsed == [first, second]
+    record.write(make(seed=2, SAM=[5.0]), root, force=True)
+    third = record.write(make(seed=3, SAM=[3.0]), root)
+    first.unlink()
+    assert scores() == scores() == {2: [5.0], 3: [3.0]}
+    assert parsed == [first, second, second, third]
+    (cache,) = (tmp_path / "cache" / "records").iterdir()
+    cache.write_bytes(cache.read_bytes()[:50])
+    assert scores() == {2: [5.0], 3: [3.0]}
+    third.write_text("{")
+    assert isinstance(dict(record.read_all(root))[third], BenchError)
+
+
 WRITER = """
 import sys
 from pathlib import Path

@@ -12,6 +12,7 @@ import click
 
 from pansharp_bench import __version__
 from pansharp_bench.cli.assess import assess
+from pansharp_bench.cli.cache import cache
 from pansharp_bench.cli.compare import compare
 from pansharp_bench.cli.console import write_plainly
 from pansharp_bench.cli.data import data
@@ -23,6 +24,7 @@ from pansharp_bench.cli.new import check, new
 from pansharp_bench.cli.report import report
 from pansharp_bench.cli.run import run
 from pansharp_bench.cli.score import score
+from pansharp_bench.cli.sweep import sweep
 from pansharp_bench.cli.table import ablate, table
 from pansharp_bench.errors import BenchError
 
@@ -68,6 +70,7 @@ def main() -> None:
 
     \b
     bench run --method sp-i2i --dataset qb     train, evaluate, write a record
+    bench sweep --method a,b --dataset c,d     many runs side by side
     bench list                                 what is registered
     bench leaderboard                          tables from the records
     bench compare gsa exp --dataset qb         two methods, image by image
@@ -76,7 +79,8 @@ def main() -> None:
 
 
 _COMMANDS = (
-    run, list_command, leaderboard, compare, table, ablate, figure, report, data, fuse, assess, score, new, check,
+    run, sweep, list_command, leaderboard, compare, table, ablate, figure, report, data, fuse, assess, score, new,
+    check, cache,
 )  # fmt: skip
 for _command in _COMMANDS:
     main.add_command(_command)

@@ -11,6 +11,7 @@ import click
 
 from pansharp_bench.cli.options import (
     RunOptions,
+    comma_separated,
     plugin_option,
     results_option,
     run_options,
@@ -31,7 +32,7 @@ _out = click.option(
 
 @click.group()
 def figure() -> None:
-    """Figures from records: power spectra, quality against cost, the bound of χ²; mosaics."""
+    """Figures: methods side by side, power spectra, quality against cost, the bound of χ²; mosaics."""
 
 
 @figure.command()
@@ -109,6 +110,89 @@ def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, resu
     title = f"{dataset}: {column} against cost, {usual}"
     figures.quality_against_cost(points, out, column, "milliseconds per megapixel", title)
     click.echo(out)
+
+
+def _read_crop(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    try:
+        left, top, side = (int(x) for x in text.split(","))
+    except ValueError:
+        raise BenchError(f"--crop {text!r} is not of the form x,y,side, in PAN pixels") from None
+    return left, top, side
+
+
+@figure.command()
+@comma_separated("--methods", "methods", "Registered names, in the order they are shown.")
+@click.option("--dataset", required=True, help="Registered name, e.g. qb.")
+@click.option("--split", default="reduced", show_default=True, help="reduced, full, test.")
+@click.option("--scene", type=click.IntRange(0), default=0, show_default=True, help="Index in the split.")
+@click.option(
+    "--crop", callback=_read_crop, metavar="X,Y,SIDE", help="Enlarged in every picture; PAN pixels."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of methods that learn.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="PNG, PDF or SVG."
+)
+@run_options
+def compare(
+    methods: list[str] | None,
+    dataset: str,
+    split: str,
+    scene: int,
+    crop: tuple[int, int, int] | None,
+    seed: int,
+    out: Path,
+    shared: RunOptions,
+) -> None:
+    """Methods side by side on one scene, in one stretch, and their errors on one scale.
+
+    Methods that are trained step by step take the weights of their finished runs (in --runs, of this --preset and
+    --seed); none is trained for a picture.
+
+    \b
+    bench figure compare --methods exp,gsa,mtf-glp-fs --dataset qb-sim --crop 60,80,48 --out fig.pdf
+    """
+    import torch
+
+    from pansharp_bench import experiment, figures, plan
+    from pansharp_bench.method import takes_steps
+    from pansharp_bench.registry import TRACKS
+
+    if not methods:
+        raise BenchError("--methods names none, e.g. --methods exp,gsa")
+    if out.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise BenchError(f"{out}: pictures are PNG, PDF or SVG; end the name so")
+    with running():
+        plans = [plan.plan(shared.row(name, dataset, {}, {}, seed)) for name in methods]
+        for it in plans:
+            if takes_steps(it.entry) and not it.folder(shared.runs).weights.exists():
+                raise BenchError(
+                    f"{it.entry.name} has no finished run of preset {it.identity['preset']} and seed {seed} on "
+                    f"{it.dataset.name} in {shared.runs}: `bench run --method {it.entry.name} --dataset {dataset}` "
+                    "makes one"
+                )
+        data = plans[0].dataset
+        if split not in data.available():
+            raise BenchError(f"{data.name} has no split {split!r}; there are: {', '.join(data.available())}")
+        scenes = data.split(split)  # type: ignore[arg-type]
+        if scene >= len(scenes):
+            raise BenchError(f"--scene {scene}: split {split!r} has scenes 0 to {len(scenes) - 1}")
+        shown = scenes[scene]
+        height, width = shown.pan.shape[-2:]
+        if crop and not (min(crop) >= 0 < crop[2] <= min(width - crop[0], height - crop[1])):
+            raise BenchError(
+                f"--crop {','.join(map(str, crop))} does not lie in an image of {width} x {height}"
+            )
+        fused = {}
+        for it in plans:
+            ready = experiment.ready(it, shared.results, shared.runs, progress=shared.progress, say=say)
+            with torch.inference_mode():
+                fused[it.entry.card.label] = ready.fuse(shown.to(it.device).seen_by(ready.card, seed=scene))
+        track = TRACKS.get(plans[0].identity["track"]).obj
+        unit = "DN" if data.sensor.peak > 1 else ""
+        title = f"{data.name}, {split} scene {scene}"
+        click.echo(figures.compare_methods(shown, fused, out, crop, title, track.source, unit))
 
 
 @figure.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -94,7 +95,6 @@ def _called(name: str, tables: dict[str, Registry[Any]]) -> list[tuple[Registry[
 def _print_json(what: str, tables: dict[str, Registry[Any]], broken: dict[str, str]) -> None:
     """Cards by kind, with the module each is from; of all, with what failed to import."""
     import json
-    from dataclasses import asdict
 
     found: dict[str, list[Entry[Any]]] = {}
     if what in (*KINDS, "all"):
@@ -102,8 +102,15 @@ def _print_json(what: str, tables: dict[str, Registry[Any]], broken: dict[str, s
     else:
         for table, entry in _called(what, tables):
             found.setdefault(f"{table.kind}s", []).append(entry)
-    told: dict[str, Any] = {k: [{**asdict(e.card), "from": e.origin} for e in v] for k, v in found.items()}
+    told: dict[str, Any] = {k: [_plain(e) for e in v] for k, v in found.items()}
     click.echo(json.dumps(told | ({"broken": broken} if what == "all" else {}), indent=1, ensure_ascii=False))
+
+
+def _plain(entry: Entry[Any]) -> dict[str, Any]:
+    """A card as JSON can hold it: of what is code it says that it is there."""
+    values = {f.name: getattr(entry.card, f.name) for f in fields(entry.card)}
+    told = {k: bool(v) if is_dataclass(v) else v for k, v in values.items()}
+    return {**told, "from": entry.origin}
 
 
 def _print_table(headers: list[str], rows: list[list[str]]) -> None:

@@ -11,7 +11,7 @@ import click
 from pansharp_bench.cli.options import say
 from pansharp_bench.errors import BenchError
 
-KINDS = ("method", "metric", "dataset")
+KINDS = ("method", "metric", "dataset", "sensor")
 
 
 @click.command(short_help="Write a commented file that registers something, and its test.")
@@ -23,7 +23,7 @@ KINDS = ("method", "metric", "dataset")
     help="A method that is trained, on registered pairs or on images of other places.",
 )
 def new(kind: str, file: Path, learns: str | None) -> None:
-    """Write FILE, which registers a method, metric or dataset and runs as it is, and test_FILE beside it.
+    """Write FILE, which registers a method, metric, dataset or sensor and runs as it is, and test_FILE beside it.
 
     \b
     bench new method mine.py
@@ -73,7 +73,7 @@ def rendered(template: str, file: Path, kind: str = "") -> str:
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Python file that registers methods, metrics or datasets; may be repeated.",
+    help="Python file that registers methods, metrics, datasets or sensors; may be repeated.",
 )
 @click.argument("name", required=False)
 def check(files: tuple[Path, ...], name: str | None) -> None:

@@ -20,22 +20,27 @@ if TYPE_CHECKING:
     from pansharp_bench.plan import RunSpec
 
 
-def _load(ctx: click.Context, param: click.Parameter, paths: tuple[str, ...]) -> None:
+def _load(ctx: click.Context, param: click.Parameter, paths: tuple[str, ...]) -> list[Path]:
     for path in paths:
         load_plugin(path)
+    return [Path(path).absolute() for path in paths]
 
 
-def plugin_option(command: Callable) -> Callable:
-    """``--plugin FILE``: register what a Python file defines, before anything else is read."""
+def _plugins(told: bool) -> Callable:
     return click.option(
         "--plugin",
+        "plugins",
         multiple=True,
         metavar="FILE",
-        expose_value=False,
+        expose_value=told,
         is_eager=True,
         callback=_load,
         help="Python file that registers methods, metrics or datasets; may be repeated.",
-    )(command)
+    )
+
+
+plugin_option = _plugins(told=False)
+"""``--plugin FILE``: register what a Python file defines, before anything else is read."""
 
 
 def results_option(command: Callable) -> Callable:
@@ -89,6 +94,7 @@ class RunOptions:
     quiet: bool
     results: Path
     accept_faults: bool
+    plugins: list[Path]
 
     @property
     def progress(self) -> bool:
@@ -167,7 +173,7 @@ _RUN_OPTIONS = (
     ),
     click.option("--quiet", is_flag=True, help="No progress bars."),
     results_option,
-    plugin_option,
+    _plugins(told=True),
 )
 
 
@@ -183,6 +189,21 @@ def run_options(command: Callable) -> Callable:
     for option in reversed(_RUN_OPTIONS):
         collected = option(collected)
     return collected
+
+
+def names_of(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> list[str]:
+    """The names in ``--option a,b --option c``."""
+    return [name for text in given for name in text.split(",")]
+
+
+seeds_option = click.option(
+    "--seeds",
+    default="0",
+    show_default=True,
+    callback=read_seeds,
+    help="Comma-separated; a row of a table is the mean over seeds.",
+)
+"""``--seeds 0,1,2``: the command gets a list."""
 
 
 def set_option(help: str | None = None) -> Callable:

@@ -14,6 +14,7 @@ import click
 from pansharp_bench.cli.options import (
     RunOptions,
     json_option,
+    names_of,
     read_seeds,
     run_options,
     running,
@@ -64,7 +65,7 @@ def _names(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     "--beside",
     multiple=True,
     metavar="METHOD",
-    callback=lambda ctx, param, given: [name for text in given for name in text.split(",")],
+    callback=names_of,
     help="Show these methods, untrained or in closed form, beside it in the table; may be repeated.",
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted training exactly where it stopped.")
@@ -97,7 +98,7 @@ def run(
     """Train (where the method learns) and evaluate a method, and write its record.
 
     Of several methods, datasets or seeds every run that has no record yet is made, in order; --set is then for the
-    methods that learn.
+    methods that are trained step by step.
 
     \b
     bench run --method sp-i2i --dataset qb
@@ -164,17 +165,17 @@ def _run_all(
     as_json: bool,
 ) -> None:
     """The runs of every dataset, method and seed that have no record, one after another."""
-    from pansharp_bench.method import is_trained
+    from pansharp_bench.method import is_trained, takes_steps
     from pansharp_bench.registry import METHODS
     from pansharp_bench.tables import run_table
 
-    trained = {name: is_trained(METHODS.get(name)) for name in methods}
-    if options and not any(trained.values()):
-        raise BenchError(f"none of {', '.join(methods)} learns, so there are no options to --set")
+    entries = {name: METHODS.get(name) for name in methods}
+    if options and not any(map(takes_steps, entries.values())):
+        raise BenchError(f"none of {', '.join(methods)} is trained step by step: there is nothing to --set")
     specs = [
-        shared.row(name, dataset, options if trained[name] else {}, {}, seed)
+        shared.row(name, dataset, {}, options, seed)
         for dataset, name in product(datasets, methods)
-        for seed in (seeds if trained[name] else [0])
+        for seed in (seeds if is_trained(entries[name]) else [0])
     ]
     records = ensure(specs, shared, resume)
     if as_json:

@@ -14,9 +14,9 @@ import click
 from pansharp_bench.cli.options import (
     RunOptions,
     json_option,
-    read_seeds,
     run_options,
     say,
+    seeds_option,
     set_option,
 )
 from pansharp_bench.cli.records import costs, ensure, survey
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
 PAPERS = resources.files("pansharp_bench").joinpath("papers.toml")
 
 
-_seeds = click.option(
-    "--seeds",
-    default="0",
-    show_default=True,
-    callback=read_seeds,
-    help="Comma-separated; a row is the mean over seeds.",
-)
 _resume = click.option("--resume", is_flag=True, help="Continue interrupted trainings.")
 _out = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Also write the table here."
@@ -69,7 +62,7 @@ def _print(
 
 @click.command(short_help="Reprint a paper's table with measured numbers.")
 @click.argument("number")
-@_seeds
+@seeds_option
 @set_option("For all rows that are trained step by step.")
 @_resume
 @click.option("--dry-run", is_flag=True, help="Only say which runs are missing.")
@@ -147,7 +140,7 @@ def _row(row: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
 )
 @click.argument("method")
 @click.option("--dataset", required=True, help="Registered name, e.g. qb, junocam2hst.")
-@_seeds
+@seeds_option
 @set_option("For all runs.")
 @click.option(
     "--weights", type=click.Path(path_type=Path), help="Vary inference alone: use these, train nothing."

@@ -38,10 +38,12 @@ def published_rows(
     gathered: dict[str, dict[Column, Cell]] = defaultdict(dict)
     sources: dict[str, str] = {}
     for line in published_values():
+        column = wanted.get((line["protocol"], names.get(line["metric"], line["metric"])))
+        if line["dataset"] != edition.published or column is None:
+            continue
         card = cards.get(_key(line["method"].partition(", ")[0]))  # "SP-I2I, L=6": a variant
         origin = line["source"].partition(" (column")[0]
-        column = wanted.get((line["protocol"], names.get(line["metric"], line["metric"])))
-        if line["dataset"] != edition.published or column is None or "do not use" in origin:
+        if "do not use" in origin:
             continue
         if not origin.startswith(source) or not (card or unregistered):
             continue
@@ -65,6 +67,7 @@ def published_rows(
     return sorted(rows, key=lambda r: place[id(r)])
 
 
+@cache
 def _key(name: str) -> str:
     return "".join(c for c in name.lower() if c.isalnum())
 

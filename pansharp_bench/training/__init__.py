@@ -1,7 +1,7 @@
 """Training: one loop for every learner, data that lives on the device, and what a trained method is."""
 
 from pansharp_bench.method import TrainedMethod
-from pansharp_bench.training.loop import Backward, Interrupted, Learner, Trainer, TrainingSummary
+from pansharp_bench.training.loop import Backward, Interrupted, Learner, Trainer, TrainingSummary, stop_asked
 from pansharp_bench.training.samplers import PairedData, UnpairedData, augment_batch
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "TrainingSummary",
     "UnpairedData",
     "augment_batch",
+    "stop_asked",
 ]

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Backward = Callable[[Tensor], None]
+stop_asked = threading.Event()
+"""While set, trainings stop after their step as on Ctrl-C: for those in threads, where no signal arrives."""
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 
 
@@ -320,10 +322,10 @@ class Trainer:
 
 
 class _StopAsked:
-    """Within, Ctrl-C and SIGTERM only ask to stop, so that no step is torn; asked twice, they interrupt."""
+    """Within, Ctrl-C, SIGTERM and ``stop_asked`` ask to stop, so that no step is torn; twice, it interrupts."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self._signalled = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _StopAsked:
@@ -335,10 +337,14 @@ class _StopAsked:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @property
+    def asked(self) -> bool:
+        return self._signalled or stop_asked.is_set()
+
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self._signalled:
             raise KeyboardInterrupt
-        self.asked = True
+        self._signalled = True
 
 
 @dataclass

@@ -1,0 +1,213 @@
+"""Sweeps on real worker processes that are killed, starved, stopped and cut off: every run ends, and runs once."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pansharp_bench.cli import main
+from pansharp_bench.errors import BenchError
+from pansharp_bench.plan import RunSpec
+from pansharp_bench.registry import load_plugin
+from pansharp_bench.sweep import Job, sweep
+
+PLUGINS = [Path(__file__).parent / "plugins" / name for name in ("tiny.py", "trials.py")]
+for plugin in PLUGINS:
+    load_plugin(plugin)
+
+
+def job(method="sleeper", seed=0, **options):
+    return Job(RunSpec(method, "tiny", seed=seed, device="cpu", options=options))
+
+
+@pytest.fixture
+def go(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def go(*jobs, **more):
+        local = {"workers": 1} if "scheduler" not in more else {}
+        return sweep(jobs, tmp_path / "results", tmp_path / "runs", plugins=PLUGINS, **local, **more)
+
+    return go
+
+
+def losses(folder):
+    """Of the only sleeper there: its steps in the order they were logged."""
+    (log,) = folder.glob("runs/*/tiny/sleeper/*/losses.jsonl")
+    return [json.loads(line)["step"] for line in log.read_text().splitlines()]
+
+
+def wait_for(condition, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def bench(folder, *words):
+    flags = [word for path in PLUGINS for word in ("--plugin", str(path))]
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "pansharp_bench",
+            "sweep",
+            *flags,
+            "--dataset",
+            "tiny",
+            "--workers",
+            "1",
+            *words,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,  # a console of its own, where Ctrl-C reaches the workers too
+    )
+
+
+def test_a_killed_worker_loses_its_own_run_alone_which_is_resumed(go, tmp_path):
+    other, killed = go(job("half"), job(die_at=25))
+    assert (other.state, killed.state) == ("finished", "finished")
+    assert losses(tmp_path) == list(range(1, 41))
+    told = killed.log.read_text()
+    assert "begins the run" in told and "goes on with the run" in told
+    assert other.log.read_text().count("begins the run") == 1
+    again, _ = go(job("half"), job(die_at=25))
+    assert again.state == "skipped" and again.record == other.record
+
+
+def test_what_fails_says_why_and_where_and_keeps_nobody(go):
+    exploding = job("gain", explode_at=6)
+    ended = go(job("hungry"), exploding, job("half"), memory="1 GB", retries=0)
+    assert [one.state for one in ended] == ["failed", "failed", "finished"]
+    hungry, exploded, _ = ended
+    assert "out of memory" in hungry.reason and "--memory" in hungry.reason and hungry.log.exists()
+    assert "training diverged" in exploded.reason and "Traceback" in exploded.log.read_text()
+
+
+def test_two_sweeps_on_one_folder_share_the_work(tmp_path):
+    words = ("--method", "sleeper", "--seeds", "0,1", "--set", "steps=60")
+    both = [bench(tmp_path, *words) for _ in range(2)]
+    said = [process.communicate(timeout=240) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    logs = "".join(path.read_text() for path in (tmp_path / "runs" / "logs").iterdir())
+    assert logs.count("wrote ") == 2 == len(list(tmp_path.glob("results/*/*/*/*.json")))
+
+
+def test_ctrl_c_saves_what_runs_and_the_same_command_goes_on(tmp_path):
+    words = ("--method", "sleeper", "--set", "steps=150")
+    process = bench(tmp_path, *words)
+    wait_for(lambda: list(tmp_path.glob("runs/*/tiny/sleeper/*/checkpoint.pt")))
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command goes on" in err, out + err
+    (log,) = (tmp_path / "runs" / "logs").iterdir()
+    reached = losses(tmp_path)[-1]
+    assert f"stopped after step {reached} of 150" in log.read_text()
+    go_on = bench(tmp_path, *words)
+    out, err = go_on.communicate(timeout=240)
+    assert go_on.returncode == 0 and "1 finished" in out, out + err
+    assert losses(tmp_path) == list(range(1, 151))
+
+
+def test_a_scheduler_that_is_gone_is_waited_for(go, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address, processes = f"tcp://127.0.0.1:{port}", []
+
+    def start():
+        serve = ("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+        work = ("worker", address, "--nthreads", "1", "--nworkers", "1", "--no-dashboard")
+        for words in (serve, work):
+            command = [sys.executable, "-m", "dask", *words]
+            processes.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=tmp_path))
+
+    def restart():
+        wait_for(lambda: list(tmp_path.glob("runs/*/tiny/sleeper/*/checkpoint.pt")))
+        processes[0].kill()
+        processes[0].wait()
+        start()
+
+    start()
+    said = []
+    try:
+        wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+        thread = threading.Thread(target=restart)
+        thread.start()
+        spec = job(steps=100).spec
+        (ended,) = go(Job(RunSpec(**{**vars(spec), "preset": "quick"})), scheduler=address, say=said.append)
+        thread.join()
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+    assert any("is gone; waiting for it" in line for line in said)
+    assert ended.state in ("finished", "skipped")
+    assert losses(tmp_path) == list(range(1, 101))
+    assert "goes on with the run" in ended.log.read_text()
+
+
+def test_mistakes_show_before_anything_starts(go, monkeypatch):
+    monkeypatch.setattr("pansharp_bench.sweep._CONNECT", 0.5)
+    for mistaken, words in (
+        (Job(RunSpec("half", "tiny"), {"GPU": 100}), "takes GPU 100, and a worker here offers memory"),
+        (job("gain", height=3), "height"),
+        (job("gian"), "did you mean gain"),
+    ):
+        with pytest.raises(BenchError, match=words):
+            go(job("half"), mistaken)
+    with pytest.raises(BenchError, match="name a --preset"):
+        go(job("gain"), scheduler="tcp://127.0.0.1:1")
+    with pytest.raises(BenchError, match="no Dask scheduler answers at tcp:"):
+        go(job("half"), scheduler="tcp://127.0.0.1:1")
+
+
+FILE = """
+datasets = ["tiny"]
+seeds = [0, 1]
+
+[[runs]]
+methods = ["gain"]
+options = {steps = [5, 7], lr = 0.1}
+
+[[runs]]
+methods = ["half", "exp"]
+"""
+
+
+def test_a_file_crosses_what_it_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("sweep.toml").write_text(FILE)
+    words = ["sweep", "sweep.toml", "--plugin", str(PLUGINS[0]), "--dry-run", "--preset", "quick"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    gains = [line for line in done.output.splitlines() if "gain" in line]
+    assert len(gains) == 4 and sum("steps=7" in line and "lr=0.1" in line for line in gains) == 2
+    assert "missing  half · tiny" in done.output and "missing  exp · tiny" in done.output
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("method = ['gain']", "unknown key 'method'"),
+        ("methods = 'gain'", "methods = 'gain' is not a list"),
+        ("methods = ['gain']", "no datasets to run"),
+        ("methods = [", "is not TOML"),
+    ],
+)
+def test_a_file_that_says_nothing_of_use_is_refused(tmp_path, text, words):
+    (tmp_path / "sweep.toml").write_text(text)
+    done = CliRunner().invoke(main, ["sweep", str(tmp_path / "sweep.toml")])
+    assert done.exit_code == 2 and words in done.output
