@@ -173,7 +173,9 @@ class PanCollection(Dataset):
 
 
 def _register(sensor: str, title: str, **card: str) -> None:
-    @register_dataset(sensor, title=title, sensor=sensor, summary=f"PanCollection, {title}", where=WHERE, **card)
+    @register_dataset(
+        sensor, title=title, sensor=sensor, summary=f"PanCollection, {title}", where=WHERE, **card
+    )
     def load(root: Path | None = None, label: str | None = None, **options: object) -> PanCollection:
         if given := [k for k, v in options.items() if v is not None]:
             raise BenchError(f"dataset {sensor!r} is made of files and has no option {', '.join(given)}")
