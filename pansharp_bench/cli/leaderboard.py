@@ -75,7 +75,13 @@ def leaderboard(
             if known
             else f"no records under {results}: `bench run` writes one"
         )
-    renewed = {page: tables.refreshed(page.read_text(encoding="utf-8"), boards) for page in pages}
+    renewed = {}
+    for page in pages:
+        try:
+            text = page.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise BenchError(f"{page} cannot be read: {error}") from error
+        renewed[page] = tables.refreshed(text, boards, str(page))
     whole = dataset is None and not combine
     paths = tables.write_tables(boards, out or results / "leaderboards", formats, index=whole)
     for page, text in renewed.items():
