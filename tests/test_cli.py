@@ -121,6 +121,9 @@ def test_where_things_go_is_settled_before_any_training(bench, tmp_path):
     result = bench(*GAIN, "--save-fused", "file/images")
     assert result.exit_code == 2 and "cannot write to file/images" in result.stderr
     assert not list(tmp_path.glob("runs/**/losses.jsonl"))
+    result = bench(*GAIN, "--set", "steps=-1")
+    assert result.exit_code == 2 and "a training of -1 steps cannot be" in result.stderr
+    assert not list(tmp_path.glob("runs/**/losses.jsonl"))
     result = bench("figure", "cost", "--dataset", "tiny", "--out", "cost.nope")
     assert result.exit_code == 2 and "cost.nope is no name of a picture; let it end in .png" in result.stderr
 

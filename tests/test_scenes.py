@@ -378,6 +378,12 @@ def test_a_simulated_phase_lies_on_the_ms_pixel(bench, phase):
     assert not Path("scene").exists()
 
 
+def test_which_sensors_are_simulated_is_said(bench):
+    result = bench("data", "simulate-scene", "qb", "--out", "scene")
+    assert result.exit_code == 2 and "no dataset 'qb' for simulate-scene; there are: " in result.stderr
+    assert "qb-sim" in result.stderr
+
+
 def test_a_folder_is_no_name_of_a_result(bench, pair, tmp_path):
     (tmp_path / "fused.tif").mkdir()
     result = bench(*WORDS, "--sensor", "qb")
