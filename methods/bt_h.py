@@ -14,7 +14,6 @@ from pansharp_bench.scene import Sensor
     kind="classical",
     paper="Lolli, Alparone, Garzelli, Vivone: Haze correction for contrast-based multispectral pansharpening. "
     "IEEE GRSL 14(12), 2017",
-    doi="10.1109/LGRS.2017.2761021",
     year=2017,
     published="BT-H",
     halo=12,

@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.files import check_writable
 from pansharp_bench.imaging import interp23, reduce_bicubic, wald_degrade
 from pansharp_bench.imaging.mtf import TAPS
 from pansharp_bench.imaging.registration import Read, Registration
 from pansharp_bench.protocols.pansharpening import BLOCK, FULL, REDUCED, TRUTH
 from pansharp_bench.raster import Raster, geotiff
-from pansharp_bench.registry import Entry, MetricCard
+from pansharp_bench.registry import METHODS, Entry, MetricCard
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.scenes import (
     Align,
@@ -123,8 +124,12 @@ def assess_files(
         DataError: files that cannot be read, or do not belong together.
         BenchError: a sensor or method that does not fit.
     """
-    if register and toolbox:
-        raise BenchError("toolbox says where MS lies, and register would move it: leave one of them out")
+    if toolbox and register:
+        raise BenchError(
+            "the toolbox's phase says where MS lies, and register would move it: leave one of them out"
+        )
+    if maps:
+        check_writable(maps)
     with open_pair(pan, ms, sensor, align=align, bands=bands) as whole, Raster(fused, "fused image") as image:
         offset = whole.registration()
         if moved := register and offset.judged:
@@ -138,6 +143,8 @@ def assess_files(
             raise DataError(
                 f"{fused} and MS have {pair.size[0]} x {pair.size[1]} pixels in common; {BLOCK} are needed"
             )
+        truth = _against(reference, pair, read) if reference else {}
+        tried = _wald(wald, pair) if wald else {}
         entries = [e for e in FULL.entries("image") if e.card.blockwise]
         if known:
             found = _windowed(pair, read, (size[0], size[1]), entries, progress)
@@ -160,8 +167,8 @@ def assess_files(
             found.scores(entries),
             offset,
             moved,
-            _against(reference, pair, read) if reference else {},
-            _wald(wald, pair) if wald else {},
+            truth,
+            tried,
             wald or "",
             tuple(found.write(maps, pair, entries)) if maps else (),
         )
@@ -378,6 +385,7 @@ def _against(reference: str | Path, pair: RasterPair, read: Read) -> dict[str, f
 
 def _wald(method: str, pair: RasterPair) -> dict[str, float]:
     """Indices of a method on the pair one ratio coarser: in the middle, where the scene is large."""
+    METHODS.get(method)
     sensor, r = pair.sensor, pair.sensor.ratio
     coarse = [n // r for n in pair.size]
     side = [min(_WALD, n) // r * r for n in coarse]

@@ -71,7 +71,7 @@ def run(
     path, folder = settled.path(results), settled.folder(runs)
     if not force:
         records.refuse_existing(path)
-    for written_to in (path.parent, folder.path):
+    for written_to in filter(None, (path.parent, folder.path, save_fused)):
         check_writable(written_to)
     with folder.held():
         if not force:
@@ -215,7 +215,12 @@ def _run(
         environment=environment(device, identity["precision"]) | {"peak_memory": peak_memory(device)},
     )
     path = records.write(made, results, force)
-    return Outcome(made, path, folder, _draw(plan, folder, kept), checkpoint)
+    drawn: list[Path] = []
+    try:
+        drawn = _draw(plan, folder, kept)
+    except BenchError as error:  # the record is there: its scores are worth more than pictures of them
+        warnings.warn(f"no pictures: {error}", stacklevel=1)
+    return Outcome(made, path, folder, drawn, checkpoint)
 
 
 def _evaluate(

@@ -73,10 +73,17 @@ class StoredImages:
     _next: int = field(default=0, init=False)
 
     def fuse(self, scene: Scene) -> Tensor:
-        """The next image, (1, C, H, W), as float32 or float64. Raises DataError where it does not fit the scene."""
+        """The next image, (1, C, H, W), as float32 or float64. Raises DataError where it does not fit the scene, or
+        holds no DN."""
         path = self.paths[self._next]
         self._next += 1
         values = _read(path)
+        largest = np.abs(values).max(initial=0)
+        if 0 < largest <= 2 < scene.sensor.peak:  # detail overshoots a little
+            raise DataError(
+                f"{path} holds values up to {largest:.3g}: it looks normalised; digital numbers up to "
+                f"{scene.sensor.peak:g} are expected"
+            )
         shape = (scene.sensor.channels, *scene.pan.shape[-2:])
         for image in (values, np.moveaxis(values, -1, 0)) if values.ndim == 3 else ():
             if image.shape == shape:
@@ -94,7 +101,7 @@ def _read(path: Path) -> np.ndarray:
             return file.read(slice(0, height), slice(0, width))[0].numpy()
     try:
         arrays = _arrays(path)
-    except (OSError, ValueError, NotImplementedError) as error:
+    except Exception as error:  # scipy's own, and whatever a damaged file makes of NumPy's and h5py's readers
         raise DataError(f"{path} cannot be read: {error}") from error
     images = {k: v for k, v in arrays.items() if v.ndim == 3 and v.dtype.kind in "uif"}
     if len(images) != 1:
@@ -107,7 +114,8 @@ def _read(path: Path) -> np.ndarray:
 
 def _arrays(path: Path) -> Mapping[str, np.ndarray]:
     if path.suffix.lower() == ".npy":
-        return {path.stem: np.load(path, allow_pickle=False)}
+        with open(path, "rb") as file:  # np.load would take archives and pickles, too
+            return {path.stem: np.lib.format.read_array(file, allow_pickle=False)}
     import h5py
     import scipy.io
 

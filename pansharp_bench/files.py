@@ -229,10 +229,10 @@ def looks_like(path: Path) -> str:
     """What a file is that is not what its name says, judged by how it begins. Raises OSError."""
     with open(path, "rb") as file:
         head = file.read(512)
-    text = head.lstrip().lower()
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if not head:
         return "an empty file"
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+    if text.startswith((b"<!", b"<html", b"<?xml")):
         return "a web page (the download page was saved instead of the file)"
     if text.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer (the file itself was not fetched: `git lfs pull`)"

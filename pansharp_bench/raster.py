@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -382,6 +384,8 @@ def check_name(path: Path) -> None:
     """Raises BenchError for a name that no GeoTIFF has: better before the work than after."""
     if path.suffix.lower() not in SUFFIXES:
         raise BenchError(f"{path} is no name of a GeoTIFF; let it end in .tif")
+    if path.is_dir():
+        raise BenchError(f"{path} is a folder; name a file")
 
 
 @contextmanager
@@ -408,7 +412,7 @@ def geotiff(
         nodata: the value that means none.
         options: GDAL's creation options; by default it is tiled and compressed without loss.
 
-    Raises BenchError for another suffix, or where it cannot be written.
+    Raises BenchError for another suffix, an option that GDAL does not know or take, or where it cannot be written.
     """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -417,19 +421,41 @@ def geotiff(
     height, width = size
     usual: dict[str, Any] = {"tiled": True, "bigtiff": "if_safer"}
     given = {name.lower(): value for name, value in (options or {}).items()}
+    if wrong := sorted(given.keys() & inspect.signature(rasterio.open).parameters.keys()):
+        raise BenchError(
+            f"{wrong[0].upper()} is no creation option of a GeoTIFF: it follows from PAN and the method"
+        )
     if "compress" not in given:
         usual |= {"compress": "deflate", "predictor": 3 if np.dtype(dtype).kind == "f" else 2}
     with atomically(path) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            with rasterio.open(
-                part, "w", driver="GTiff", width=width, height=height, count=len(bands), dtype=dtype, crs=crs,
-                transform=transform, nodata=nodata, **(usual | given),
-            ) as out:  # fmt: skip
+            with _gdal_warnings() as said:
+                opened = rasterio.open(
+                    part, "w", driver="GTiff", width=width, height=height, count=len(bands), dtype=dtype, crs=crs,
+                    transform=transform, nodata=nodata, **(usual | given),
+                )  # fmt: skip
+            with opened as out:
+                if given and said:  # GDAL would go on without the option
+                    raise BenchError(f"{path} cannot be written so: {said[0]}")
                 out.descriptions = tuple(bands)
                 yield out
         except RasterioError as error:
             raise BenchError(f"{path} cannot be written: {_first_line(error)}") from error
+
+
+@contextmanager
+def _gdal_warnings() -> Iterator[list[str]]:
+    """What GDAL warns of meanwhile, which rasterio leaves to its log."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("rasterio._env")
+    log.addHandler(handler)
+    try:
+        yield said
+    finally:
+        log.removeHandler(handler)
 
 
 def write_geotiff(

@@ -24,6 +24,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -68,6 +69,20 @@ class Sensor:
     phase: tuple[float, float] | float | None = None
 
     def __post_init__(self) -> None:
+        for name, values, kind, what in (
+            ("mtf", self.mtf, Real, "numbers"),
+            ("mtf_pan", (self.mtf_pan,), Real, "a number"),
+            ("peak", (self.peak,), Real, "a number"),
+            ("rgb", self.rgb, Integral, "whole numbers"),
+            ("ratio", (self.ratio,), Integral, "a whole number"),
+        ):
+            known = isinstance(values, tuple) and all(
+                isinstance(v, kind) and not isinstance(v, bool) for v in values
+            )
+            if not known:
+                raise TypeError(f"sensor {self.name}: {name} {getattr(self, name)!r} is not {what}")
+        if len(self.rgb) != 3:
+            raise ValueError(f"sensor {self.name}: rgb names {len(self.rgb)} bands, not three")
         if len(self.mtf) != len(self.bands):
             raise ValueError(f"sensor {self.name}: {len(self.bands)} bands but {len(self.mtf)} MTF gains")
         if self.ratio < 1 or self.ratio & (self.ratio - 1):

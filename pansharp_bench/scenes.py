@@ -356,11 +356,13 @@ def _refuse_too_large(out: Path, pair: RasterPair, kind: np.dtype) -> None:
 
 
 def _type(name: str) -> np.dtype:
+    from rasterio.dtypes import check_dtype
+
     try:
         kind = np.dtype(name)
     except TypeError:
         kind = np.dtype(object)
-    if kind.kind not in "uif":
+    if kind.kind not in "uif" or not check_dtype(kind.name):
         raise BenchError(
             f"{name!r} is no type of samples; take uint8, uint16, int16, int32, float32 or float64"
         )

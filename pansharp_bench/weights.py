@@ -84,7 +84,9 @@ def _load(path: Path) -> Any:
                 f"weights {path} hold Python objects besides tensors, which could run code; save the plain state "
                 "dict (torch.save(model.state_dict(), ...)) or use .safetensors"
             ) from error
-        raise BenchError(f"weights {path} are damaged or of another format: {error}") from error
+        raise BenchError(
+            f"weights {path} are damaged, or an archive of something else than tensors by name (TorchScript, .npz)"
+        ) from error
 
 
 def _state_dicts(found: Any, name: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:

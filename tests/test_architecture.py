@@ -62,7 +62,7 @@ MAY = {
     "raster": {"errors", "files"},
     "sensors": {"errors", "scene"},
     "external": {"errors", "files", "raster", "registry", "scene"},
-    "assess": {"errors", "registry", "scene", "imaging", "protocols", "raster", "scenes", "tiles"},
+    "assess": {"errors", "files", "registry", "scene", "imaging", "protocols", "raster", "scenes", "tiles"},
     "scenes": {
         "errors",
         "files",

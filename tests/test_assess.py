@@ -260,8 +260,15 @@ def test_fuse_and_score_at_once(bench):
     assert result.stdout == alone.stdout and "HQNR" in alone.stdout
 
 
-def test_mistakes_are_one_message(bench, scene):
+def test_mistakes_are_one_message_before_any_block_is_scored(bench, scene, monkeypatch):
+    monkeypatch.setattr(assess, "_windowed", None)
+    (scene / "file").touch()
     for words, message in (
+        (("fused.tif", *WORDS, "--toolbox", "--register"), "leave one of them out"),
+        (("fused.tif", *WORDS, "--reference", "none.tif"), "reference none.tif does not exist"),
+        (("fused.tif", *WORDS, "--wald", "gas"), "unknown method 'gas'"),
+        (("fused.tif", *WORDS, "--wald", "fusionnet"), "must be trained first"),
+        (("fused.tif", *WORDS, "--maps", "file/maps"), "cannot write to file/maps"),
         (("none.tif", *WORDS), "none.tif does not exist"),
         (("fused.tif", *WORDS[2:]), "name the sensor by --sensor"),
         (("pan.tif", *WORDS), "has 1 bands where the sensor has 4"),

@@ -13,8 +13,10 @@ from click.testing import CliRunner
 
 from pansharp_bench import record, registry
 from pansharp_bench.cli import main
+from pansharp_bench.errors import BenchError
 
 TINY = str(Path(__file__).parent / "plugins" / "tiny.py")
+GAIN = ("run", "--plugin", TINY, "--method", "gain", "--dataset", "tiny", "--quiet")
 BROKEN = str(Path(__file__).parent / "plugins" / "broken.py")
 
 
@@ -112,6 +114,28 @@ def test_mistakes_exit_2_with_one_message_and_no_traceback(bench, words, message
     result = bench("run", *words)
     assert result.exit_code == 2
     assert message in result.output and "Traceback" not in result.output
+
+
+def test_where_things_go_is_settled_before_any_training(bench, tmp_path):
+    (tmp_path / "file").touch()
+    result = bench(*GAIN, "--save-fused", "file/images")
+    assert result.exit_code == 2 and "cannot write to file/images" in result.stderr
+    assert not list(tmp_path.glob("runs/**/losses.jsonl"))
+    result = bench(*GAIN, "--set", "steps=-1")
+    assert result.exit_code == 2 and "a training of -1 steps cannot be" in result.stderr
+    assert not list(tmp_path.glob("runs/**/losses.jsonl"))
+    result = bench("figure", "cost", "--dataset", "tiny", "--out", "cost.nope")
+    assert result.exit_code == 2 and "cost.nope is no name of a picture; let it end in .png" in result.stderr
+
+
+def test_pictures_that_cannot_be_written_cost_no_scores(bench, tmp_path, monkeypatch):
+    def full(*_):
+        raise BenchError("cannot write to scene.png: No space left on device")
+
+    monkeypatch.setattr("pansharp_bench.experiment.compare_scene", full)
+    result = bench(*GAIN, "--set", "steps=4")
+    assert result.exit_code == 0 and "! no pictures: cannot write to scene.png" in result.stderr
+    assert "HQNR" in result.stdout and "record  " in result.stdout
 
 
 def test_list_shows_all_kinds_and_broken_plugins(bench, monkeypatch):

@@ -129,6 +129,16 @@ def spoiled(what, folder):
     elif what == "several":
         first.unlink()
         scipy.io.savemat(folder / "reduced" / "0.mat", {"a": image, "b": image})
+    elif what == "empty":
+        first.write_bytes(b"")
+    elif what == "archive":
+        with open(first, "wb") as file:
+            np.savez(file, image)
+    elif what == "text":
+        first.unlink()
+        first.with_suffix(".mat").write_text("no matrix")
+    elif what == "normalised":
+        np.save(first, image / 2047)
     elif what == "pickle":
         np.save(first, np.array([print], dtype=object), allow_pickle=True)
     else:
@@ -147,6 +157,10 @@ def spoiled(what, folder):
         ("damaged", r"0\.npy cannot be read"),
         ("several", r"0\.mat holds 2 arrays"),
         ("pickle", r"0\.npy cannot be read"),
+        ("empty", r"0\.npy cannot be read"),
+        ("archive", r"0\.npy cannot be read"),
+        ("text", r"0\.mat cannot be read"),
+        ("normalised", r"0\.npy holds values up to .*: it looks normalised; .* up to 2047"),
         ("layout", r"holds no folder reduced or full"),
     ],
 )

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,6 +225,11 @@ def test_fuse(bench, pair, tmp_path):
         (("--sensor", "qb", "--co", "LZW"), "'LZW' is not of the form KEY=VALUE"),
         (("--sensor", "qb", "--method", "gas"), "unknown method 'gas'"),
         (("--sensor", "qb", "--dtype", "uint12"), "uint12"),
+        (("--sensor", "qb", "--dtype", "float16"), "'float16' is no type of samples"),
+        (("--sensor", "qb", "--memory", "inf"), "'inf' is no amount of memory"),
+        (("--sensor", "qb", "--co", "DRIVER=PNG"), "DRIVER is no creation option"),
+        (("--sensor", "qb", "--co", "COMPRES=LZW"), "does not support creation option COMPRES"),
+        (("--sensor", "qb", "--co", "COMPRESS=NOPE"), "COMPRESS"),
         (("--sensor", "qb", "-o", "fused.png"), "let it end in .tif"),
         (("--sensor", "qb", "-o", "ms.tif"), "is one of the files to be read"),
         (("--sensor", "qb", "--align", "toolbox", "--register"), "leave one of them out"),
@@ -363,3 +369,22 @@ def test_a_simulated_scene_lies_where_it_says(bench, tmp_path, name, phase):
     with open_pair("scene/pan.tif", "scene/ms.tif", sensor) as pair:
         assert torch.equal(pair.read_pan(slice(0, 32), slice(0, 32))[0], first)
     assert "no multiple of 4" in bench(*words[:-3], "130").stderr
+
+
+@pytest.mark.parametrize("phase", ["nan", "99", "-5"])
+def test_a_simulated_phase_lies_on_the_ms_pixel(bench, phase):
+    result = bench("data", "simulate-scene", "qb-sim", "--out", "scene", "--size", "64", "--phase", phase)
+    assert result.exit_code == 2 and f"--phase {phase} is no number above -1" in result.stderr
+    assert not Path("scene").exists()
+
+
+def test_which_sensors_are_simulated_is_said(bench):
+    result = bench("data", "simulate-scene", "qb", "--out", "scene")
+    assert result.exit_code == 2 and "no dataset 'qb' for simulate-scene; there are: " in result.stderr
+    assert "qb-sim" in result.stderr
+
+
+def test_a_folder_is_no_name_of_a_result(bench, pair, tmp_path):
+    (tmp_path / "fused.tif").mkdir()
+    result = bench(*WORDS, "--sensor", "qb")
+    assert result.exit_code == 2 and "fused.tif is a folder" in result.stderr

@@ -414,6 +414,9 @@ def test_bench_leaderboard_renews_a_page_or_nothing(tmp_path):
     records.write(make("a"), tmp_path / "results")
     page = tmp_path / "page.md"
     words = ["leaderboard", "--results", str(tmp_path / "results"), "--into", str(page)]
+    page.write_bytes(b"\xff\xfe")
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2 and f"{page} cannot be read: 'utf-8' codec" in result.stderr
     page.write_text("<!-- leaderboard: nope -->\n\n\n\n<!-- leaderboard ends -->")
     assert CliRunner().invoke(main, words).exit_code == 2 and not (tmp_path / "results/leaderboards").exists()
     page.write_text("<!-- leaderboard: qb-mini-reduced -->\n\n\n\n<!-- leaderboard ends -->")

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -124,6 +125,7 @@ def test_safetensors_too(tmp_path):
     [
         (b"<!DOCTYPE html><html><title>Google Drive - Virus scan warning</title>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "git lfs pull"),
+        (b"\xef\xbb\xbf\n<!-- quota --><html>", "a web page"),
         (b"", "an empty file"),
         (bytes(4096), "zeros"),
         (b"\x89HDF\r\n\x1a\nrest", "HDF5"),
@@ -134,3 +136,15 @@ def test_what_is_no_weights_file_is_called_what_it_is(content, said, name, tmp_p
     with pytest.raises(BenchError, match=said) as caught:
         read_weights(tmp_path / name)
     assert "code" not in str(caught.value)
+
+
+def test_archives_of_other_things_are_one_plain_sentence(tmp_path):
+    torch.save(THEIRS, tmp_path / "cut.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "cut.pth").read_bytes()[:-300])
+    np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
+    for name in ("cut.pth", "arrays.npz"):
+        with pytest.raises(
+            BenchError, match=rf"weights .*{name} are damaged, or an archive of something else"
+        ) as e:
+            read_weights(tmp_path / name)
+        assert len(str(e.value).splitlines()) == 1

@@ -51,7 +51,8 @@ def write_scene(
 ) -> None:
     """pan.tif, ms.tif and truth.tif of a simulated scene; equal arguments give equal pixels.
 
-    Raises BenchError where the size is no multiple of the ratio, or the folder cannot be written.
+    Raises BenchError where the size is no multiple of the ratio, MS pixel 0 would be centred beside its own PAN
+    pixels, or the folder cannot be written.
     """
     import numpy as np
     from rasterio import Affine
@@ -59,11 +60,15 @@ def write_scene(
     from pansharp_bench.datasets.simulated.acquire import RATIO, Optics, acquire
     from pansharp_bench.datasets.simulated.spectra import CAMERAS
     from pansharp_bench.errors import BenchError
+    from pansharp_bench.files import check_writable
     from pansharp_bench.raster import geotiff
     from pansharp_bench.scene import as_sensor
 
     if size % RATIO:
         raise BenchError(f"--size {size} is no multiple of {RATIO}")
+    if not -1 < phase < RATIO:
+        raise BenchError(f"--phase {phase:g} is no number above -1 and below the ratio {RATIO}")
+    check_writable(out)
     camera = as_sensor(sensor)
     optics = Optics(sensor, camera.peak, camera.mtf, camera.mtf_pan)
     rng = np.random.default_rng(seed)

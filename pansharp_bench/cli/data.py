@@ -35,6 +35,18 @@ def _shared(command: Callable) -> Callable:
 _label = click.option("--label", help="Name for files that are not the known originals.")
 
 
+class ByDataset(click.Group):
+    """One command for several datasets, which is told by the name of one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Says which datasets there are where another is named."""
+        if args[0] not in self.commands:
+            raise BenchError(f"no dataset {args[0]!r} for {self.name}; there are: {', '.join(self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
 class DataCommands(click.Group):
     """Commands for any dataset, and those that datasets bring along."""
 
@@ -61,7 +73,7 @@ class DataCommands(click.Group):
         if not offers:
             return None
         if len(offers) > 1:
-            return click.Group(name, {d: _load(w) for d, w in offers.items()}, help=f"{name}, by dataset.")
+            return ByDataset(name, {d: _load(w) for d, w in offers.items()}, help=f"{name}, by dataset.")
         return _load(next(iter(offers.values())))
 
 

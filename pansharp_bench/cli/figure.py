@@ -25,9 +25,19 @@ if TYPE_CHECKING:
     from pansharp_bench.record import Record
 
 _dataset = click.option("--dataset", required=True, help="By the name shown, e.g. qb-sim.")
+_PICTURES = (".png", ".pdf", ".svg")
+
+
+def _picture(ctx: click.Context, param: click.Parameter, path: Path) -> Path:
+    if path.suffix.lower() not in _PICTURES:
+        raise click.BadParameter(f"{path} is no name of a picture; let it end in {', '.join(_PICTURES)}")
+    return path
+
+
 _out = click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Picture to write (PNG)."
-)
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, callback=_picture,
+    help="Picture to write (PNG, PDF or SVG).",
+)  # fmt: skip
 
 
 @click.group()

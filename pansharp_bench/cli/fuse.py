@@ -109,7 +109,7 @@ def _size(ctx: click.Context, param: click.Parameter, text: str) -> int:
     number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
     try:
         found = int(float(number) * unit)
-    except ValueError:
+    except (ValueError, OverflowError):
         found = 0
     if found < 1:
         raise click.BadParameter(f"{text!r} is no amount of memory, such as 2G or 500M")

@@ -130,7 +130,7 @@ def leaderboard(
     if rank:
         boards = tables.rank_tables(boards, sort)
     boards = _titled(boards, caption, label)
-    renewed = {page: tables.refreshed(page.read_text(encoding="utf-8"), boards) for page in pages}
+    renewed = {page: tables.refreshed(_read(page), boards, str(page)) for page in pages}
     shaped = [kinds, presets, protocols, methods, columns, sort, spread, caption, label, rank]
     shaped += [max_params is not None, all_runs, all_published, no_published]
     if out or not (any(shaped) or as_json):
@@ -144,6 +144,13 @@ def leaderboard(
         return
     for table in boards:
         click.echo(tables.RENDERERS[formats[0]](table))
+
+
+def _read(page: Path) -> str:
+    try:
+        return page.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{page} cannot be read: {error}") from error
 
 
 def read_records(results: Path) -> list[Record]:

@@ -43,22 +43,22 @@ def write_tables(
 _PLACE = re.compile(r"(<!-- leaderboard: (\S+) -->\n\n).*?(\n\n<!-- leaderboard ends -->)", re.DOTALL)
 
 
-def refreshed(page: str, tables: Sequence[Table]) -> str:
+def refreshed(page: str, tables: Sequence[Table], called: str = "the page") -> str:
     """A Markdown page with the tables it shows made anew: what stands between ``<!-- leaderboard: NAME -->`` and
     ``<!-- leaderboard ends -->`` becomes the scores of that table, one row a method.
 
-    Raises BenchError for a page without such a place, and for a name that no table has.
+    Raises BenchError, which says what the page is ``called``, where it has no such place or one of no table.
     """
     known = {t.name: t for t in tables}
 
     def made(place: re.Match[str]) -> str:
         if place[2] not in known:
-            raise BenchError(f"the page shows table {place[2]!r}; there are: {', '.join(known) or 'none'}")
+            raise BenchError(f"{called} shows table {place[2]!r}; there are: {', '.join(known) or 'none'}")
         return place[1] + to_brief_markdown(known[place[2]]) + place[3]
 
     page, places = _PLACE.subn(made, page)
     if not places:
         raise BenchError(
-            "the page has no place for a table: <!-- leaderboard: NAME --> ... <!-- leaderboard ends -->"
+            f"{called} has no place for a table: <!-- leaderboard: NAME --> ... <!-- leaderboard ends -->"
         )
     return page

@@ -182,7 +182,11 @@ class Trainer:
         With ``validate_every`` the state of best validation score is kept (validation at every so many steps
         and at the end); otherwise the last. Ctrl-C (or SIGTERM) lets the running step end, saves a checkpoint
         and raises :class:`Interrupted`; a second one stops at once, leaving the checkpoint before.
+
+        Raises BenchError for a negative number of steps.
         """
+        if steps < 0:
+            raise BenchError(f"a training of {steps} steps cannot be: give 0 or more")
         learner.networks = {k: self.fabric.setup_module(n) for k, n in learner.networks.items()}
         learner.optimizers = {
             k: cast(Optimizer, self.fabric.setup_optimizers(o)) for k, o in learner.optimizers.items()
