@@ -154,7 +154,7 @@ def _jobs(block: dict[str, Any], shared: RunOptions) -> list[Job]:
     values = [v if isinstance(v, list) else [v] for v in block["options"].values()]
     return [
         Job(
-            shared.row(method, dataset, dict(zip(block["options"], chosen, strict=True)), seed),
+            shared.row(method, dataset, {}, dict(zip(block["options"], chosen, strict=True)), seed),
             block["resources"],
         )
         for method, dataset, *chosen, seed in product(
