@@ -259,6 +259,32 @@ def bound_by_transport(
     return _save(plt, figure, path)
 
 
+def intervals(
+    rows: Sequence[tuple[str, Mapping[str, tuple[float, float, float]]]],
+    columns: Sequence[str],
+    path: Path,
+    title: str = "",
+) -> Path:
+    """A panel a column, a line a row: value with its interval. ``rows``: (label, column -> (value, low, high))."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(
+        1, len(columns), figsize=(2.2 + 3 * len(columns), 1.4 + 0.32 * len(rows)), sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for axis, column in zip(axes[0], columns, strict=True):
+        for y, (_, cells) in enumerate(rows):
+            if column in cells:
+                value, low, high = cells[column]
+                axis.plot([low, high], [y, y], color="tab:blue", lw=2)
+                axis.plot([value], [y], "o", color="black", ms=4)
+        axis.set(xlabel=column)
+        axis.grid(alpha=0.3, lw=0.4)
+    axes[0, 0].set_yticks(range(len(rows)), [label for label, _ in rows])
+    axes[0, 0].set_ylim(len(rows) - 0.4, -0.6)
+    figure.suptitle(title)
+    return _save(plt, figure, path)
+
+
 def _label_points(axis: Any, points: Sequence[tuple[str, str, float, float]]) -> None:
     """Names beside their points, each at the first of some places where it covers no other name or point."""
     figure = axis.figure

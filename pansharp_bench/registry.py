@@ -110,12 +110,13 @@ class MetricCard(Card):
     table shows; ``order`` is its place in tables. A metric with ``default=False`` is not part of the protocol's
     table. ``scope``: a function that scores each image, or a class that scores a ``set``: it is made with the
     sensor, takes ``add(role, images)`` (role: output, source, target or truth) for all of them, or ``add(role,
-    images, groups)``, (N,) the samples' groups, if it has that argument, and then gives ``scores()``, a tuple in
-    the order of the columns, and ``curves()``, a JSON-able dict; also, where it has that method, ``floors()``,
-    column -> the score that the target itself would have if its groups were mixed as the source's are.
-    ``smallest``: the least side, in pixels, of images that it is defined for. ``blockwise``: how it is computed
-    window by window.
-    """
+    images, groups, blocks)``, (N,) each, the samples' groups and blocks (what is not independent), if it has these
+    arguments, and then gives ``scores()``, a tuple in the order of the columns, and ``curves()``, a JSON-able dict;
+    also, where it has these methods, ``floors()``, column -> the score that the target itself would have if
+    its groups were mixed as the source's are, and ``resampled(curves, blocks, weights)``, column -> the
+    scores (R,) had each of the blocks been there as often as weights (R, blocks) tell, from what ``curves()``
+    gave. ``smallest``: the least side, in pixels, of images that it is defined for. ``blockwise``: how it is
+    computed window by window. """
 
     protocol: str | tuple[str, ...] = "reduced"
     columns: tuple[str, ...] = ()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pansharp_bench.cli.options import RunOptions, run_options, running, say, set_option
 from pansharp_bench.cli.records import ensure
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, RecordExists
+
+if TYPE_CHECKING:
+    from pansharp_bench.experiment import Outcome
 
 
 @click.command(short_help="Train and evaluate a method, write its record.")
@@ -40,6 +44,11 @@ from pansharp_bench.errors import BenchError
     callback=lambda ctx, param, given: [name for text in given for name in text.split(",")],
     help="Show these methods, untrained or in closed form, beside it in the table; may be repeated.",
 )
+@click.option(
+    "--each-fold",
+    is_flag=True,
+    help="Also with every other part of the data held out in turn (perijoves), a run and record each.",
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted training exactly where it stopped.")
 @click.option(
     "--force", is_flag=True, help="Replace the record, and the training, of an earlier identical run."
@@ -59,6 +68,7 @@ def run(
     samples: int | None,
     weights: Path | None,
     beside: list[str],
+    each_fold: bool,
     resume: bool,
     force: bool,
     save_fused: Path | None,
@@ -71,11 +81,12 @@ def run(
     bench run --method gsa --dataset gf2 --data ~/PanCollection
     bench run --method sp-i2i --dataset qb --preset quick --set levels=4 --seed 1
     bench run --method sp-i2i --dataset qb --beside pan-ot,mtf-glp-fs
+    bench run --method cut --dataset junocam2hst --data data/ --each-fold
     """
     from pansharp_bench import experiment
     from pansharp_bench.method import takes_steps
     from pansharp_bench.registry import METHODS
-    from pansharp_bench.tables import run_table
+    from pansharp_bench.scene import load_dataset
 
     if samples is not None:
         if "samples" in options:
@@ -86,18 +97,41 @@ def run(
             raise BenchError(
                 f"--beside {name}: it has to be trained, so it needs a run of its own: `bench run --method {name}`"
             )
-    with running():
-        outcome = experiment.run(
-            shared.spec(method, dataset, options, seed, weights),
-            shared.results,
-            shared.runs,
-            force=force,
-            resume=resume,
-            pictures=shared.pictures,
-            progress=shared.progress,
-            save_fused=save_fused,
-            say=say,
+    folds: tuple[str, ...] = ()
+    if each_fold and not (folds := load_dataset(dataset, shared.data, shared.label).folds()):
+        raise BenchError(
+            f"--each-fold: dataset {dataset!r} has no part that could be held out in its test's place"
         )
+    if each_fold and (weights or resume or save_fused):
+        raise BenchError(
+            "--each-fold trains anew for every fold; leave out --weights, --resume and --save-fused"
+        )
+    for label in (shared.label, *folds):
+        settled = replace(shared, label=label)
+        try:
+            with running():
+                outcome = experiment.run(
+                    settled.spec(method, dataset, options, seed, weights),
+                    settled.results,
+                    settled.runs,
+                    force=force,
+                    resume=resume,
+                    pictures=settled.pictures,
+                    progress=settled.progress,
+                    save_fused=save_fused,
+                    say=say,
+                )
+        except RecordExists as error:
+            if not folds:
+                raise
+            say(str(error))
+            continue
+        _show(outcome, dataset, beside, settled)
+
+
+def _show(outcome: Outcome, dataset: str, beside: list[str], shared: RunOptions) -> None:
+    from pansharp_bench.tables import run_table
+
     others = ensure([shared.row(name, dataset, {}, {}) for name in beside], replace(shared, pictures=0))
     record = outcome.record
     click.echo(f"\n{record.method['title'] or record.method['name']} on {record.dataset['name']}")
