@@ -116,7 +116,7 @@ class MetricCard(Card):
     its groups were mixed as the source's are, and ``resampled(curves, blocks, weights)``, column -> the
     scores (R,) had each of the blocks been there as often as weights (R, blocks) tell, from what ``curves()``
     gave. ``smallest``: the least side, in pixels, of images that it is defined for. ``blockwise``: how it is
-    computed window by window. """
+    computed window by window."""
 
     protocol: str | tuple[str, ...] = "reduced"
     columns: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,8 @@ from pansharp_bench.datasets.junocam2hst.store import Writer
 from pansharp_bench.datasets.jupiter.ellipsoid import centres, healpix_cell, healpix_rings
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.metrics.histograms import Histograms
+from pansharp_bench.protocols.mosaic import mosaic
+from pansharp_bench.registry import METHODS
 
 
 def test_cells_hold_the_points_about_their_centres():
@@ -164,3 +167,28 @@ def test_a_dataset_without_folds_says_so(tmp_path):
         ["run", "--method", "identity", "--dataset", "qb-sim", "--each-fold", "--results", str(tmp_path)],
     )
     assert done.exit_code == 2 and "no part that could be held out" in done.output
+
+
+@dataclass(frozen=True)
+class Noise:
+    inference_seed: int = 5
+
+
+def test_a_stochastic_methods_samples_are_laid_out_together(root, tmp_path):
+    """Every sample has a seed of its own, and all segments of one the same."""
+    dataset, laid = JunoCam2HST(root), {}
+
+    def fuse(scene):
+        return torch.zeros_like(scene.pan) + method.config.inference_seed
+
+    def lay(split, images, path, bands):
+        laid[path.name] = list(images)
+        return [path]
+
+    dataset.mosaic = lay
+    method = SimpleNamespace(card=METHODS.get("cut").card, config=Noise(), fuse=fuse)
+    mosaic(method, dataset, tmp_path, torch.device("cpu"), draws=3, progress=False)
+    outputs = laid["junocam2hst-toy-cut"]
+    assert len(outputs) == len(dataset.split("test")) and outputs[0].shape == (1, 3, 3, 32, 32)
+    assert all(x[0, :, 0, 0, 0].tolist() == [5, 6, 7] for x in outputs)
+    assert laid["junocam2hst-toy-source"][0].ndim == 4

@@ -122,6 +122,13 @@ def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, resu
 )
 @set_option()
 @click.option(
+    "--draws",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Stochastic methods: samples of every output; mean and deviation are laid out.",
+)
+@click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the mosaics."
 )
 @run_options
@@ -131,10 +138,15 @@ def mosaic(
     weights: Path | None,
     second_stage: Path | None,
     options: dict[str, str],
+    draws: int,
     out: Path,
     shared: RunOptions,
 ) -> None:
-    """The test images and a method's outputs, put back on their map: GeoTIFF and PNG, before and after.
+    """The test images and a method's outputs, put back on their map: GeoTIFF and PNG, before and after, each with
+    its uncertainty.
+
+    A GeoTIFF has the bands and a standard deviation of each; NAME-spread.tif tells how much of that lies between
+    segments that overlap, and how much between the samples of a stochastic method (--draws).
 
     Without --weights the method is trained first (or its finished run's weights are taken).
     """
@@ -146,7 +158,7 @@ def mosaic(
         further = mosaics.second_stage(second_stage, it.dataset.sensor, it.device) if second_stage else None
         ready = experiment.ready(it, shared.results, shared.runs, progress=shared.progress, say=say)
         for path in mosaics.mosaic(
-            ready, it.dataset, out, it.device, further=further, progress=shared.progress
+            ready, it.dataset, out, it.device, further=further, draws=draws, progress=shared.progress
         ):
             click.echo(path)
 
@@ -222,7 +234,7 @@ def errors(
 
     Test images that overlap are not independent; whole blocks (HEALPix cells of one perijove) are resampled. Where
     records of other perijoves held out lie there too (`bench run --each-fold`), the CSV also has each of
-    these, their mean and their standard deviation. """
+    these, their mean and their standard deviation."""
     from pansharp_bench import figures, uncertainty
     from pansharp_bench.files import atomically
 
