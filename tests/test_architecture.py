@@ -106,7 +106,7 @@ MAY = {
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},
-    "datasets": {"errors", "files", "registry", "scene", "imaging", "raster", "sensors"},
+    "datasets": {"errors", "files", "registry", "scene", "imaging", "raster", "sensors", "figures"},
 }
 
 

@@ -56,6 +56,8 @@ class JunoCam2HST(Dataset):
         "build": "pansharp_bench.datasets.junocam2hst.build:command",
         "mosaic": "pansharp_bench.datasets.jupiter.mosaic:command",
         "project": "pansharp_bench.datasets.jupiter.junocam.command:command",
+        "spectra": "pansharp_bench.datasets.jupiter.spectra:command",
+        "limb": "pansharp_bench.datasets.jupiter.limb_darkening:command",
     }
 
     held_out: int | None = None  # the perijove of a label's end

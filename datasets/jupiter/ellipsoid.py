@@ -134,6 +134,15 @@ def centres(nside: int, zones: tuple[str, ...] = tuple(ZONES)) -> Centres:
     return Centres(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
+def share_of_surface(south: Tensor, north: Tensor) -> Tensor:
+    """Share of the ellipsoid's surface between two planetographic latitudes, degrees.
+
+    >>> round(share_of_surface(torch.tensor(0.0).double(), torch.tensor(90.0).double()).item(), 12)
+    0.5
+    """
+    return (_q(torch.sin(torch.deg2rad(north))) - _q(torch.sin(torch.deg2rad(south)))) / (2 * _POLE_Q)
+
+
 def laea_forward(latitude: Tensor, east: Tensor, latitude0: Tensor) -> tuple[Tensor, Tensor]:
     """Kilometres (x east, y north) from a segment's centre.
 
