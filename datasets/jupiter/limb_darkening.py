@@ -46,9 +46,8 @@ def profile(
     for k in range(BINS):
         own = index == k
         if own.sum() >= 2:
-            rows.append((*(f(v).item() for f, v in (
-                (torch.mean, at[own]), (torch.mean, residual[own]), (torch.std, residual[own])
-            )), int(own.sum())))  # fmt: skip
+            left = residual[own]
+            rows.append((at[own].mean().item(), left.mean().item(), left.std().item(), int(own.sum())))
     return rows
 
 
@@ -90,7 +89,8 @@ def command(source: Path, geometry: Path | None, out: Path) -> None:
         a, b = exponents(brightness, *angles)
         click.echo(f"{band}: what is left is mu0^{a:+.3f} mu^{b:+.3f}")
         lines = {
-            name: profile(brightness, *angles, angle) for name, angle in zip(("μ0", "μ"), angles, strict=True)
+            name: profile(brightness, angles[0], angles[1], angle)
+            for name, angle in zip(("μ0", "μ"), angles, strict=True)
         }
         drawn[band] = {name: [line[:3] for line in own] for name, own in lines.items()}
         for key, own in zip(("mu0", "mu"), lines.values(), strict=True):
