@@ -9,6 +9,7 @@ Of a calibration, where two sets of images are unpaired, whole sets are compared
 :func:`power_spectrum`, :func:`mean_reflectance` and :func:`compare_reflectance` with spectra from files.
 """
 
+from pansharp_bench.imaging.spectra import Spectrum, band_reflectance, read_spectrum
 from pansharp_bench.metrics.ergas import ergas
 from pansharp_bench.metrics.histograms import (
     chi2_histogram,
@@ -22,13 +23,7 @@ from pansharp_bench.metrics.psnr import psnr, psnr_band_mean
 from pansharp_bench.metrics.q2n import q2n, q2n_map
 from pansharp_bench.metrics.q_avg import q_avg
 from pansharp_bench.metrics.qnr import QNR, qnr
-from pansharp_bench.metrics.reflectance import (
-    Spectrum,
-    band_reflectance,
-    compare_reflectance,
-    mean_reflectance,
-    read_spectrum,
-)
+from pansharp_bench.metrics.reflectance import compare_reflectance, mean_reflectance
 from pansharp_bench.metrics.rmse import rmse
 from pansharp_bench.metrics.sam import sam
 from pansharp_bench.metrics.scc import scc

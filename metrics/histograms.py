@@ -7,6 +7,7 @@ images, and of those of each group (a zone of latitudes), as an aggregate that m
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -133,16 +134,23 @@ class Histograms:
     def __init__(self, sensor: str | Sensor) -> None:
         self.peak = as_sensor(sensor).peak
         self._counts: dict[str, dict[int, Tensor]] = {}  # of each role, by group
+        self._blocks: dict[tuple[int, int], Tensor] = {}  # of the output, (C, 31) by group and block
 
-    def add(self, role: str, images: Tensor, groups: Tensor | None = None) -> None:
-        """Count (N, C, H, W) images of a role: output, source, target or truth; ``groups`` (N,) are integers, all
-        images of one group without them."""
+    def add(
+        self, role: str, images: Tensor, groups: Tensor | None = None, blocks: Tensor | None = None
+    ) -> None:
+        """Count (N, C, H, W) images of a role: output, source, target or truth; ``groups`` and ``blocks`` (N,) are
+        integers, all images of one group without the first. What is output is kept by block too."""
         groups = torch.zeros(len(images), dtype=torch.int64) if groups is None else groups
+        apart = torch.zeros_like(groups) if blocks is None or role != "output" else blocks
         counted = self._counts.setdefault(role, {})
-        for group in groups.unique().tolist():
-            chosen = (groups == group).to(images.device)
+        for group, block in torch.stack([groups, apart], 1).unique(dim=0).tolist():
+            chosen = ((groups == group) & (apart == block)).to(images.device)
             counts = _count(images[chosen], FINE, self.peak).cpu()
             counted[group] = counted[group] + counts if group in counted else counts
+            if role == "output" and blocks is not None:
+                coarse = counts[:, :-1].unflatten(1, (COARSE, -1)).sum(2)
+                self._blocks[group, block] = self._blocks.get((group, block), 0) + coarse
 
     def _total(self, role: str) -> Tensor:
         return torch.stack(list(self._counts[role].values())).sum(0)
@@ -183,7 +191,9 @@ class Histograms:
     def curves(self) -> dict[str, Any]:
         """``histogram``: bin centres (``value``) and the 31-bin histogram of each role, a list per channel;
         ``histogram_channels``: each column's value per channel; ``histogram_zones``: ``chi2`` of each ``group``;
-        ``bound``: ``mse`` in units of peak² and the least ``chi2`` that any output can have whose mean squared
+        where images came with their blocks, ``histogram_blocks``: of the ``output`` the 31 counts of every
+        channel by group and block, a line of text each, and the ``target``'s shares by group; ``bound``:
+        ``mse`` in units of peak² and the least ``chi2`` that any output can have whose mean squared
         difference from the source is this."""
         centres = (torch.arange(COARSE, dtype=torch.float64) + 0.5) * self.peak / COARSE
         roles = {role: _normalised(self._total(role), COARSE).tolist() for role in self._counts}
@@ -193,6 +203,52 @@ class Histograms:
             "histogram_channels": {k: v.tolist() for k, v in self._values().items()},
             "histogram_zones": {"group": list(zones), "chi2": list(zones.values())},
             "bound": self._bound(),
+        } | ({"histogram_blocks": self._by_block()} if self._blocks else {})
+
+    def _by_block(self) -> dict[str, Any]:
+        output = [
+            {"group": group, "block": block, "counts": [" ".join(map(str, c)) for c in counts.tolist()]}
+            for (group, block), counts in sorted(self._blocks.items())
+        ]
+        target = [
+            {"group": group, "shares": _normalised(counts, COARSE).tolist()}
+            for group, counts in sorted(self._counts.get("target", {}).items())
+        ]
+        return {"output": output, "target": target}
+
+    @staticmethod
+    def resampled(curves: Mapping[str, Any], blocks: Sequence[int], weights: Tensor) -> dict[str, Tensor]:
+        """chi2, chi2_zone and chi2_zone_worst, (R,) each, had every block counted so many times.
+
+        Args:
+            curves: what :meth:`curves` gave, where images came with their blocks; empty columns elsewhere.
+            blocks: (B,) all of them.
+            weights: (R, B) float64, how often each of the blocks is taken.
+        """
+        kept = curves.get("histogram_blocks")
+        if not kept or not kept["target"]:
+            return {}
+        at = {block: i for i, block in enumerate(blocks)}
+        times = weights[:, [at[x["block"]] for x in kept["output"]]]
+        counts = torch.tensor(
+            [[[*map(int, c.split())] for c in x["counts"]] for x in kept["output"]]
+        ).double()
+        group_of = torch.tensor([x["group"] for x in kept["output"]])
+        whole = torch.tensor(curves["histogram"]["target"], dtype=torch.float64)
+
+        def chi2(chosen: Tensor, target: Tensor) -> Tensor:
+            mixed = torch.einsum("rk,kcb->rcb", times[:, chosen], counts[chosen])
+            return _chi2(mixed / mixed.sum(2, keepdim=True), target).mean(1)
+
+        zones = torch.stack([
+            chi2(group_of == x["group"], torch.tensor(x["shares"], dtype=torch.float64))
+            for x in kept["target"] if (group_of == x["group"]).any()
+        ])  # fmt: skip
+        seen = zones.isfinite()  # no block of a zone may have been drawn
+        return {
+            "chi2": chi2(torch.ones_like(group_of, dtype=torch.bool), whole),
+            "chi2_zone": zones.nanmean(0),
+            "chi2_zone_worst": torch.where(seen, zones, 0).amax(0),
         }
 
     def _bound(self) -> dict[str, list[float]]:
@@ -253,7 +309,7 @@ def _both(images: Tensor, target: Tensor, bins: int, peak: float) -> tuple[Tenso
 
 def _chi2(p: Tensor, q: Tensor) -> Tensor:
     both = p + q
-    return 0.5 * torch.where(both == 0, 0, (p - q) ** 2 / both).sum(1)
+    return 0.5 * torch.where(both == 0, 0, (p - q) ** 2 / both).sum(-1)
 
 
 def _intersection(p: Tensor, q: Tensor) -> Tensor:

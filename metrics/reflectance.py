@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pansharp_bench.errors import DataError, ImageError
+from pansharp_bench.errors import ImageError
+from pansharp_bench.imaging.spectra import (
+    BAND_CENTRES,
+    BAND_WIDTH,
+    Spectrum,
+    band_reflectance,
+)
 from pansharp_bench.metrics._common import check_images, in_pieces
 from pansharp_bench.registry import register_metric
 from pansharp_bench.scene import Sensor, as_sensor
-
-BAND_CENTRES = {"red": 631.0, "green": 502.0, "blue": 395.0}
-"""Hubble's filters F631N, F502N and F395N, nm."""
-BAND_WIDTH = 6.0
-"""About the width of these filters (6 to 9 nm)."""
-_RGB = tuple(BAND_CENTRES.values())
-
-
-class Spectrum(NamedTuple):
-    """``wavelength`` (K,) in nm, ascending, and ``reflectance`` (K,) in I/F; float64."""
-
-    wavelength: Tensor
-    reflectance: Tensor
 
 
 class Comparison(NamedTuple):
@@ -36,82 +27,6 @@ class Comparison(NamedTuple):
     measured: Tensor
     reference: Tensor
     ratio: Tensor
-
-
-def read_spectrum(path: str | Path, column: int | None = None) -> Spectrum:
-    r"""A reference spectrum from a text file: wavelength in nm, then I/F, a line each; # starts a comment.
-
-    Values are parted by blanks or commas, and sorted by wavelength. Karkoschka's table of the giant planets
-    (1998) has eight columns; Jupiter's full-disc albedo is its column 3.
-
-    Args:
-        path: the file.
-        column: 0-based column of the reflectance; needed where a file has more than two.
-
-    Raises:
-        DataError: the file is absent, no table of numbers, or has other columns.
-
-    >>> import tempfile
-    >>> with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-    ...     _ = file.write("# nm, I/F\n500 0.4\n400, 0.2\n")
-    ...     file.flush()
-    ...     read_spectrum(file.name).wavelength
-    tensor([400., 500.], dtype=torch.float64)
-    """
-    path = Path(path)
-    try:
-        lines = (
-            line.partition("#")[0].replace(",", " ") for line in path.read_text(encoding="utf-8").splitlines()
-        )
-        table = np.array([[float(v) for v in line.split()] for line in lines if line.strip()], ndmin=2)
-    except OSError as error:
-        raise DataError(f"spectrum {path}: {error.strerror or error}") from None
-    except ValueError as error:  # undecodable text among them
-        raise DataError(f"spectrum {path} is not a table of numbers: {error}") from None
-    found = table.shape[1]
-    if not table.size or found < 2:
-        raise DataError(f"spectrum {path} has no two columns (wavelength in nm, I/F) of numbers")
-    if column is None and found > 2:
-        raise DataError(f"spectrum {path} has {found} columns; say which one (1 … {found - 1}) is the I/F")
-    column = 1 if column is None else column
-    if not 1 <= column < found:
-        raise DataError(f"spectrum {path} has columns 0 … {found - 1}; {column} cannot be its I/F")
-    pairs = torch.from_numpy(table[:, [0, column]])
-    if not pairs.isfinite().all() or pairs[:, 0].max() < 100:
-        raise DataError(f"spectrum {path}: the first column is not a wavelength in nm, or a value is missing")
-    return Spectrum(*pairs[pairs[:, 0].argsort(stable=True)].T.contiguous())
-
-
-def band_reflectance(
-    spectrum: Spectrum, centres: Sequence[float] = _RGB, width: float = BAND_WIDTH
-) -> Tensor:
-    """What a spectrum is in bands of box shape.
-
-    The mean over [centre - width/2, centre + width/2] of the spectrum, straight lines between its samples
-    (integrated exactly); with width 0 the value at the centre.
-
-    Args:
-        spectrum: wavelengths ascending, nm.
-        centres: of the bands, nm; Hubble's F631N, F502N and F395N by default.
-        width: of each band, nm.
-
-    Returns:
-        (C,) float64; NaN for a band that the spectrum does not cover.
-
-    >>> import torch
-    >>> ramp = Spectrum(torch.tensor([400.0, 700.0]).double(), torch.tensor([0.4, 0.7]).double())
-    >>> band_reflectance(ramp)
-    tensor([0.6310, 0.5020,    nan], dtype=torch.float64)
-    """
-    x, y = spectrum
-    centre = torch.tensor(centres, dtype=x.dtype, device=x.device)
-    low, high = centre - width / 2, centre + width / 2
-    covered = (low >= x[0]) & (high <= x[-1])
-    if width == 0:
-        return torch.where(covered, _interpolate(x, y, centre), torch.nan)
-    integral = torch.cat((y.new_zeros(1), torch.cumulative_trapezoid(y, x)))
-    upto = [_integral(x, y, integral, at) for at in (low, high)]
-    return torch.where(covered, (upto[1] - upto[0]) / width, torch.nan)
 
 
 def mean_reflectance(images: Tensor, zones: Tensor | None = None) -> Tensor:
@@ -150,7 +65,7 @@ def compare_reflectance(
     images: Tensor,
     spectrum: Spectrum,
     zones: Tensor | None = None,
-    centres: Sequence[float] = _RGB,
+    centres: Sequence[float] = tuple(BAND_CENTRES.values()),
     width: float = BAND_WIDTH,
 ) -> Comparison:
     """Mean I/F of images, of all or by zone, beside a reference spectrum in the same bands.
@@ -225,16 +140,3 @@ class Reflectance:
             for role, (count, mean, squares) in self._moments.items()
         }
         return {"reflectance": {"wavelength": self._centres, **roles}} if roles else {}
-
-
-def _interpolate(x: Tensor, y: Tensor, at: Tensor) -> Tensor:
-    upper = torch.searchsorted(x, at).clamp(1, len(x) - 1)
-    step = x[upper] - x[upper - 1]
-    share = torch.where(step > 0, (at - x[upper - 1]) / step, 1.0)
-    return torch.lerp(y[upper - 1], y[upper], share)
-
-
-def _integral(x: Tensor, y: Tensor, upto: Tensor, at: Tensor) -> Tensor:
-    """Integral from the first sample; ``upto`` holds it at the samples."""
-    lower = (torch.searchsorted(x, at) - 1).clamp(0, len(x) - 1)
-    return upto[lower] + (at - x[lower]) * 0.5 * (y[lower] + _interpolate(x, y, at))

@@ -244,6 +244,8 @@ def _evaluate(
             for what, found in (("curves", result.curves), ("floors", result.floors)):
                 if found[protocol.name]:
                     scores[protocol.name][what] = found[protocol.name]
+            if result.origins:
+                scores[protocol.name]["origins"] = result.origins
         inference[split] = _timing(result)
         kept[split] = result.fused
     return scores, inference, kept

@@ -372,6 +372,82 @@ def bound_by_transport(
     return _save(plt, figure, path)
 
 
+def reflectances(
+    spectra: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    regions: Mapping[str, Sequence[tuple[float, float, float]]],
+    path: Path,
+    title: str = "",
+) -> Path:
+    """Reference ``spectra``: label -> (nm, I/F); ``regions``: label -> (nm, mean I/F, its uncertainty or NaN) of
+    each band."""
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(8, 4.8), layout="constrained")
+    for (label, line), grey in zip(spectra.items(), np.linspace(0, 0.6, len(spectra)), strict=True):
+        axis.plot(*line, color=str(grey), lw=1, label=label)
+    colours = plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(regions)))
+    for (label, points), colour in zip(regions.items(), colours, strict=True):
+        at, value, error = np.array(points).T
+        axis.errorbar(at, value, np.nan_to_num(error), fmt="o-", ms=4, lw=0.6, color=colour, label=label)
+    bands = np.array([p for points in regions.values() for p in points])
+    axis.set_xlim(bands[:, 0].min() - 60, bands[:, 0].max() + 60)
+    axis.set_ylim(0, 1.15 * max(np.nanmax(bands[:, 1]), 0.1))
+    axis.set(xlabel="wavelength, nm", ylabel="I/F", title=title)
+    axis.grid(alpha=0.3, lw=0.4)
+    figure.legend(fontsize=8, loc="outside right upper")
+    return _save(plt, figure, path)
+
+
+def residuals(
+    bands: Mapping[str, Mapping[str, Sequence[tuple[float, float, float]]]], path: Path, title: str = ""
+) -> Path:
+    """A panel for each quantity (μ0, μ): band -> quantity -> (its value, mean relative residual, deviation)."""
+    plt = _pyplot()
+    names = list(next(iter(bands.values())))
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(4.6 * len(names), 3.8), sharey=True, squeeze=False, layout="constrained"
+    )
+    known = {"red": "tab:red", "green": "tab:green", "blue": "tab:blue"}
+    for axis, name in zip(axes[0], names, strict=True):
+        for band, lines in bands.items():
+            if lines[name]:
+                at, mean, spread = np.array(lines[name]).T
+                axis.plot(at, mean, "o-", ms=3, color=known.get(band), label=band)
+                axis.fill_between(at, mean - spread, mean + spread, alpha=0.12, lw=0, color=known.get(band))
+        axis.axhline(0, color="black", lw=0.8)
+        axis.set(xlabel=name)
+        axis.grid(alpha=0.3, lw=0.4)
+    axes[0, 0].set_ylabel("relative to the mean of its latitude")
+    axes[0, 0].legend(fontsize=8)
+    figure.suptitle(title)
+    return _save(plt, figure, path)
+
+
+def intervals(
+    rows: Sequence[tuple[str, Mapping[str, tuple[float, float, float]]]],
+    columns: Sequence[str],
+    path: Path,
+    title: str = "",
+) -> Path:
+    """A panel a column, a line a row: value with its interval. ``rows``: (label, column -> (value, low, high))."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(
+        1, len(columns), figsize=(2.2 + 3 * len(columns), 1.4 + 0.32 * len(rows)), sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for axis, column in zip(axes[0], columns, strict=True):
+        for y, (_, cells) in enumerate(rows):
+            if column in cells:
+                value, low, high = cells[column]
+                axis.plot([low, high], [y, y], color="tab:blue", lw=2)
+                axis.plot([value], [y], "o", color="black", ms=4)
+        axis.set(xlabel=column)
+        axis.grid(alpha=0.3, lw=0.4)
+    axes[0, 0].set_yticks(range(len(rows)), [label for label, _ in rows])
+    axes[0, 0].set_ylim(len(rows) - 0.4, -0.6)
+    figure.suptitle(title)
+    return _save(plt, figure, path)
+
+
 def _label_points(axis: Any, points: Sequence[tuple[str, str, float, float]]) -> None:
     """Names beside their points, each at the first of some places where it covers no other name or point."""
     figure = axis.figure

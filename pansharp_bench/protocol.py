@@ -113,25 +113,26 @@ class _Sets:
 
     def __init__(self, protocol: Protocol, sensor: Sensor) -> None:
         self.metrics: list[tuple[Entry[MetricCard], Any]] = []
-        self.grouped: set[str] = set()
+        self.asks: dict[str, set[str]] = {}  # which of groups and blocks a metric is to be told
         for entry in protocol.entries("set"):
             with blaming(f"metric {entry.name!r} failed"):
                 metric = entry.obj(sensor)
                 self.metrics.append((entry, metric))
-                if "groups" in inspect.signature(metric.add).parameters:
-                    self.grouped.add(entry.name)
+                self.asks[entry.name] = {"groups", "blocks"} & set(inspect.signature(metric.add).parameters)
         if self.metrics and protocol.target is None:
             raise BenchError(f"protocol {protocol.name!r} compares sets of images, but names no target split")
 
-    def add(self, role: str, images: Tensor | None, groups: Tensor) -> None:
+    def add(self, role: str, images: Tensor | None, **about: Tensor) -> None:
         for entry, metric in self.metrics if images is not None else ():
             with blaming(f"metric {entry.name!r} failed on a {role} image"):
-                metric.add(role, images, *([groups] if entry.name in self.grouped else []))
+                metric.add(role, images, **{k: v for k, v in about.items() if k in self.asks[entry.name]})
 
     def add_all(self, role: str, split: Split, device: torch.device) -> None:
+        about = _about(split)
         for start in range(0, len(split) if self.metrics else 0, _AT_ONCE):
             some = slice(start, start + _AT_ONCE)
-            self.add(role, split.read("pan", some).to(device), _groups(split)[some])
+            images = split.read("pan", some).to(device)
+            self.add(role, images, **{k: v[some] for k, v in about.items()})
 
     def scores(self) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -156,19 +157,24 @@ class _Sets:
         return found
 
 
-def _groups(split: Split) -> Tensor:
-    """(N,) the group of every sample; samples of a split without groups are of one."""
-    return torch.zeros(len(split), dtype=torch.int64) if split.groups is None else split.groups
+def _about(split: Split) -> dict[str, Tensor]:
+    """(N,) each, of every sample: ``groups``, one for all where a split has none, and ``blocks`` where it has
+    such."""
+    groups = torch.zeros(len(split), dtype=torch.int64) if split.groups is None else split.groups
+    origins = split.origins()
+    return {"groups": groups} | ({"blocks": origins["block"]} if "block" in origins else {})
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Scores by protocol and column, one list entry per image (one in all for metrics of sets); curves and floors
-    by protocol; seconds per image; the first fused images."""
+    by protocol; what the images have in common (see :meth:`Split.origins`); seconds per image; the first fused
+    images."""
 
     scores: dict[str, dict[str, list[float]]]
     curves: dict[str, dict[str, Any]]
     floors: dict[str, dict[str, float]]
+    origins: dict[str, list[int]]
     seconds: list[float]
     pixels: int
     fused: list[Tensor]
@@ -201,7 +207,7 @@ def evaluate(
     kept: list[Tensor] = []
     pixels, broken = 0, False
     odd: dict[int, str] = {}
-    groups = _groups(split)
+    about = _about(split)
     for index in tqdm(range(len(split)), desc=f"{split.name} scenes", unit="image", disable=not progress):
         scene = split[index].to(device)
         visible = scene.clone().seen_by(method.card, seed=index)  # a method cannot touch what it is scored by
@@ -230,7 +236,8 @@ def evaluate(
                 ("source", scene.pan),
                 ("truth", scene.gt),
             ):
-                sets[protocol.name].add(role, images, groups[index : index + 1])
+                own = {k: v[index : index + 1] for k, v in about.items()}
+                sets[protocol.name].add(role, images, **own)
         broken |= not whole
         if index < keep:
             kept.append(fused.float().cpu())
@@ -246,7 +253,8 @@ def evaluate(
         of_set = found.scores()
         scores[name] |= {column: [math.nan if broken else value] for column, value in of_set.items()}
     curves, floors = ({n: f(s) for n, s in sets.items()} for f in (_Sets.curves, _Sets.floors))
-    return Evaluation(scores, curves, floors, seconds, pixels, kept)
+    origins = {name: values.tolist() for name, values in split.origins().items()}
+    return Evaluation(scores, curves, floors, origins, seconds, pixels, kept)
 
 
 @torch.inference_mode()
@@ -264,7 +272,7 @@ def rehearse(dataset: Dataset, protocols: Sequence[Protocol], device: torch.devi
         for role, images in (
             ("target", target), ("output", output), ("source", scene.pan), ("truth", scene.gt)
         ):  # fmt: skip
-            sets.add(role, images, torch.zeros(1, dtype=torch.int64))
+            sets.add(role, images, **dict.fromkeys(("groups", "blocks"), torch.zeros(1, dtype=torch.int64)))
         sets.scores()
         sets.curves()
         sets.floors()

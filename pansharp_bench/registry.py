@@ -127,10 +127,12 @@ class MetricCard(Card):
     scope: Literal["image", "set"] = _about(
         "image",
         "image: a function that scores each image. set: a class, made with the sensor, that takes "
-        "add(role, images), role one of output, source, target and truth, or add(role, images, groups), (N,) the "
-        "samples' groups, if it has that argument, and gives scores(), a tuple in the order of the columns, and "
-        "curves(), a JSON-able dict; also, where it has that method, floors(), column -> the score that the target "
-        "itself would have if its groups were mixed as the source's are",
+        "add(role, images), role one of output, source, target and truth, or add(role, images, groups, blocks), "
+        "(N,) each, the samples' groups and blocks (what is not independent), if it has these arguments, and gives "
+        "scores(), a tuple in the order of the columns, and curves(), a JSON-able dict; also, where it has these "
+        "methods, floors(), column -> the score that the target itself would have if its groups were mixed as the "
+        "source's are, and resampled(curves, blocks, weights), column -> the scores (R,) had each of the blocks "
+        "been there as often as weights (R, blocks) tell, from what curves() gave",
     )
     digits: int = _about(4, "decimals in tables")
     smallest: int = _about(1, "the least side, in pixels, of images that it is defined for")

@@ -283,6 +283,12 @@ class Split(ABC):
         """One array of these scenes, (n, C, H, W) float32 DN; a split may read less of the disk for it."""
         return getattr(self[index], key)
 
+    def origins(self) -> dict[str, Tensor]:
+        """Name -> (N,) int64, what samples have in common: ``block``, the unit to resample where an uncertainty is
+        asked for, as samples of one block are not independent, and units that hold several. Empty where samples are
+        independent."""
+        return {}
+
     def __iter__(self) -> Iterator[Scene]:
         return (self[i] for i in range(len(self)))
 
@@ -316,6 +322,11 @@ class Dataset(ABC):
         were cut from; ``path`` has no suffix. Gives the files written. Raises BenchError where there is no such
         map."""
         raise BenchError(f"the images of dataset {self.name!r} do not come from one map")
+
+    def folds(self) -> tuple[str, ...]:
+        """Labels under which the same files are opened with another part held out as the test; empty where no part
+        can be."""
+        return ()
 
     def provenance(self) -> dict:
         """JSON-able extra identity, e.g. a simulator's seed and version."""

@@ -30,6 +30,7 @@ ENGINE = {
     "experiment",
     "tables",
     "results",
+    "uncertainty",
     "figures",
     "raster",
     "sensors",
@@ -109,10 +110,11 @@ MAY = {
     "results": {"errors", "record"},
     "cards": {"registry", "method", "scene"},
     "report": {"errors", "files", "record", "registry", "tables", "figures", "cards"},
+    "uncertainty": {"errors", "protocol", "record", "registry"},
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},
-    "datasets": {"errors", "files", "registry", "scene", "imaging", "raster", "sensors"},
+    "datasets": {"errors", "files", "registry", "scene", "imaging", "raster", "sensors", "figures"},
 }
 
 

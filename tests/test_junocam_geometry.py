@@ -333,3 +333,38 @@ def test_missing_kernels_are_named(tmp_path):
     (tmp_path / "naif0012.tls").touch()
     with pytest.raises(BenchError, match=r"no \*\.tf kernel"):
         Spice(tmp_path)
+
+
+def test_cosines_are_those_of_the_frames(near):
+    camera, one = JunoCam(), near[2:3]
+    projector = pj.Projector(np.ones((1, 3, 128, 1648), np.float32), one, camera, BANDS)
+    planes = pj.backplanes(projector, 0, BANDS[0], "planetographic")
+    inside = torch.zeros(128, 1648, dtype=torch.bool)
+    inside[2:-2, 30:1620:7] = True
+    on = inside & torch.isfinite(planes["latitude"]) & (planes["incidence"] < 80) & (planes["emission"] < 80)
+    points = pj.surface(planes["latitude"][on], -planes["longitude"][on], "planetographic")
+    mu0, mu = projector.cosines(points)
+    assert on.sum() > 1000
+    # emission apparent or true differs by the aberration alone
+    assert (mu0 - torch.cos(torch.deg2rad(planes["incidence"][on]))).abs().max() < 1e-5
+    assert (mu - torch.cos(torch.deg2rad(planes["emission"][on]))).abs().max() < 1e-3
+
+
+def test_the_plane_of_mid_time_blurs_and_loses(near):
+    """A second interpolation of the same image: near the truth, farther than the direct way, and never wider."""
+    camera = JunoCam()
+    values = see(camera, near, BANDS, texture)
+    projector = pj.Projector(values, near, camera, BANDS, pj.Photometry("none", max_incidence=90))
+    look = pj.through_plane(projector, near[1:2], 512)
+    # a little off the centres of the plane's pixels, where nothing would be interpolated
+    points = (
+        pj.mid_time_points(near[1:2], camera, 384)[:-1, :-1] * 0.5
+        + pj.mid_time_points(near[1:2], camera, 384)[1:, 1:] * 0.5
+    )
+    points = points[::3, ::3].reshape(-1, 3)
+    points = points[points.isfinite().all(1)]
+    direct, planar = projector.at(points), look(points)
+    both = direct.isfinite().all(0) & planar.isfinite().all(0)
+    assert both.sum() > 5000 and not (planar.isfinite().all(0) & direct.isnan().all(0)).any()
+    errors = [(x - texture(points)).abs()[:, both].mean().item() for x in (direct, planar)]
+    assert errors[0] < 2e-3 and 1.3 * errors[0] < errors[1] < 6e-3

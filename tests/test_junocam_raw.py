@@ -332,3 +332,18 @@ def test_samples_that_cannot_be_what_the_label_says_are_refused(tmp_path, codes)
     assert (raw.read_image(write_png(tmp_path, linear, SAMPLE_BITS=16)).dn.ravel() == linear.ravel()).all()
     with pytest.raises(DataError, match=r"samples of 8 bits, its label .* says SAMPLE_BITS 16"):
         raw.read_image(write_png(tmp_path, codes, SAMPLE_BITS=16))
+
+
+@pytest.mark.parametrize(("images", "data"), [("ImageSet", "DataSet"), ("13542-ImageSet", "13542-DataSet")])
+def test_labels_are_found_as_downloads_unpack(tmp_path, codes, images, data):
+    """Metadata in a folder of its own; that of another image's download is not taken for it."""
+    for name in (images, data, "99999-DataSet"):
+        (tmp_path / name).mkdir()
+    path = write_png(tmp_path / images, codes)
+    label = path.with_name("13542-Metadata.json")
+    label.rename(tmp_path / "99999-DataSet" / label.name)
+    with pytest.raises(DataError, match=f"no label beside it, nor in .*{data}"):
+        raw.find_label(path)
+    (tmp_path / "99999-DataSet" / label.name).rename(tmp_path / data / label.name)
+    assert raw.find_label(path) == tmp_path / data / label.name
+    assert raw.read_image(path).dn.shape == (2, 3, 128, 1648)

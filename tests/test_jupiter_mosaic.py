@@ -193,3 +193,52 @@ def test_the_command_lays_out_a_split_or_what_was_made_of_it(tmp_path):
 def test_a_map_is_all_of_the_planet():
     with pytest.raises(DataError, match=r"expected \(C, H, 2H\)"):
         GlobalMap(torch.zeros(3, 10, 10))
+
+
+class Segments:
+    """Two segments that overlap by half, of known values."""
+
+    name, pixels = "test", 32
+
+    def column(self, name):
+        return {"latitude": np.zeros(2), "longitude": np.array([100.0, 106.0])}.get(name)
+
+    def __getitem__(self, index):
+        return SimpleNamespace(pan=torch.zeros(1, 3, self.pixels, self.pixels))
+
+
+def test_a_map_says_how_far_its_segments_and_samples_agree(tmp_path):
+    """Two segments of I/F .2 and .6, and three samples of each about it: every deviation is known."""
+    about = torch.tensor([-0.03, 0.0, 0.03])
+    images = [(v + about).view(1, 3, 1, 1, 1).expand(1, 3, 3, 32, 32).clone() for v in (0.2, 0.6)]
+    made = lay_out(Segments(), iter(images), tmp_path / "map", "toy", ("red", "green", "blue"))
+    assert [p.name for p in made] == ["map.tif", "map.png", "map-spread.tif", "map-spread.png"]
+    with rasterio.open(tmp_path / "map.tif") as file:
+        whole, frame = torch.from_numpy(file.read()), GlobalMap(torch.zeros(1, file.height, file.width))
+        assert file.descriptions == ("red", "green", "blue", "red sd", "green sd", "blue sd")
+    with rasterio.open(tmp_path / "map-spread.tif") as file:
+        assert file.descriptions[0] == "red sd between segments" and file.descriptions[-1] == "segments"
+        parts = torch.from_numpy(file.read())
+    row = int(frame.row(torch.tensor(0.0)).round())
+    alone, both = frame.column(torch.tensor([96.0, 103.0])).round().long().tolist()
+    between, within = 0.4 / 2**0.5, 0.03  # of two; of three samples
+    assert whole[0, row, both].item() == pytest.approx(0.4)
+    assert whole[3, row, both].item() == pytest.approx((between**2 + within**2) ** 0.5)
+    assert parts[:, row, both].tolist() == pytest.approx([between] * 3 + [within] * 3 + [2])
+    assert parts[:, row, alone].tolist() == pytest.approx(
+        [float("nan")] * 3 + [within] * 3 + [1], nan_ok=True
+    )
+    assert whole[3, row, alone].isnan() and whole[0, row, alone].item() == pytest.approx(0.2)
+
+
+def test_segments_of_one_map_agree_where_they_overlap(cut, tmp_path):
+    """What is left is the error of two interpolations, far below any method's own."""
+    _, images, latitude, longitude = cut
+    split = Segments()
+    split.pixels, places = 64, {"latitude": latitude, "longitude": longitude}
+    split.column = places.get
+    lay_out(split, [images], tmp_path / "map", "toy", ("red", "green", "blue"))
+    with rasterio.open(tmp_path / "map-spread.tif") as file:
+        assert file.count == 4  # no samples
+        spread = file.read(1)
+    assert np.isfinite(spread).mean() > 0.6 and np.nanmax(spread) < CLOSE

@@ -223,14 +223,17 @@ def test_outputs_get_the_second_stage_and_go_on_the_map(folder, tmp_path):
     made = {p.name for p in (tmp_path / "maps").iterdir()}
     assert made >= {f"{name}.tif", f"{name}.png", f"{name}-F275W.png", f"{name}-FQ889N.png"}
     with rasterio.open(tmp_path / "maps" / f"{name}.tif") as file:
-        assert file.descriptions == ("red", "green", "blue", "F275W", "FQ889N")
-        red, _, blue, ultraviolet, methane = file.read()
+        assert file.descriptions[:5] == ("red", "green", "blue", "F275W", "FQ889N")
+        assert file.descriptions[9] == "FQ889N sd" and file.count == 10
+        red, _, blue, ultraviolet, methane = file.read()[:5]
     known = np.isfinite(red)
     assert (known == np.isfinite(methane)).all() and known.any()
     inside = known & (red < 0.6) & (red > 0.4)
     np.testing.assert_allclose(ultraviolet[inside], (0.3 * red + 0.1 * blue)[inside], atol=0.02)
     with rasterio.open(tmp_path / "maps" / "junocam2hst-five-source.tif") as file:
-        assert file.count == 3  # what is not calibrated has no such bands
+        assert file.count == 6  # what is not calibrated has no such bands
+    result = CliRunner().invoke(main, [*map(str, words[:-2]), "--draws", "3"])
+    assert result.exit_code == 2 and "draws no noise" in result.output
 
 
 def test_weights_of_something_else_are_no_second_stage(folder, tmp_path):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
+
+import numpy as np
 
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.registry import register_dataset
@@ -43,7 +46,8 @@ class JunoCam2HST(Dataset):
     """JunoCam2HST under a folder: a ``junocam2hst*.h5``, or the released ``trainA``, ``trainB`` of ``.npy`` files.
 
     ``name`` is ``junocam2hst``, with ``-LABEL`` where the file was built under a label (``junocam2hst-mini``), or
-    ``label`` is given for one without.
+    ``label`` is given for one without. A label that ends in ``pjNN`` (``mini-pj17``) holds perijove NN out instead
+    of that which the files have as their test; it is shown in the name.
 
     Raises DataError where neither is found, or several are, or the file has another label, and BenchError for a
     label that cannot be used.
@@ -53,7 +57,11 @@ class JunoCam2HST(Dataset):
         "build": "pansharp_bench.datasets.junocam2hst.build:command",
         "mosaic": "pansharp_bench.datasets.jupiter.mosaic:command",
         "project": "pansharp_bench.datasets.jupiter.junocam.command:command",
+        "spectra": "pansharp_bench.datasets.jupiter.spectra:command",
+        "limb": "pansharp_bench.datasets.jupiter.limb_darkening:command",
     }
+
+    held_out: int | None = None  # the perijove of a label's end
 
     def __init__(self, root: Path | None = None, label: str | None = None, **options: object) -> None:
         if given := [k for k, v in options.items() if v is not None]:
@@ -70,11 +78,14 @@ class JunoCam2HST(Dataset):
             )
         self.sensor = as_sensor(NAME)
         self.store: Store | None = None
+        if fold := re.fullmatch(r"(?:(.+)-)?pj(\d+)", label or ""):
+            label, self.held_out = fold[1], int(fold[2])
         self.path = self._find(Path(root).expanduser(), label)
         own = self.store.label if self.store else ""
         if own and label and own != label:
             raise DataError(f"{self.path} was built as {NAME}-{own}; it cannot be shown as {NAME}-{label}")
-        self.name = f"{NAME}-{own or label}" if own or label else NAME
+        self.whole = f"{NAME}-{own or label}" if own or label else NAME  # its name, but for what is held out
+        self.name = self.whole if self.held_out is None else f"{self.whole}-pj{self.held_out}"
 
     def _find(self, root: Path, label: str | None) -> Path:
         from pansharp_bench.datasets.junocam2hst.store import Store
@@ -106,6 +117,14 @@ class JunoCam2HST(Dataset):
         return self.store.splits if self.store else CALIBRATION_SPLITS
 
     def split(self, name: SplitName) -> SegmentSplit:
+        if self.held_out is None or name == "target":
+            return self._stored(name)
+        from pansharp_bench.datasets.junocam2hst.fold import FoldSplit
+
+        return FoldSplit(name, [self._stored("train"), self._stored("test")], self.held_out)
+
+    def _stored(self, name: SplitName) -> SegmentSplit:
+        """A split as the files have it."""
         from pansharp_bench.datasets.junocam2hst.released import ReleasedSplit
         from pansharp_bench.datasets.junocam2hst.store import StoreSplit
 
@@ -119,13 +138,19 @@ class JunoCam2HST(Dataset):
         from pansharp_bench.datasets.junocam2hst.released import ReleasedSplit, fingerprint
         from pansharp_bench.files import sha256_of
 
+        def identity(name: SplitName) -> tuple[int, str]:
+            split = self._stored(name)
+            if isinstance(split, ReleasedSplit):
+                return fingerprint(split)
+            return self.path.stat().st_size, sha256_of(self.path)
+
         identities = []
         for name in splits or self.available():
-            split = self.split(name)
-            if isinstance(split, ReleasedSplit):
-                size, digest = fingerprint(split)
-            else:
-                size, digest = self.path.stat().st_size, sha256_of(self.path)
+            size, digest = identity(name)
+            if self.held_out is not None and name != "target":
+                both = [identity("train"), identity("test")]
+                text = f"{name} pj{self.held_out} {both[0][1]} {both[1][1]}"  # same files, other segments
+                size, digest = max(s for s, _ in both), hashlib.sha256(text.encode()).hexdigest()
             identities.append(FileIdentity(name, self.path, size, digest, None))
         return tuple(identities)
 
@@ -136,13 +161,21 @@ class JunoCam2HST(Dataset):
 
         return lay_out(cast("SegmentSplit", split), images, path, self.name, bands)
 
+    def folds(self) -> tuple[str, ...]:
+        """A label for each perijove of ``train``: with that held out, and the file's own test trained on."""
+        seen = self._stored("train").column("perijove")
+        numbers = [] if seen is None or self.held_out is not None else np.unique(seen).tolist()
+        own = self.whole.removeprefix(NAME).lstrip("-")
+        return tuple("-".join(filter(None, (own, f"pj{n}"))) for n in numbers)
+
     def provenance(self) -> dict:
+        fold = {} if self.held_out is None else {"fold_of": self.whole, "held_out": f"PJ{self.held_out}"}
         if self.store is None:
-            return {"layout": "as released, .npy"}
+            return {"layout": "as released, .npy"} | fold
         told = dict(self.store.provenance)  # checksums of the maps stay in the file, whose own is recorded
         if sources := told.pop("sources", None):
             told["maps"] = ", ".join(f"{s['name']} ({', '.join(s['files'])})" for s in sources)
-        return told
+        return told | fold
 
     def summary(self) -> dict:
         counts: dict[str, int | None] = {}

@@ -240,6 +240,10 @@ class SimulatedJunoCam2HST(JunoCam2HST):
             for f in super().files(*splits)
         )
 
+    def folds(self) -> tuple[str, ...]:
+        """None: a simulated perijove is known in truth where it is the test alone."""
+        return ()
+
     def check(self) -> Iterator[tuple[str, str]]:
         yield finding(self.files("test")[0])
         yield from super().check()

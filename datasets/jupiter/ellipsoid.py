@@ -89,6 +89,27 @@ def healpix_rings(nside: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(latitude).round(9), -np.concatenate(longitude) % 360
 
 
+def healpix_cell(nside: int, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
+    """(N,) which of the 12 nside² HEALPix pixels, in ring order, holds each point; latitude and west longitude in
+    degrees on HEALPix's sphere. The inverse of :func:`healpix_rings` (Gorski et al. 2005, section 5.2).
+
+    >>> healpix_cell(4, *healpix_rings(4)).tolist() == list(range(192))
+    True
+    """
+    z, turn = np.sin(np.radians(latitude)), -np.asarray(longitude) % 360 / 90
+    # equatorial belt: how many ascending and descending lines of pixel edges lie below
+    up, down = (np.floor(nside * (0.5 + turn + s * 0.75 * z)).astype(int) for s in (-1, 1))
+    ring = nside + 1 + up - down
+    along = (up + down - nside + 1 + (ring + 1) % 2) // 2 % (4 * nside)
+    belt = 2 * nside * (nside - 1) + 4 * nside * (ring - 1) + along
+    # polar caps: the same, counted from the pole
+    part, reach = turn % 1, nside * np.sqrt(3 * (1 - np.abs(z)))
+    ring = np.floor(part * reach).astype(int) + np.floor((1 - part) * reach).astype(int) + 1
+    along = np.floor(turn * ring).astype(int) % (4 * ring)
+    cap = np.where(z > 0, 2 * ring * (ring - 1), 12 * nside**2 - 2 * ring * (ring + 1)) + along
+    return np.where(np.abs(z) <= 2 / 3, belt, cap)
+
+
 def centres(nside: int, zones: tuple[str, ...] = tuple(ZONES)) -> Centres:
     """HEALPix pixel centres (Gorski et al., 2005) of each zone in turn, north to south and along each ring.
 
@@ -111,6 +132,15 @@ def centres(nside: int, zones: tuple[str, ...] = tuple(ZONES)) -> Centres:
             raise DataError(f"zone {name} has no sample centre at nside {nside}; take a larger one")
         found.append((np.full(len(inside), index), lat[inside], lon[inside]))
     return Centres(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+
+def share_of_surface(south: Tensor, north: Tensor) -> Tensor:
+    """Share of the ellipsoid's surface between two planetographic latitudes, degrees.
+
+    >>> round(share_of_surface(torch.tensor(0.0).double(), torch.tensor(90.0).double()).item(), 12)
+    0.5
+    """
+    return (_q(torch.sin(torch.deg2rad(north))) - _q(torch.sin(torch.deg2rad(south)))) / (2 * _POLE_Q)
 
 
 def laea_forward(latitude: Tensor, east: Tensor, latitude0: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,7 @@ class MapSum:
         height: rows of the whole map, which is twice as wide.
         rows: the rows kept, (first, last + 1).
         latitude, west_left: the map's, as in :class:`GlobalMap`.
+        spread: also how far segments differ where they overlap; sums are float64 then.
     """
 
     def __init__(
@@ -58,13 +59,17 @@ class MapSum:
         west_left: float = 180.0,
         size_km: float = SEGMENT_KM,
         device: torch.device | str = "cpu",
+        spread: bool = False,
     ) -> None:
         # an empty map that knows where latitudes and longitudes lie
         self.frame = GlobalMap(torch.empty(1, 1, 1).expand(1, height, 2 * height), latitude, west_left)
         self.rows, self.size_km, self.device = rows or (0, height), size_km, torch.device(device)
         self._latitudes = self.frame.latitudes()
         first, last = self.rows
-        self.total = torch.zeros(bands, last - first, 2 * height, device=device)
+        self.total = torch.zeros(
+            bands, last - first, 2 * height, device=device, dtype=torch.float64 if spread else torch.float32
+        )
+        self.squares = torch.zeros_like(self.total) if spread else None
         self.count = torch.zeros(last - first, 2 * height, device=device)
 
     def reaches(self, latitude: float, pixels: int) -> tuple[int, int, float]:
@@ -122,15 +127,23 @@ class MapSum:
         values = torch.where(known[:, None], values, 0).transpose(0, 1)
         row = torch.arange(first - self.rows[0], last - self.rows[0], device=self.device)[None, :, None]
         flat = (row * width + (column % width).to(self.device)[:, None, :]).flatten()
-        for total, value in zip(
-            self.total, values, strict=True
-        ):  # on more axes at once it is 20 times slower
-            total.flatten().index_add_(0, flat, value.flatten())
+        values = values.to(self.total.dtype)
+        sums = [(self.total, values)] + ([] if self.squares is None else [(self.squares, values**2)])
+        for into, added in sums:
+            for total, value in zip(into, added, strict=True):  # on more axes at once it is 20 times slower
+                total.flatten().index_add_(0, flat, value.flatten())
         self.count.flatten().index_add_(0, flat, known.flatten().float())
 
     def mean(self) -> Tensor:
         """(C, rows, W) float32, NaN where no segment lies."""
-        return torch.where(self.count > 0, self.total / self.count, torch.nan)
+        return torch.where(self.count > 0, self.total / self.count, torch.nan).float()
+
+    def deviation(self) -> Tensor:
+        """(C, rows, W) float32: standard deviation of the segments that overlap, NaN where there are not two."""
+        assert self.squares is not None
+        mean = self.total / self.count
+        variance = (self.squares / self.count - mean**2).clamp_min(0) * self.count / (self.count - 1)
+        return torch.where(self.count > 1, variance.sqrt(), torch.nan).float()
 
 
 @lru_cache(1024)
@@ -165,11 +178,27 @@ def mosaic(
 
     Raises DataError where the segments and centres are not equal in number, or a centre is not known.
     """
+    canvas = _laid(segments, latitudes, longitudes, degrees_per_pixel, latitude, west_left, size_km, device)
+    return GlobalMap(canvas.mean().cpu(), latitude, west_left)
+
+
+def _laid(
+    segments: Tensor | Iterable[Tensor],
+    latitudes: Tensor | np.ndarray,
+    longitudes: Tensor | np.ndarray,
+    degrees_per_pixel: float,
+    latitude: Latitude = "planetocentric",
+    west_left: float = 180.0,
+    size_km: float = SEGMENT_KM,
+    device: torch.device | str = "cpu",
+    spread: bool = False,
+) -> MapSum:
     height = map_height(degrees_per_pixel)
     lat, lon = (np.asarray(x, dtype=np.float64) for x in (latitudes, longitudes))
     canvas, start = None, 0
     for batch in [segments] if isinstance(segments, Tensor) else segments:
-        canvas = canvas or MapSum(height, batch.shape[1], None, latitude, west_left, size_km, device)
+        if canvas is None:
+            canvas = MapSum(height, batch.shape[1], None, latitude, west_left, size_km, device, spread)
         where = slice(start, start + len(batch))
         if len(lat[where]) != len(batch):
             raise DataError(f"{start + len(batch)} segments or more, but {len(lat)} centres")
@@ -179,22 +208,49 @@ def mosaic(
         start += len(batch)
     if canvas is None or start != len(lat):
         raise DataError(f"{start} segments, but {len(lat)} centres")
-    return GlobalMap(canvas.mean().cpu(), latitude, west_left)
+    return canvas
 
 
 def lay_out(
     split: SegmentSplit, images: Iterable[Tensor], path: Path, name: str, bands: tuple[str, ...]
 ) -> list[Path]:
-    """Images in the order of a split's segments, as fine as these, as ``path``.tif and a preview ``path``.png.
+    """Images in the order of a split's segments, as fine as these, on their map, and how sure it is.
 
-    Raises DataError where a segment's centre is not known.
+    ``images`` are batches (n, C, p, p), or (n, K, C, p, p) of K samples each, whose mean is shown. Written are
+
+    - ``path``.tif: the bands, and of each the standard deviation ("red sd"), of all samples of all segments about
+      their mean; ``path``.png, a preview of the bands;
+    - ``path``-spread.tif: what that is made of, the deviation of the segments that overlap (of their means over
+      samples), that of the samples within a segment, where there are such, and how many segments there are; a
+      preview of the first, grey, white where it is largest.
+
+    Deviations are NaN where only one segment lies. Raises DataError where a segment's centre is not known.
     """
     lat, lon, size_km = _places(split, name)
     degrees = size_km / split[0].pan.shape[-1] / KM_PER_DEGREE
-    made = mosaic(images, lat, lon, degrees, size_km=size_km)
+    count = len(bands)
+    canvas = _laid(map(_moments, images), lat, lon, degrees, size_km=size_km, spread=True)
+    mean, between = canvas.mean().cpu(), canvas.deviation().cpu()[:count]
+    within = mean[count:].sqrt()  # no bands without samples
+    total = (between**2 + (within**2 if len(within) else 0)).sqrt()
     tags = {"dataset": name, "split": str(split.name), "segments": str(len(lat))}
-    height = made.values.shape[1]
-    return write_map(path.with_suffix(".tif"), [(0, made.values)], height, bands, tags=tags)
+    height = mean.shape[1]
+    whole = torch.cat([mean[:count], total])
+    made = write_map(
+        path.with_suffix(".tif"), [(0, whole)], height, (*bands, *(f"{b} sd" for b in bands)), tags=tags,
+        shown=bands,
+    )  # fmt: skip
+    parts = [(f"{b} sd between segments", x) for b, x in zip(bands, between, strict=True)]
+    parts += [(f"{b} sd between samples", x) for b, x in zip(bands, within, strict=False)]
+    parts.append(("segments", canvas.count.cpu()))
+    names, values = zip(*parts, strict=True)
+    beside = path.with_name(f"{path.name}-spread.tif")
+    return [*made, *write_map(beside, [(0, torch.stack(values))], height, names, tags=tags, shown=names[:1])]
+
+
+def _moments(images: Tensor) -> Tensor:
+    """(n, C, p, p) as they are; (n, 2C, p, p) mean and variance of samples (n, K, C, p, p)."""
+    return images if images.ndim == 4 else torch.cat([images.mean(1), images.var(1)], 1)
 
 
 def _places(split: SegmentSplit, name: str) -> tuple[np.ndarray, np.ndarray, float]:
@@ -268,9 +324,11 @@ def write_map(
     latitude: Latitude = "planetocentric",
     west_left: float = 180.0,
     tags: dict[str, str] | None = None,
+    shown: tuple[str, ...] | None = None,
 ) -> list[Path]:
     """Write strips of a map as a GeoTIFF (float32, NaN where blank) and PNG previews beside it: one of the first
-    three bands (or the first), one of each band beyond.
+    three bands (or the first, up to its own brightest), one of each band beyond. ``shown``: the first bands, where
+    not all are to have a preview.
 
     They appear only when they are complete. Returns their paths. Raises BenchError where they cannot be written,
     or nothing was on the map.
@@ -286,7 +344,8 @@ def write_map(
         transform=from_origin(left, 90, degrees, degrees), nodata=math.nan,
         tags={"latitude": latitude, "west_longitude_of_left_edge": f"{west_left:g}", **(tags or {})},
     )  # fmt: skip
-    return [path, *_write_previews(path, small.values, bands)]
+    shown = bands if shown is None else shown
+    return [path, *_write_previews(path, small.values[: len(shown)], shown)]
 
 
 def _not_empty(pieces: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
@@ -301,12 +360,15 @@ def _not_empty(pieces: Iterable[tuple[int, Tensor]]) -> Iterator[tuple[int, Tens
 def _write_previews(path: Path, picture: Tensor, bands: tuple[str, ...]) -> list[Path]:
     from PIL import Image
 
-    colours = 3 if len(bands) >= 3 else 1
-    previews = {path.with_suffix(".png"): picture[:colours]}
+    def brightened(values: Tensor) -> Tensor:
+        known = values[values.isfinite()]
+        return values[None] / (known.quantile(0.998).clamp_min(1e-6) if len(known) else 1)
+
+    # a band by itself may be dim: it is shown up to its own brightest
+    first = picture[:3] if len(bands) >= 3 else brightened(picture[0])
+    previews = {path.with_suffix(".png"): first}
     for band, values in zip(bands[3:], picture[3:], strict=True):
-        # further bands may be dim: each is shown up to its own brightest
-        top = values[values.isfinite()].quantile(0.998).clamp_min(1e-6)
-        previews[path.with_name(f"{path.stem}-{band}.png")] = values[None] / top
+        previews[path.with_name(f"{path.stem}-{band}.png")] = brightened(values)
     for preview, values in previews.items():
         known = values.isfinite().all(0, keepdim=True).float()
         shown = torch.cat([values.nan_to_num(0).clamp(0, 1).expand(3, -1, -1), known])

@@ -19,6 +19,7 @@ from torch import Tensor
 from pansharp_bench.datasets.jupiter.ellipsoid import (
     EQUATORIAL_KM,
     SEGMENT_KM,
+    healpix_cell,
     laea_inverse,
     to_planetocentric,
 )
@@ -27,6 +28,7 @@ from pansharp_bench.errors import DataError
 from pansharp_bench.scene import Split, SplitName
 
 BLANK_LIMIT = 5
+BLOCK_NSIDE = 4
 _SPREAD = 0.35  # of a Gaussian, in new pixels: leaves 9 % at the sampling frequency, where aliasing is worst
 _LEAST = 0.1  # in old pixels: a narrower blur does nothing
 _AT_ONCE = 1 << 16  # pixels sampled together: few enough to stay in a processor's cache
@@ -60,6 +62,19 @@ class SegmentSplit(Split):
         if self.latitude is None:
             return None
         return torch.from_numpy(np.array(self.latitude.numpy()[index], ndmin=1))
+
+    def origins(self) -> dict[str, Tensor]:
+        """``perijove``, and ``block``: a HEALPix cell of nside 4 (14.7 degrees, a little more than a segment)
+        at one perijove, or rotation of Hubble's; without ``block`` where centres are not known."""
+        seen, lat, lon = (self.column(name) for name in ("perijove", "latitude", "longitude"))
+        found = {} if seen is None else {"perijove": seen.astype(np.int64)}
+        if seen is None:
+            cycle, rotation = self.column("cycle"), self.column("rotation")
+            seen = None if cycle is None or rotation is None else 2 * cycle.astype(np.int64) + rotation
+        if seen is not None and lat is not None and lon is not None and np.isfinite([lat, lon]).all():
+            cells = healpix_cell(BLOCK_NSIDE, lat, lon)
+            found["block"] = seen.astype(np.int64) * 12 * BLOCK_NSIDE**2 + cells
+        return {name: torch.from_numpy(values) for name, values in found.items()}
 
     def extra(self, index: int | slice) -> Tensor:
         """(n, E, H, W) I/F of the further bands; raises DataError where there are none."""

@@ -216,6 +216,13 @@ def compare(
 )
 @set_option()
 @click.option(
+    "--draws",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Stochastic methods: samples of every output; mean and deviation are laid out.",
+)
+@click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the mosaics."
 )
 @run_options
@@ -225,10 +232,15 @@ def mosaic(
     weights: Path | None,
     second_stage: Path | None,
     options: dict[str, str],
+    draws: int,
     out: Path,
     shared: RunOptions,
 ) -> None:
-    """The test images and a method's outputs, put back on their map: GeoTIFF and PNG, before and after.
+    """The test images and a method's outputs, put back on their map: GeoTIFF and PNG, before and after, each with
+    its uncertainty.
+
+    A GeoTIFF has the bands and a standard deviation of each; NAME-spread.tif tells how much of that lies between
+    segments that overlap, and how much between the samples of a stochastic method (--draws).
 
     Without --weights the method is trained first (or its finished run's weights are taken).
     """
@@ -240,7 +252,7 @@ def mosaic(
         further = mosaics.second_stage(second_stage, it.dataset.sensor, it.device) if second_stage else None
         ready = experiment.ready(it, shared.results, shared.runs, progress=shared.progress, say=say)
         for path in mosaics.mosaic(
-            ready, it.dataset, out, it.device, further=further, progress=shared.progress
+            ready, it.dataset, out, it.device, further=further, draws=draws, progress=shared.progress
         ):
             click.echo(path)
 
@@ -295,6 +307,84 @@ def bound(dataset: str, out: Path, results: Path) -> None:
     floor = scored.get("floors", {}).get("chi2")
     figures.bound_by_transport(line, points, floor, out, f"{dataset}: colours reached against structure kept")
     click.echo(f"{out}\n{table}")
+
+
+@figure.command()
+@_dataset
+@click.option("--protocol", default="calibration", show_default=True)
+@click.option(
+    "--column", "columns", multiple=True, default=("chi2", "SSIM", "PSNR"), show_default=True,
+    help="Columns drawn; the table has all. May be repeated.",
+)  # fmt: skip
+@click.option("--unit", default="block", show_default=True, help="What is resampled, e.g. block or perijove.")
+@click.option("--draws", type=click.IntRange(100), default=2000, show_default=True, help="Resamplings.")
+@_out
+@results_option
+@plugin_option
+def errors(
+    dataset: str, protocol: str, columns: tuple[str, ...], unit: str, draws: int, out: Path, results: Path
+) -> None:
+    """Scores with their errors: 95 % intervals over resampled blocks of the test set; the numbers beside it as CSV.
+
+    Test images that overlap are not independent; whole blocks (HEALPix cells of one perijove) are resampled. Where
+    records of other perijoves held out lie there too (`bench run --each-fold`), the CSV also has each of
+    these, their mean and their standard deviation."""
+    from pansharp_bench import figures, uncertainty
+    from pansharp_bench.files import atomically
+
+    found = [r for r in _records(results, dataset) if uncertainty.has_origins(r) and protocol in r.protocols]
+    if not found:
+        raise BenchError(
+            f"no record of {dataset!r} under {results} says where its images are from: run its methods anew"
+        )
+    rows, points = [], []
+    for label, record in zip(_labels(found), found, strict=True):
+        told = uncertainty.intervals(record, protocol, unit, draws)
+        n = uncertainty.count(record, protocol, unit)
+        for column, x in told.items():
+            rows.append([label, column, f"{n} {unit}s", x.value, x.error, x.low, x.high, x.independent])
+        points.append((label, {c: (x.value, x.low, x.high) for c, x in told.items()}))
+        rows += [[label, *row] for row in _over_folds(record, protocol, results, dataset)]
+    table = out.with_suffix(".csv")
+    with atomically(table) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            ["method", "column", "over", "value", "error", "low", "high", "error_if_images_were_independent"]
+        )
+        writer.writerows(rows)
+    figures.intervals(points, columns, out, f"{dataset}: 95 % intervals, {unit}s resampled")
+    click.echo(f"{out}\n{table}")
+
+
+def _over_folds(record: Record, protocol: str, results: Path, dataset: str) -> list[list]:
+    """Rows of the CSV for the same run with other parts held out: each by itself, then mean and deviation of
+    all."""
+    import math
+    import statistics
+
+    from pansharp_bench import record as records
+
+    def run(r: Record) -> str:
+        apart = ("data", "dataset", "weights")
+        return records.canonical({k: v for k, v in r.spec.items() if k not in apart})
+
+    others = [
+        r for _, r in records.read_all(results)
+        if not isinstance(r, BenchError)
+        and r.dataset["provenance"].get("fold_of") == dataset and run(r) == run(record) and protocol in r.protocols
+    ]  # fmt: skip
+    if not others:
+        return []
+    rows = []
+    for column, own in record.protocols[protocol]["mean"].items():
+        values = [own]
+        for fold in others:
+            values.append(fold.protocols[protocol]["mean"][column])
+            rows.append([column, f"{fold.dataset['provenance']['held_out']} held out", values[-1], *[""] * 4])
+        finite = all(map(math.isfinite, values))  # the source itself has an infinite PSNR
+        mean, spread = (statistics.mean(values), statistics.stdev(values)) if finite else (math.nan, math.nan)
+        rows.append([column, f"{len(values)} held out in turn", mean, spread, *[""] * 3])
+    return rows
 
 
 def _records(results: Path, dataset: str) -> list[Record]:

@@ -22,9 +22,10 @@ from pansharp_bench.cli.options import (
     set_option,
 )
 from pansharp_bench.cli.records import ensure
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, RecordExists
 
 if TYPE_CHECKING:
+    from pansharp_bench.experiment import Outcome
     from pansharp_bench.record import Record
 
 
@@ -68,6 +69,11 @@ def _names(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     callback=names_of,
     help="Show these methods, untrained or in closed form, beside it in the table; may be repeated.",
 )
+@click.option(
+    "--each-fold",
+    is_flag=True,
+    help="Also with every other part of the data held out in turn (perijoves), a run and record each.",
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted training exactly where it stopped.")
 @click.option(
     "--force", is_flag=True, help="Replace the record, and the training, of an earlier identical run."
@@ -89,6 +95,7 @@ def run(
     samples: int | None,
     weights: Path | None,
     beside: list[str],
+    each_fold: bool,
     resume: bool,
     force: bool,
     save_fused: Path | None,
@@ -106,11 +113,12 @@ def run(
     bench run --method sp-i2i --dataset qb --preset quick --set levels=4 --seed 1
     bench run --method sp-i2i --dataset qb --beside pan-ot,mtf-glp-fs
     bench run --method cut,unsb,sp-i2i --dataset qb,gf2 --seeds 0,1,2
+    bench run --method cut --dataset junocam2hst --data data/ --each-fold
     """
     from pansharp_bench import experiment
     from pansharp_bench.method import takes_steps
     from pansharp_bench.registry import METHODS
-    from pansharp_bench.tables import run_table
+    from pansharp_bench.scene import load_dataset
 
     if samples is not None:
         if "samples" in options:
@@ -118,6 +126,7 @@ def run(
         options = {**options, "samples": str(samples)}
     if len(method) > 1 or len(dataset) > 1 or seeds:
         single = {"--weights": weights, "--beside": beside, "--force": force, "--seed": seed}
+        single["--each-fold"] = each_fold
         if given := [flag for flag, value in single.items() if value]:
             raise BenchError(f"{', '.join(given)}: of one run; these are several methods, datasets or seeds")
         _run_all(method, dataset, seeds or [0], options, shared, resume, as_json)
@@ -127,19 +136,42 @@ def run(
             raise BenchError(
                 f"--beside {name}: it has to be trained, so it needs a run of its own: `bench run --method {name}`"
             )
-    with running():
-        outcome = experiment.run(
-            shared.spec(method[0], dataset[0], options, seed, weights),
-            shared.results,
-            shared.runs,
-            force=force,
-            resume=resume,
-            pictures=shared.pictures,
-            progress=shared.progress,
-            save_fused=save_fused,
-            say=say,
+    folds: tuple[str, ...] = ()
+    if each_fold and not (folds := load_dataset(dataset[0], shared.data, shared.label).folds()):
+        raise BenchError(
+            f"--each-fold: dataset {dataset[0]!r} has no part that could be held out in its test's place"
         )
-    others = ensure([shared.row(name, dataset[0], {}, {}) for name in beside], replace(shared, pictures=0))
+    if each_fold and (weights or resume or save_fused):
+        raise BenchError(
+            "--each-fold trains anew for every fold; leave out --weights, --resume and --save-fused"
+        )
+    for label in (shared.label, *folds):
+        settled = replace(shared, label=label)
+        try:
+            with running():
+                outcome = experiment.run(
+                    settled.spec(method[0], dataset[0], options, seed, weights),
+                    settled.results,
+                    settled.runs,
+                    force=force,
+                    resume=resume,
+                    pictures=settled.pictures,
+                    progress=settled.progress,
+                    save_fused=save_fused,
+                    say=say,
+                )
+        except RecordExists as error:
+            if not folds:
+                raise
+            say(str(error))
+            continue
+        _show(outcome, dataset[0], beside, settled, as_json)
+
+
+def _show(outcome: Outcome, dataset: str, beside: list[str], shared: RunOptions, as_json: bool) -> None:
+    from pansharp_bench.tables import run_table
+
+    others = ensure([shared.row(name, dataset, {}, {}) for name in beside], replace(shared, pictures=0))
     record = outcome.record
     if as_json:
         _print_json([record, *others], shared.results)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -64,24 +64,42 @@ def mosaic(
     device: torch.device,
     *,
     further: SecondStage | None = None,
+    draws: int = 1,
     progress: bool = True,
 ) -> list[Path]:
     """The dataset's test images and a method's outputs on the map they were cut from, under ``out``.
 
-    ``further``: whose bands the outputs get beside their own. Raises BenchError where the dataset's images do not
-    come from a map.
+    ``further``: whose bands the outputs get beside their own. ``draws``: of a method that draws noise, how many
+    samples of every output, whose mean and deviation are laid out. Raises BenchError where the dataset's images do
+    not come from a map, or a method has no noise to draw.
     """
+    drawn = _drawn(method, draws)
     split, bands = dataset.split("test"), dataset.sensor.bands
 
     def outputs() -> Iterator[Tensor]:
         with torch.inference_mode():
             for index in tqdm(range(len(split)), desc="test scenes", disable=not progress):
                 scene = split[index].to(device)
-                fused = method.fuse(scene.seen_by(method.card, seed=index)).float()
-                yield (further.extend(fused) if further else fused).cpu()
+                samples = []
+                for seed in drawn:
+                    if seed is not None:
+                        method.config = replace(method.config, inference_seed=seed)  # type: ignore[attr-defined]
+                    fused = method.fuse(scene.seen_by(method.card, seed=index)).float()
+                    samples.append((further.extend(fused) if further else fused).cpu())
+                yield torch.stack(samples, 1) if draws > 1 else samples[0]
 
     sources = (split.read("pan", i) for i in range(len(split)))
     before = dataset.mosaic(split, sources, out / f"{dataset.name}-source", bands)
     name = f"{dataset.name}-{method.card.name}"
     after = dataset.mosaic(split, outputs(), out / name, (*bands, *(further.bands if further else ())))
     return [*before, *after]
+
+
+def _drawn(method: Method, draws: int) -> list[int | None]:
+    """The seed of the noise of every sample; None leaves the method's own."""
+    if draws == 1:
+        return [None]
+    seed = getattr(getattr(method, "config", None), "inference_seed", None)
+    if seed is None:
+        raise BenchError(f"method {method.card.name!r} draws no noise at inference: leave out --draws")
+    return [*range(seed, seed + draws)]

@@ -7,7 +7,7 @@ from pansharp_bench.scene import Scene, Sensor, Split
 
 
 class Random(Split):
-    """Random images of a sensor, in two groups."""
+    """Random images of a sensor, in two groups; those of a calibration at some latitude."""
 
     def __init__(self, sensor: Sensor, n: int = 4, side: int = 32) -> None:
         self.name, self.sensor, self.groups = "train", sensor, torch.arange(n) % 2
@@ -18,7 +18,8 @@ class Random(Split):
         gt += 0.02 * sensor.peak * torch.rand(gt.shape, generator=draws)
         pan = gt.mean(1, keepdim=True).repeat(1, sensor.source_bands, 1, 1)
         self.keys = ("pan", "gt")
-        self.all = Scene(sensor, pan=pan, gt=gt)
+        self.latitude = None if sensor.source == ("pan",) else torch.linspace(-20, 20, n)
+        self.all = Scene(sensor, pan=pan, gt=gt, latitude=self.latitude)
         if sensor.source == ("pan",):
             ms = torch.nn.functional.avg_pool2d(gt, sensor.ratio)
             self.keys = ("pan", "ms", "lms", "gt")

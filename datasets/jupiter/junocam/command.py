@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from pansharp_bench.datasets.jupiter.junocam.project import (
     mid_time_points,
     project,
     registration,
+    through_plane,
 )  # fmt: skip
 from pansharp_bench.datasets.jupiter.junocam.raw import (
     Label,
@@ -180,6 +181,10 @@ def check_registration(projector: Projector, frame: LocatedImage) -> dict[str, f
               help="Its standard deviation, and that of the blending, in degrees of the map.")  # fmt: skip
 @click.option("--trajectory-shift", type=float, metavar="S",
               help="Move the trajectory by S seconds.  [default: until it agrees with the label]")  # fmt: skip
+@click.option("--plane", is_flag=True,
+              help="Go through the image plane of mid-time, as the paper does, and say what differs.")  # fmt: skip
+@click.option("--geometry", is_flag=True,
+              help="Also write OUT-geometry.tif: cosines of incidence and emission, mu0 and mu.")  # fmt: skip
 @click.option("--check", is_flag=True, help="Measure and print the registration of the bands.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N.")
 @click.option("--out", required=True, type=click.Path(path_type=Path),
@@ -200,6 +205,8 @@ def command(
     flatten: bool,
     sigma: float,
     trajectory_shift: float | None,
+    plane: bool,
+    geometry: bool,
     check: bool,
     device: str,
     out: Path,
@@ -235,22 +242,35 @@ def command(
     parts = out.with_name(f"{out.name}.parts")
     parts.mkdir(parents=True, exist_ok=True)
     try:
-        maps = []
+        maps, angles = [], []
         for frame in frames:
-            key = _key(frame, grid, law, read)
-            path = parts / f"{frame.label.product}-{key}.npy"
-            if not path.exists() or check:
+            name = frame.label.product
+            stem = f"{name}-{_key(frame, grid, law, read)}"
+            direct, planar, seen = (parts / f"{stem}{end}.npy" for end in ("", "-plane", "-geometry"))
+            wanted = [direct, *([planar] if plane else []), *([seen] if geometry else [])]
+            if check or not all(path.exists() for path in wanted):
                 values = read(frame.path, frame.label_path)[1]
                 projector = Projector(values, frame.poses, camera, bands, law, radii, device)
                 if check:
                     shifts = check_registration(_unshaded(projector), frame).items()
-                    click.echo(f"{frame.label.product}: " + ", ".join(f"{k} {v:.2f} px" for k, v in shifts))
-                if not path.exists():
-                    _project(projector, grid, path, frame.label.product)
-            maps.append(np.load(path, mmap_mode="r"))
+                    click.echo(f"{name}: " + ", ".join(f"{k} {v:.2f} px" for k, v in shifts))
+                if not direct.exists():
+                    _project(projector, grid, direct, name, len(bands), projector.at)
+                if geometry and not seen.exists():
+                    _project(projector, grid, seen, f"{name}, angles", 2, projector.cosines)
+                if plane and not planar.exists():
+                    look = through_plane(projector, frame.middle)
+                    _project(projector, grid, planar, f"{name}, plane", len(bands), look)
+            maps.append(np.load(planar if plane else direct, mmap_mode="r"))
+            if plane:
+                click.echo(f"{name}: {apart(np.load(direct, mmap_mode='r'), maps[-1])}")
+            if geometry:
+                angles.append(np.load(seen, mmap_mode="r"))
         order = sorted(range(len(bands)), key=lambda i: _ORDER.index(bands[i]))
         names, blur = [bands[i] for i in order], sigma * pixels_per_degree
         _write(out, maps, order, names, grid, blur, balance, flatten, frames, law)
+        if geometry:
+            _write_angles(out.with_name(f"{out.stem}-geometry.tif"), angles, grid)
     except BaseException:
         if any(parts.iterdir()):
             click.echo(f"what is projected so far is kept in {parts} and used again", err=True)
@@ -312,15 +332,47 @@ def _key(frame: LocatedImage, grid: CylindricalGrid, law: Photometry, read: Cali
     return digest.hexdigest()[:16]
 
 
-def _project(projector: Projector, grid: CylindricalGrid, path: Path, name: str) -> None:
+def apart(direct: np.ndarray, planar: np.ndarray) -> str:
+    """How a map that went through the plane of mid-time differs, in the first band of every so many pixels."""
+    step = max(1, direct.shape[1] // 1800)
+    a, b = (np.asarray(x[0, ::step, ::step], np.float64) for x in (direct, planar))
+    known, both = np.isfinite(a), np.isfinite(a) & np.isfinite(b)
+    if not both.any():
+        return "the plane of mid-time shows nothing of the map"
+    rms = np.sqrt(np.mean((a - b)[both] ** 2)) / np.abs(a[both]).mean()
+    return (
+        f"the plane of mid-time differs by {rms:.2%} of the brightness (rms) and lacks "
+        f"{1 - both.sum() / known.sum():.1%} of what the frames saw"
+    )
+
+
+def _write_angles(out: Path, angles: Sequence[np.ndarray], grid: CylindricalGrid) -> None:
+    """μ0 and μ as a map beside the map; of several images their mean."""
+    import torch
+
+    from pansharp_bench.datasets.jupiter.mosaic import write_map
+
+    def pieces() -> Iterator[tuple[int, Any]]:
+        for part in blend.strips(grid.height):
+            yield part.start, torch.from_numpy(np.stack([a[:, part] for a in angles])).nanmean(0)
+
+    bands = ("mu0", "mu")
+    for path in write_map(out, pieces(), grid.height, bands, grid.latitude, grid.west_left, shown=bands[:1]):
+        click.echo(f"wrote {path}")
+
+
+def _project(
+    projector: Projector, grid: CylindricalGrid, path: Path, name: str, bands: int, look: Callable[[Any], Any]
+) -> None:
+    """``look``: (bands, n) of surface points (n, 3)."""
     from tqdm import tqdm
 
-    shape = (len(projector.bands), grid.height, grid.width)
+    shape = (bands, grid.height, grid.width)
     tiles = sum(1 for _ in grid.tiles())
     with atomically(path) as partial:
         array = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
         with tqdm(total=tiles, desc=name, unit="tile", disable=not sys.stderr.isatty()) as bar:
-            project(projector, grid, array, bar.update)
+            project(projector, grid, array, bar.update, look)
         array.flush()
 
 

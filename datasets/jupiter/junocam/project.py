@@ -170,7 +170,16 @@ class Projector:
     def at(self, points: Tensor) -> Tensor:
         """Values (bands, n) at surface points (n, 3), km: brightness over the photometric law, averaged over the
         frames that see the point, nearer the middle of the framelet counting more; NaN where none does."""
-        out = torch.full((len(self.bands), len(points)), torch.nan, device=self.device)
+        return self._averaged(points, range(len(self.bands)))[:, 0]
+
+    def cosines(self, points: Tensor) -> Tensor:
+        """μ0 and μ (2, n) at surface points (n, 3): the cosines of incidence and emission, averaged as the first
+        band's values are; NaN where it sees nothing."""
+        return self._averaged(points, [0])[0, 1:]
+
+    def _averaged(self, points: Tensor, bands: Sequence[int]) -> Tensor:
+        """(bands, 3, n) value, μ0 and μ, averaged over the frames that see each point."""
+        out = torch.full((len(bands), 3, len(points)), torch.nan, device=self.device)
         points = points.to(self.device, torch.float64)
         normal = normals(points, self.radii)
         faces = (normal @ self.position.T > (normal * points).sum(-1, keepdim=True)).any(-1)
@@ -181,12 +190,14 @@ class Projector:
         points, normal = points[index], normal[index]
         centre = points.mean(0)
         near = self._may_see(centre, (points - centre).norm(dim=-1).max())
-        for band, name in enumerate(self.bands):
+        for row, band in enumerate(bands):
             frames = torch.nonzero(near[:, band]).flatten()
             if len(frames):
-                values, weight = self._read(frames, band, name, points, normal)
-                weight = torch.where(torch.isfinite(values), weight, 0)
-                out[band, index] = (values.nan_to_num() * weight).sum(0) / weight.sum(0)  # 0 / 0 where unseen
+                values, weight = self._read(frames, band, self.bands[band], points, normal)
+                weight = torch.where(torch.isfinite(values[0]), weight, 0)
+                out[row][:, index] = (values.nan_to_num() * weight).sum(1) / weight.sum(
+                    0
+                )  # 0 / 0 where unseen
         return out
 
     def look(self, points: Tensor, progress: Callable[[int], object] = lambda tiles: None) -> Tensor:
@@ -232,6 +243,8 @@ class Projector:
     def _read(
         self, frames: Tensor, band: int, name: str, points: Tensor, normal: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """(3, frames, n) brightness over the photometric law (NaN outside the framelet), μ0 and μ; (frames, n) how
+        much each counts."""
         seen, away = self._towards(points, frames)
         x, y = self.camera.pixels(seen, name)
         mu = -(away * normal).sum(-1)
@@ -243,7 +256,7 @@ class Projector:
         read = F.grid_sample(pixels, grid[:, None], mode="bilinear", align_corners=False)[:, 0, 0]
         read = torch.where(inside, self.photometry.correct(read, mu0.float(), mu.float()), torch.nan)
         weight = torch.minimum(y, LINES - y).clamp_min(1e-3).nan_to_num(nan=0.0).float()
-        return read, weight
+        return torch.stack([read, mu0.float(), mu.float()]), weight
 
 
 def project(
@@ -251,12 +264,15 @@ def project(
     grid: CylindricalGrid,
     out: np.ndarray,
     progress: Callable[[int], object] = lambda tiles: None,
+    look: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
     """Fill ``out`` (bands, height, width) float32, in memory or a memory map, tile by tile; NaN where a band is
-    missing. ``progress`` is called with the number of tiles done since the last call."""
+    missing. ``progress`` is called with the number of tiles done since the last call; ``look`` gives (bands, n) of
+    surface points (n, 3), ``projector.at`` by default."""
+    look = look or projector.at
     for rows, columns in grid.tiles():
         points = grid.points(rows, columns, projector.radii)
-        values = projector.at(points.reshape(-1, 3))
+        values = look(points.reshape(-1, 3))
         values[:, torch.isnan(values).any(0)] = torch.nan
         out[:, rows, columns] = values.reshape(-1, *points.shape[:2]).cpu().numpy()
         progress(1)
@@ -303,6 +319,29 @@ def mid_time_points(
     rays = rays / rays.norm(dim=-1, keepdim=True)
     rays = rays @ torch.as_tensor(pose.rotation[0]).T - torch.as_tensor(pose.beta[0])
     return intersect(torch.as_tensor(pose.position[0]), rays, radii)
+
+
+def through_plane(projector: Projector, pose: Poses, height: int = 1800) -> Callable[[Tensor], Tensor]:
+    """What the SP-I2I paper's maps go through: the image drawn in the plane of the one pose given, and surface
+    points (n, 3) looked up in that, by a second bilinear interpolation; NaN where the plane shows nothing of
+    them. Brightness is corrected once, at each frame's own angles."""
+    p = projector
+    plane = p.look(mid_time_points(pose, p.camera, height, radii=p.radii))
+    plane[:, plane.isnan().any(0)] = torch.nan
+    position, rotation, beta = (torch.as_tensor(x[0]) for x in (pose.position, pose.rotation, pose.beta))
+
+    def look(points: Tensor) -> Tensor:
+        away = points.double().cpu() - position
+        x, y, z = ((away + away.norm(dim=-1, keepdim=True) * beta) @ rotation).unbind(-1)
+        column, row = p.camera.focal * x / z + SAMPLES / 2, p.camera.focal * y / z + height / 2
+        faces = (z > 0) & ((away * normals(points.double().cpu(), p.radii)).sum(-1) < 0)
+        inside = faces & (column > 0.5) & (column < SAMPLES - 0.5) & (row > 0.5) & (row < height - 0.5)
+        grid = torch.stack([column * (2 / SAMPLES) - 1, row * (2 / height) - 1], -1)
+        grid = torch.where(inside[:, None], grid, 0).float()
+        read = F.grid_sample(plane[None], grid[None, None], mode="bilinear", align_corners=False)[0, :, 0]
+        return torch.where(inside, read, torch.nan)
+
+    return look
 
 
 def registration(

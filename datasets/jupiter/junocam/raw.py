@@ -119,12 +119,15 @@ def _head(path: Path) -> bytes:
 
 
 def find_label(image: Path) -> Path:
-    """The label that belongs to an image file: the PDS3 label of the same name, else the JSON beside it whose
-    FILE_NAME is the image's. Raises DataError when there is none."""
-    for suffix in (".LBL", ".lbl", ".json", ".JSON"):
-        if (beside := image.with_suffix(suffix)).is_file():
-            return beside
-    for candidate in sorted(image.parent.glob("*.json")):
+    """The label that belongs to an image file: the PDS3 label of the same name, else the JSON whose FILE_NAME is
+    the image's; beside it, or as the mission's downloads unpack: in the ``DataSet`` beside its ``ImageSet``
+    (``6742-DataSet`` of ``6742-ImageSet``). Raises DataError when there is none."""
+    folders = [image.parent, *_data_sets(image.parent)]
+    for folder in folders:
+        for suffix in (".LBL", ".lbl", ".json", ".JSON"):
+            if (beside := folder / image.with_suffix(suffix).name).is_file():
+                return beside
+    for candidate in (c for folder in folders for c in sorted(folder.glob("*.json"))):
         try:
             keys = json.loads(candidate.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -133,10 +136,20 @@ def find_label(image: Path) -> Path:
             return candidate
     if image.suffix.lower() == ".img" and b"PDS_VERSION_ID" in _head(image)[:512]:
         return image
+    also = "".join(f", nor in {folder}" for folder in folders[1:])
     raise DataError(
-        f"{image} has no label beside it: expected {image.with_suffix('.LBL').name}, or a metadata JSON whose "
-        f"FILE_NAME is {image.name!r}. Name one with --label."
+        f"{image} has no label beside it{also}: expected {image.with_suffix('.LBL').name}, or a metadata JSON "
+        f"whose FILE_NAME is {image.name!r}. Name one with --label."
     )
+
+
+def _data_sets(folder: Path) -> list[Path]:
+    """Where a download keeps the metadata of a folder's images."""
+    here = folder.resolve()
+    wanted = here.name.lower().replace("imageset", "dataset")
+    if wanted == here.name.lower():
+        return []
+    return sorted(p for p in here.parent.iterdir() if p.is_dir() and p.name.lower() == wanted)
 
 
 _SECONDS = {"S": 1.0, "SECOND": 1.0, "SECONDS": 1.0, "MS": 1e-3, "MILLISECOND": 1e-3, "MILLISECONDS": 1e-3}

@@ -1,0 +1,132 @@
+"""How sure the scores of a record are.
+
+Test samples that overlap are not independent, so the standard deviation of their scores over the root of
+their number is too small an error. Whole blocks of samples (a place, a pass of the camera) are resampled
+instead, with replacement: the block bootstrap (Künsch 1989). The target's images are held as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pansharp_bench.errors import BenchError
+from pansharp_bench.protocol import Protocol
+from pansharp_bench.record import Record
+from pansharp_bench.registry import TRACKS
+
+DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score; its standard error and 95 % interval over resampled blocks; the standard error there would be
+    if images were independent (NaN for a score of the whole set)."""
+
+    value: float
+    error: float
+    low: float
+    high: float
+    independent: float
+
+
+def has_origins(record: Record) -> bool:
+    """Whether a record says which of its images have something in common."""
+    return any(scored.get("origins") for scored in record.protocols.values())
+
+
+def intervals(
+    record: Record, protocol: str, unit: str = "block", draws: int = DRAWS, seed: int = 0
+) -> dict[str, Interval]:
+    """Column -> interval, for every column of a protocol that can be computed from resampled images.
+
+    Args:
+        record: made where the test samples' origins are known.
+        protocol: its name.
+        unit: of the origins, what is resampled.
+        draws: how many times; the same seed draws the same blocks for every method, so that two records'
+        scores
+            may be compared draw by draw.
+
+    Raises:
+        BenchError: the record does not say which images are of one unit, or all are of one.
+    """
+    of_unit, units = _units(record, protocol, unit)
+    if len(units) < 2:
+        raise BenchError(
+            f"all images of {record.dataset['name']} are of one {unit}: nothing is known between such"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(len(units), (draws, len(units)), generator=generator)
+    weights = torch.zeros(draws, len(units), dtype=torch.float64).scatter_add_(
+        1, drawn, torch.ones_like(drawn, dtype=torch.float64)
+    )
+    resampled = _scores(record, protocol, of_unit, weights)
+    whole = _scores(record, protocol, of_unit, torch.ones(1, len(units), dtype=torch.float64))
+    found = {}
+    for column, values in resampled.items():
+        low, high = values.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+        scores = record.scores(protocol, column)
+        independent = (
+            record.protocols[protocol]["std"][column] / math.sqrt(len(scores))
+            if len(scores) > 1
+            else math.nan
+        )
+        found[column] = Interval(whole[column].item(), values.std().item(), low, high, independent)
+    return found
+
+
+def by_unit(record: Record, protocol: str, unit: str) -> dict[int, dict[str, float]]:
+    """Column -> score of the images of each unit alone. Raises BenchError as :func:`intervals`, but not for a
+    single unit."""
+    of_unit, units = _units(record, protocol, unit)
+    alone = _scores(record, protocol, of_unit, torch.eye(len(units), dtype=torch.float64))
+    return {u: {column: values[i].item() for column, values in alone.items()} for i, u in enumerate(units)}
+
+
+def count(record: Record, protocol: str, unit: str = "block") -> int:
+    """How many units the images are of."""
+    return len(_units(record, protocol, unit)[1])
+
+
+def _units(record: Record, protocol: str, unit: str) -> tuple[Tensor, list[int]]:
+    """(N,) which unit each image is of, and the units."""
+    origins = record.protocols.get(protocol, {}).get("origins", {})
+    if unit not in origins:
+        told = f"it tells {', '.join(origins)}" if origins else "make it anew (`bench run --force`)"
+        raise BenchError(
+            f"the record of {record.method['name']} does not say which {unit} its images are of; {told}"
+        )
+    units, of_unit = torch.tensor(origins[unit]).unique(return_inverse=True)
+    return of_unit, units.tolist()
+
+
+def _scores(record: Record, protocol: str, of_unit: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    """Column -> (R,) scores where the units are counted so often: weights (R, units)."""
+    scored = record.protocols[protocol]
+    found: dict[str, Tensor] = {}
+    units = weights.shape[1]
+    for column, scores in scored["scores"].items():
+        values = torch.tensor(scores, dtype=torch.float64)
+        if len(values) == len(of_unit) and values.isfinite().all():
+            sums, counts = (
+                torch.zeros(units, dtype=torch.float64).index_add_(0, of_unit, x)
+                for x in (values, torch.ones_like(values))
+            )
+            found[column] = (weights @ sums) / (weights @ counts)
+    if blocks := scored["origins"].get("block"):
+        known = dict(zip(blocks, of_unit.tolist(), strict=True))  # a unit holds whole blocks
+        each = list(known)
+        for entry in _protocol(record, protocol).entries("set"):
+            if hasattr(entry.obj, "resampled"):
+                found |= entry.obj.resampled(scored.get("curves", {}), each, weights[:, list(known.values())])
+    return found
+
+
+def _protocol(record: Record, name: str) -> Protocol:
+    protocols: Any = TRACKS.get(record.spec["track"]).obj.protocols
+    return next(p for p in protocols if p.name == name)
