@@ -85,10 +85,14 @@ class ZoneOT(UnpairedRow):
             raise BenchError("method 'zone-ot' needs each image's latitude, which this scene does not have")
         last = len(self.middles) - 1
         place = ((scene.latitude - self.middles[0]) / self.config.step).clamp(0, last)
+        below = place.floor().clamp(max=last - 1)
+        share = (place - below).to(scene.pan)
         fused = torch.empty_like(scene.pan)
-        for n, at in enumerate(place.tolist()):
-            below = min(int(at), last - 1)
+        for n, k in enumerate(below.long().split(1)):
             values = scene.pan[n].flatten(1)
-            lower, upper = (transport(values, self.source[k], self.target[k]) for k in (below, below + 1))
-            fused[n] = torch.lerp(lower, upper, at - below).view_as(fused[n])
+            lower, upper = (
+                transport(values, self.source.index_select(0, i)[0], self.target.index_select(0, i)[0])
+                for i in (k, k + 1)
+            )
+            fused[n] = torch.lerp(lower, upper, share[n]).view_as(fused[n])
         return fused.clamp(0, self.sensor.peak)
