@@ -14,7 +14,7 @@ from PIL import Image
 from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError
 from pansharp_bench.figures import read_panels
-from pansharp_bench.record import short_hash
+from pansharp_bench.record import read_all, short_hash
 from pansharp_bench.report import svg, write_site
 from pansharp_bench.tables import MISSING, columns_of
 from pansharp_bench.tables.formatting import format_value
@@ -320,3 +320,11 @@ def test_ticks_are_round_and_lie_within():
             found = svg.ticks(low, high, log)
             assert all(low <= t <= high * (1 + 1e-9) for t in found) and len(found) <= 12
     assert svg.distribution([1.0]) == "" and svg.distribution([math.nan, 1.0, 2.0])
+
+
+def test_the_committed_site_is_of_the_committed_records():
+    """Renewed by `bench report --dataset SETS --out docs/site --runs RUNS`, SETS being all simulated ones."""
+    root = Path(__file__).resolve().parents[1]
+    records = (r for _, r in read_all(root / "results") if r.dataset["name"].endswith("-sim"))
+    wanted = {f"{r.spec['method']}-{short_hash(r)}.html" for r in records}
+    assert {p.name for p in (root / "docs" / "site" / "runs").iterdir()} == wanted
