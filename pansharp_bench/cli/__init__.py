@@ -16,6 +16,7 @@ from pansharp_bench.cli.cache import cache
 from pansharp_bench.cli.compare import compare
 from pansharp_bench.cli.console import write_plainly
 from pansharp_bench.cli.data import data
+from pansharp_bench.cli.doctor import doctor
 from pansharp_bench.cli.figure import figure
 from pansharp_bench.cli.fuse import fuse
 from pansharp_bench.cli.leaderboard import leaderboard
@@ -75,12 +76,13 @@ def main() -> None:
     bench leaderboard                          tables from the records
     bench compare gsa exp --dataset qb         two methods, image by image
     bench data check qb                        are these the right files?
+    bench doctor                               is everything here that is needed?
     """
 
 
 _COMMANDS = (
     run, sweep, list_command, leaderboard, compare, table, ablate, figure, report, data, fuse, assess, score, new,
-    check, cache,
+    check, cache, doctor,
 )  # fmt: skip
 for _command in _COMMANDS:
     main.add_command(_command)

@@ -32,10 +32,10 @@ def cache(names: tuple[str, ...], empty: bool, yes: bool) -> None:
     if unknown := [name for name in names if name not in parts]:
         raise BenchError(f"{root} holds no {', '.join(unknown)}; it holds {', '.join(parts) or 'nothing'}")
     chosen = {name: path for name, path in parts.items() if not names or name in names}
-    sizes = {name: _size(path) for name, path in chosen.items()}
-    rows = [[name, f"{files:,}", _text(size)] for name, (files, size) in sizes.items()]
+    sizes = {name: folder_size(path) for name, path in chosen.items()}
+    rows = [[name, f"{files:,}", size_text(size)] for name, (files, size) in sizes.items()]
     rows.append(
-        ["in all", f"{sum(f for f, _ in sizes.values()):,}", _text(sum(s for _, s in sizes.values()))]
+        ["in all", f"{sum(f for f, _ in sizes.values()):,}", size_text(sum(s for _, s in sizes.values()))]
     )
     click.echo(f"{root}\n")
     click.echo(
@@ -58,12 +58,14 @@ def _parts(root: Path) -> list[Path]:
     return [part for kind in kinds for part in sorted(p for p in kind.iterdir() if p.is_dir()) or [kind]]
 
 
-def _size(folder: Path) -> tuple[int, int]:
+def folder_size(folder: Path) -> tuple[int, int]:
+    """How many files a folder holds, and their bytes."""
     sizes = [p.stat().st_size for p in folder.rglob("*") if p.is_file()]
     return len(sizes), sum(sizes)
 
 
-def _text(size: float) -> str:
+def size_text(size: float) -> str:
+    """Bytes as people read them."""
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}"

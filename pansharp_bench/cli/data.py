@@ -16,7 +16,7 @@ from pansharp_bench.errors import BenchError
 if TYPE_CHECKING:
     from pansharp_bench.scene import Dataset
 
-_COLOURS = {"ok": "green", "note": None, "warning": "yellow", "error": "red"}
+COLOURS = {"ok": "green", "note": None, "warning": "yellow", "error": "red"}
 
 
 def _shared(command: Callable) -> Callable:
@@ -100,16 +100,7 @@ def list_command(root: Path | None, as_json: bool) -> None:
     """Every dataset: its sensor, where its files are, and the samples of each split."""
     from tabulate import tabulate
 
-    from pansharp_bench.registry import DATASETS
-
-    rows: list[dict[str, Any]] = []
-    for entry in DATASETS:
-        row = {"name": entry.name, "sensor": entry.card.sensor, "where": "", "splits": {}, "missing": ""}
-        try:
-            row |= entry.obj(root=root, label=None).summary()
-        except BenchError as error:
-            row["missing"] = str(error)
-        rows.append(row)
+    rows = summaries(root)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -125,6 +116,22 @@ def list_command(root: Path | None, as_json: bool) -> None:
     for row in rows if root else ():
         if row["missing"]:
             click.echo(f"\n{row['name']}: {row['missing']}")
+
+
+def summaries(root: Path | None) -> list[dict[str, Any]]:
+    """Of every dataset ``name``, ``sensor``, ``where`` its files are and the samples of its ``splits`` (None where
+    they cannot be read), or why it is ``missing``."""
+    from pansharp_bench.registry import DATASETS
+
+    rows: list[dict[str, Any]] = []
+    for entry in DATASETS:
+        row = {"name": entry.name, "sensor": entry.card.sensor, "where": "", "splits": {}, "missing": ""}
+        try:
+            row |= entry.obj(root=root, label=None).summary()
+        except BenchError as error:
+            row["missing"] = str(error)
+        rows.append(row)
+    return rows
 
 
 @data.command()
@@ -165,7 +172,7 @@ def check(ctx: click.Context, dataset: str, root: Path | None, label: str | None
     for level, text in opened.check():
         findings.append({"level": level, "text": text})
         if not as_json:
-            click.echo(f"{click.style(f'{level:8}', fg=_COLOURS.get(level))} {text}")
+            click.echo(f"{click.style(f'{level:8}', fg=COLOURS.get(level))} {text}")
     if as_json:
         click.echo(json.dumps({"name": opened.name, "findings": findings}, indent=2))
     if any(f["level"] == "error" for f in findings):

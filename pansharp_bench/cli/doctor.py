@@ -1,0 +1,338 @@
+"""``bench doctor``: is everything here that runs need, and what is to be done where it is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from pansharp_bench.cli.data import COLOURS, summaries
+from pansharp_bench.cli.options import json_option, results_option
+from pansharp_bench.errors import BenchError, UnderWay
+
+_DISTRIBUTION = "pansharp-bench"
+_ENOUGH_MEMORY = 4e9  # bytes: what `quick` trainings and the tests get along with
+_ENOUGH_DISK = 2e9  # bytes: simulated sets, checkpoints and pictures of some runs
+EXTRAS = {
+    "juno": "raw JunoCam frames and FITS maps",
+    "sweep": "`bench sweep`",
+    "test": "the test suite",
+    "browser": "the tests of `bench report` in Chromium",
+}
+"""What each optional set of packages is for."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; ``error`` means that something is broken, and ``mend`` says what to do."""
+
+    about: str
+    level: Literal["ok", "note", "warning", "error"]
+    text: str
+    mend: str = ""
+
+
+@click.command(short_help="Is everything here that runs need, and what to do where it is not.")
+@click.option(
+    "--data", "root", envvar="PANSHARP_DATA", type=click.Path(path_type=Path), metavar="DIR",
+    help="Folder of the data files (or PANSHARP_DATA).",
+)  # fmt: skip
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True,
+    help="Folder for checkpoints, logs and pictures.",
+)  # fmt: skip
+@results_option
+@json_option
+def doctor(root: Path | None, runs: Path, results: Path, as_json: bool) -> None:
+    """Look at Python, torch and its devices, memory, data, folders and their locks, extras and plug-ins.
+
+    Takes seconds, needs no network and leaves nothing behind. Exit code 1 where something is broken; what is only
+    missing, such as real imagery or an extra, is a note.
+    """
+    from pansharp_bench.files import cache_dir
+
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("python", _python),
+        ("torch", _torch),
+        ("memory", _memory),
+        ("packages", _packages),
+        ("plug-ins", _plugins),
+        ("data", partial(_data, root)),
+        *(
+            (name, partial(_folder, name, path, mend))
+            for name, path, mend in (
+                ("results", results, "choose another folder with --results"),
+                ("runs", runs, "choose another folder with --runs"),
+                ("cache", cache_dir(), "name another folder with PANSHARP_CACHE"),
+            )
+        ),
+    ]
+    findings = []
+    for about, check in checks:
+        for finding in _guarded(about, check):
+            findings.append(finding)
+            if not as_json:
+                _print(finding)
+    if as_json:
+        click.echo(json.dumps([asdict(f) for f in findings], indent=2, ensure_ascii=False))
+    if any(f.level == "error" for f in findings):
+        raise SystemExit(1)
+
+
+def _print(finding: Finding) -> None:
+    mark = click.style(f"{finding.level:8}", fg=COLOURS[finding.level])
+    click.echo(f"{mark} {finding.about:10}{finding.text}")
+    if finding.mend:
+        click.echo(f"{'':19}-> {finding.mend}")
+
+
+def _guarded(about: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What a check finds; that it fails itself is found too; the other checks go on."""
+    try:
+        yield from check()
+    except Exception as error:
+        text = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+        yield Finding(about, "error", text, "mend what it names; nothing else of this kind was looked at")
+
+
+def _python() -> Iterator[Finding]:
+    import platform
+
+    from pansharp_bench import __file__ as at
+    from pansharp_bench import __version__
+
+    system = f"{platform.python_implementation()} {platform.python_version()}, {platform.platform()}"
+    yield Finding("python", "ok", system)
+    yield Finding("python", "ok", f"pansharp-bench {__version__} from {Path(at).parent}")
+
+
+def _torch() -> Iterator[Finding]:
+    import torch
+
+    built = torch.version.cuda or torch.version.hip
+    kind = f"for {'CUDA' if torch.version.cuda else 'ROCm'} {built}" if built else "for CPUs alone"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        there = torch.cuda.is_available()
+    yield Finding("torch", "ok", f"{torch.__version__}, built {kind}")
+    for warning in said:
+        yield Finding("torch", "warning", str(warning.message).splitlines()[0], "update the GPU's driver")
+    for index in range(torch.cuda.device_count() if there else 0):
+        yield _device(index)
+    if not there and shutil.which("nvidia-smi"):
+        why, mend = (
+            (f"built for CUDA {built}, but it finds no device", "see whether `nvidia-smi` finds one; the driver "
+             "must be as new as this CUDA, and CUDA_VISIBLE_DEVICES must not hide it")
+            if built
+            else ("the driver of an NVIDIA GPU is here, but this torch cannot use it", "install torch's CUDA build")
+        )  # fmt: skip
+        yield Finding("torch", "warning", why, mend)
+    elif not there:
+        yield Finding("torch", "note", "no GPU: runs are on the CPU, with the preset `quick` by default")
+    threads, cores = torch.get_num_threads(), _cores()
+    if threads > cores:
+        yield Finding(
+            "torch",
+            "warning",
+            f"{threads} threads on {cores} CPU cores: slow",
+            f"set OMP_NUM_THREADS={cores}",
+        )
+    else:
+        yield Finding("torch", "ok", f"{threads} thread(s), {cores} CPU core(s)")
+
+
+def _device(index: int) -> Finding:
+    """A CUDA device, asked for its memory and for a product."""
+    import torch
+
+    from pansharp_bench.cli.cache import size_text
+
+    try:
+        free, total = torch.cuda.mem_get_info(index)
+        (torch.ones(8, 8, device=f"cuda:{index}") @ torch.ones(8, 8, device=f"cuda:{index}")).sum().item()
+    except RuntimeError as error:
+        return Finding(
+            "torch", "error", f"cuda:{index} does not compute: {str(error).splitlines()[0]}",
+            "end what else uses it (`nvidia-smi`), or install a torch built for it; until then --device cpu",
+        )  # fmt: skip
+    name = torch.cuda.get_device_name(index)
+    return Finding("torch", "ok", f"cuda:{index} {name}, {size_text(free)} of {size_text(total)} free")
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory() -> Iterator[Finding]:
+    from pansharp_bench.cli.cache import size_text
+
+    total = _total_memory()
+    if total is None:
+        yield Finding("memory", "note", "the system does not tell how much there is")
+    elif total < _ENOUGH_MEMORY:
+        yield Finding(
+            "memory", "warning", f"{size_text(total)}: trainings may be ended for want of it",
+            "take smaller batches (--set batch=1), or allow the container or job more",
+        )  # fmt: skip
+    else:
+        yield Finding("memory", "ok", size_text(total))
+
+
+def _total_memory() -> int | None:
+    """Bytes that this process may use: the machine's, or less where a container or a job has a limit."""
+    try:
+        sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    except (AttributeError, OSError, ValueError):  # Windows
+        return None
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            sizes.append(int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no such control group, or "max"
+            continue
+    return min(sizes)
+
+
+def _packages() -> Iterator[Finding]:
+    try:
+        wanted = metadata.requires(_DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        yield Finding(
+            "packages", "note", "not installed (imported from a folder): packages were not looked at",
+            "pip install -e . in the checkout",
+        )  # fmt: skip
+        return
+    missing: dict[str, list[str]] = {"": []}  # by extra; none is what is always needed
+    for requirement in wanted:
+        name, _, marker = requirement.partition(";")
+        of = re.search(r"extra == [\"'](\w+)[\"']", marker)
+        package = re.split(r"[^\w.-]", name.strip())[0]
+        of_extra = missing.setdefault(of[1] if of else "", [])
+        if not _installed(package):
+            of_extra.append(package)
+    if needed := missing.pop(""):
+        yield Finding("packages", "error", f"missing: {', '.join(needed)}", f"pip install {' '.join(needed)}")
+    else:
+        yield Finding("packages", "ok", "all that is always needed is installed")
+    for extra, packages in missing.items():
+        what = f"extra {extra}" + (f", for {EXTRAS[extra]}" if extra in EXTRAS else "")
+        if packages:
+            yield Finding(
+                "packages", "note", f"{what}: {', '.join(packages)} not installed",
+                f'where you need it: pip install "{_DISTRIBUTION}[{extra}]"',
+            )  # fmt: skip
+        else:
+            yield Finding("packages", "ok", f"{what}: installed")
+
+
+def _installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _plugins() -> Iterator[Finding]:
+    from pansharp_bench import registry
+
+    counts = ", ".join(f"{sum(1 for _ in table)} {table.kind}s" for table in registry.TABLES)
+    yield Finding("plug-ins", "ok", counts)
+    for table in registry.TABLES:
+        for point in metadata.entry_points(group=table.entry_points) if table.entry_points else ():
+            if f"{point.name} = {point.value}" not in registry.broken:
+                yield Finding("plug-ins", "ok", f"{point.name} = {point.value} ({table.entry_points})")
+    for origin, error in sorted(registry.broken.items()):
+        mend = (
+            "mend or uninstall the package that brings it"
+            if "=" in origin
+            else "it belongs to pansharp-bench: install that anew"
+        )
+        yield Finding(
+            "plug-ins", "error", f"{origin} failed to import: {error.strip().splitlines()[-1]}",
+            f"{mend}; `bench list` shows where it failed",
+        )  # fmt: skip
+
+
+def _data(root: Path | None) -> Iterator[Finding]:
+    if root is None:
+        yield Finding(
+            "data", "note", "no folder of real imagery: simulated sensors stand in, and everything says so",
+            "where you have files: --data DIR or PANSHARP_DATA (docs/data.md)",
+        )  # fmt: skip
+    elif not root.expanduser().is_dir():
+        yield Finding(
+            "data", "error", f"{root} is no folder", "correct --data or PANSHARP_DATA, or mount what it names"
+        )
+        return
+    absent = []
+    for row in summaries(root):
+        name, splits = row["name"], row["splits"]
+        made = Path(row["where"]).exists()  # samples of what is made on first use may not be known before
+        unread = [split for split, samples in splits.items() if made and samples is None]
+        if row["missing"]:
+            absent.append(name)
+        elif unread:
+            yield Finding(
+                "data", "error", f"{name}: {', '.join(unread)} cannot be read, in {row['where']}",
+                f"`bench data check {name}` says why; fetch the file anew",
+            )  # fmt: skip
+        else:
+            held = ", ".join(
+                f"{split} {'?' if samples is None else samples}" for split, samples in splits.items()
+            )
+            yield Finding("data", "ok", f"{name}: {held} ({row['where']})")
+    if absent:
+        mend = "" if root is None else "`bench data list` says what was looked for"
+        yield Finding("data", "note", f"not here: {', '.join(absent)}", mend)
+
+
+def _folder(name: str, path: Path, mend: str) -> Iterator[Finding]:
+    """Whether files can be made there and locked, and how much room is left. A folder that is not there yet is
+    judged by the nearest that is, and not made."""
+    from pansharp_bench.cli.cache import folder_size, size_text
+
+    path = path.expanduser().absolute()
+    held = f", {size_text(folder_size(path)[1])} in it" if path.is_dir() and name == "cache" else ""
+    there = next(p for p in (path, *path.parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    try:
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=there) as own:
+            locks = _locks(Path(own) / "lock")
+    except OSError as error:
+        yield Finding(name, "error", f"{path}: nothing can be written ({error.strerror})", mend)
+        return
+    yield Finding(name, "ok", f"{path}: can be written{held}, {size_text(free)} free")
+    if free < _ENOUGH_DISK:
+        room = "`bench cache --empty`, or " if name == "cache" else "make room, or "
+        yield Finding(name, "warning", f"{path}: {size_text(free)} left on its disk", room + mend)
+    if not locks:
+        yield Finding(
+            name, "warning", f"{path}: file locks do not keep a second process out",
+            f"let one process work there at a time, or {mend}",
+        )  # fmt: skip
+
+
+def _locks(path: Path) -> bool:
+    """Whether a lock that is held is refused to another who asks."""
+    from pansharp_bench.files import locked
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said by the caller
+        try:
+            with locked(path), locked(path, refusal="held"):
+                return False
+        except UnderWay:
+            return True
