@@ -24,6 +24,9 @@ def look(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("PANSHARP_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("PANSHARP_DATA", raising=False)
+    registry.DATASETS.discover()
+    shipped = {k: e for k, e in registry.DATASETS._entries.items() if e.origin.startswith("pansharp_bench.")}
+    monkeypatch.setattr(registry.DATASETS, "_entries", shipped)  # not what other tests have plugged in
 
     def run(*words):
         done = CliRunner().invoke(main, ["doctor", "--json", *words])
