@@ -109,12 +109,11 @@ def _guarded(about: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Fin
 def _python() -> Iterator[Finding]:
     import platform
 
-    from pansharp_bench import __file__ as at
     from pansharp_bench import __version__
 
     system = f"{platform.python_implementation()} {platform.python_version()}, {platform.platform()}"
     yield Finding("python", "ok", system)
-    yield Finding("python", "ok", f"pansharp-bench {__version__} from {Path(at).parent}")
+    yield Finding("python", "ok", f"pansharp-bench {__version__} from {Path(__file__).parents[1]}")
 
 
 def _torch() -> Iterator[Finding]:
