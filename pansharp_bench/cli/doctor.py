@@ -34,7 +34,7 @@ EXTRAS = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class Symptom:
     """One thing looked at; ``error`` means that something is broken, and ``mend`` says what to do."""
 
     about: str
@@ -62,7 +62,7 @@ def doctor(root: Path | None, runs: Path, results: Path, as_json: bool) -> None:
     """
     from pansharp_bench.files import cache_dir
 
-    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+    checks: list[tuple[str, Callable[[], Iterator[Symptom]]]] = [
         ("python", _python),
         ("torch", _torch),
         ("memory", _memory),
@@ -90,33 +90,33 @@ def doctor(root: Path | None, runs: Path, results: Path, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _print(finding: Finding) -> None:
+def _print(finding: Symptom) -> None:
     mark = click.style(f"{finding.level:8}", fg=COLOURS[finding.level])
     click.echo(f"{mark} {finding.about:10}{finding.text}")
     if finding.mend:
         click.echo(f"{'':19}-> {finding.mend}")
 
 
-def _guarded(about: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _guarded(about: str, check: Callable[[], Iterator[Symptom]]) -> Iterator[Symptom]:
     """What a check finds; that it fails itself is found too; the other checks go on."""
     try:
         yield from check()
     except Exception as error:
         text = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-        yield Finding(about, "error", text, "mend what it names; nothing else of this kind was looked at")
+        yield Symptom(about, "error", text, "mend what it names; nothing else of this kind was looked at")
 
 
-def _python() -> Iterator[Finding]:
+def _python() -> Iterator[Symptom]:
     import platform
 
     from pansharp_bench import __version__
 
     system = f"{platform.python_implementation()} {platform.python_version()}, {platform.platform()}"
-    yield Finding("python", "ok", system)
-    yield Finding("python", "ok", f"pansharp-bench {__version__} from {Path(__file__).parents[1]}")
+    yield Symptom("python", "ok", system)
+    yield Symptom("python", "ok", f"pansharp-bench {__version__} from {Path(__file__).parents[1]}")
 
 
-def _torch() -> Iterator[Finding]:
+def _torch() -> Iterator[Symptom]:
     import torch
 
     built = torch.version.cuda or torch.version.hip
@@ -124,9 +124,9 @@ def _torch() -> Iterator[Finding]:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         there = torch.cuda.is_available()
-    yield Finding("torch", "ok", f"{torch.__version__}, built {kind}")
+    yield Symptom("torch", "ok", f"{torch.__version__}, built {kind}")
     for warning in said:
-        yield Finding("torch", "warning", str(warning.message).splitlines()[0], "update the GPU's driver")
+        yield Symptom("torch", "warning", str(warning.message).splitlines()[0], "update the GPU's driver")
     for index in range(torch.cuda.device_count() if there else 0):
         yield _device(index)
     if not there and shutil.which("nvidia-smi"):
@@ -136,22 +136,22 @@ def _torch() -> Iterator[Finding]:
             if built
             else ("the driver of an NVIDIA GPU is here, but this torch cannot use it", "install torch's CUDA build")
         )  # fmt: skip
-        yield Finding("torch", "warning", why, mend)
+        yield Symptom("torch", "warning", why, mend)
     elif not there:
-        yield Finding("torch", "note", "no GPU: runs are on the CPU, with the preset `quick` by default")
+        yield Symptom("torch", "note", "no GPU: runs are on the CPU, with the preset `quick` by default")
     threads, cores = torch.get_num_threads(), _cores()
     if threads > cores:
-        yield Finding(
+        yield Symptom(
             "torch",
             "warning",
             f"{threads} threads on {cores} CPU cores: slow",
             f"set OMP_NUM_THREADS={cores}",
         )
     else:
-        yield Finding("torch", "ok", f"{threads} thread(s), {cores} CPU core(s)")
+        yield Symptom("torch", "ok", f"{threads} thread(s), {cores} CPU core(s)")
 
 
-def _device(index: int) -> Finding:
+def _device(index: int) -> Symptom:
     """A CUDA device, asked for its memory and for a product."""
     import torch
 
@@ -161,12 +161,12 @@ def _device(index: int) -> Finding:
         free, total = torch.cuda.mem_get_info(index)
         (torch.ones(8, 8, device=f"cuda:{index}") @ torch.ones(8, 8, device=f"cuda:{index}")).sum().item()
     except RuntimeError as error:
-        return Finding(
+        return Symptom(
             "torch", "error", f"cuda:{index} does not compute: {str(error).splitlines()[0]}",
             "end what else uses it (`nvidia-smi`), or install a torch built for it; until then --device cpu",
         )  # fmt: skip
     name = torch.cuda.get_device_name(index)
-    return Finding("torch", "ok", f"cuda:{index} {name}, {size_text(free)} of {size_text(total)} free")
+    return Symptom("torch", "ok", f"cuda:{index} {name}, {size_text(free)} of {size_text(total)} free")
 
 
 def _cores() -> int:
@@ -175,19 +175,19 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _memory() -> Iterator[Finding]:
+def _memory() -> Iterator[Symptom]:
     from pansharp_bench.cli.cache import size_text
 
     total = _total_memory()
     if total is None:
-        yield Finding("memory", "note", "the system does not tell how much there is")
+        yield Symptom("memory", "note", "the system does not tell how much there is")
     elif total < _ENOUGH_MEMORY:
-        yield Finding(
+        yield Symptom(
             "memory", "warning", f"{size_text(total)}: trainings may be ended for want of it",
             "take smaller batches (--set batch=1), or allow the container or job more",
         )  # fmt: skip
     else:
-        yield Finding("memory", "ok", size_text(total))
+        yield Symptom("memory", "ok", size_text(total))
 
 
 def _total_memory() -> int | None:
@@ -198,17 +198,17 @@ def _total_memory() -> int | None:
         return None
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
-            sizes.append(int(Path(limit).read_text()))
+            sizes.append(int(Path(limit).read_text(encoding="ascii")))
         except (OSError, ValueError):  # no such control group, or "max"
             continue
     return min(sizes)
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Symptom]:
     try:
         wanted = metadata.requires(_DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
-        yield Finding(
+        yield Symptom(
             "packages", "note", "not installed (imported from a folder): packages were not looked at",
             "pip install -e . in the checkout",
         )  # fmt: skip
@@ -222,18 +222,18 @@ def _packages() -> Iterator[Finding]:
         if not _installed(package):
             of_extra.append(package)
     if needed := missing.pop(""):
-        yield Finding("packages", "error", f"missing: {', '.join(needed)}", f"pip install {' '.join(needed)}")
+        yield Symptom("packages", "error", f"missing: {', '.join(needed)}", f"pip install {' '.join(needed)}")
     else:
-        yield Finding("packages", "ok", "all that is always needed is installed")
+        yield Symptom("packages", "ok", "all that is always needed is installed")
     for extra, packages in missing.items():
         what = f"extra {extra}" + (f", for {EXTRAS[extra]}" if extra in EXTRAS else "")
         if packages:
-            yield Finding(
+            yield Symptom(
                 "packages", "note", f"{what}: {', '.join(packages)} not installed",
                 f'where you need it: pip install "{_DISTRIBUTION}[{extra}]"',
             )  # fmt: skip
         else:
-            yield Finding("packages", "ok", f"{what}: installed")
+            yield Symptom("packages", "ok", f"{what}: installed")
 
 
 def _installed(package: str) -> bool:
@@ -244,35 +244,35 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _plugins() -> Iterator[Finding]:
+def _plugins() -> Iterator[Symptom]:
     from pansharp_bench import registry
 
     counts = ", ".join(f"{sum(1 for _ in table)} {table.kind}s" for table in registry.TABLES)
-    yield Finding("plug-ins", "ok", counts)
+    yield Symptom("plug-ins", "ok", counts)
     for table in registry.TABLES:
         for point in metadata.entry_points(group=table.entry_points) if table.entry_points else ():
             if f"{point.name} = {point.value}" not in registry.broken:
-                yield Finding("plug-ins", "ok", f"{point.name} = {point.value} ({table.entry_points})")
+                yield Symptom("plug-ins", "ok", f"{point.name} = {point.value} ({table.entry_points})")
     for origin, error in sorted(registry.broken.items()):
         mend = (
             "mend or uninstall the package that brings it"
             if "=" in origin
             else "it belongs to pansharp-bench: install that anew"
         )
-        yield Finding(
+        yield Symptom(
             "plug-ins", "error", f"{origin} failed to import: {error.strip().splitlines()[-1]}",
             f"{mend}; `bench list` shows where it failed",
         )  # fmt: skip
 
 
-def _data(root: Path | None) -> Iterator[Finding]:
+def _data(root: Path | None) -> Iterator[Symptom]:
     if root is None:
-        yield Finding(
+        yield Symptom(
             "data", "note", "no folder of real imagery: simulated sensors stand in, and everything says so",
             "where you have files: --data DIR or PANSHARP_DATA (docs/data.md)",
         )  # fmt: skip
     elif not root.expanduser().is_dir():
-        yield Finding(
+        yield Symptom(
             "data", "error", f"{root} is no folder", "correct --data or PANSHARP_DATA, or mount what it names"
         )
         return
@@ -284,7 +284,7 @@ def _data(root: Path | None) -> Iterator[Finding]:
         if row["missing"]:
             absent.append(name)
         elif unread:
-            yield Finding(
+            yield Symptom(
                 "data", "error", f"{name}: {', '.join(unread)} cannot be read, in {row['where']}",
                 f"`bench data check {name}` says why; fetch the file anew",
             )  # fmt: skip
@@ -292,13 +292,13 @@ def _data(root: Path | None) -> Iterator[Finding]:
             held = ", ".join(
                 f"{split} {'?' if samples is None else samples}" for split, samples in splits.items()
             )
-            yield Finding("data", "ok", f"{name}: {held} ({row['where']})")
+            yield Symptom("data", "ok", f"{name}: {held} ({row['where']})")
     if absent:
         mend = "" if root is None else "`bench data list` says what was looked for"
-        yield Finding("data", "note", f"not here: {', '.join(absent)}", mend)
+        yield Symptom("data", "note", f"not here: {', '.join(absent)}", mend)
 
 
-def _folder(name: str, path: Path, mend: str) -> Iterator[Finding]:
+def _folder(name: str, path: Path, mend: str) -> Iterator[Symptom]:
     """Whether files can be made there and locked, and how much room is left. A folder that is not there yet is
     judged by the nearest that is, and not made."""
     from pansharp_bench.cli.cache import folder_size, size_text
@@ -311,14 +311,14 @@ def _folder(name: str, path: Path, mend: str) -> Iterator[Finding]:
         with tempfile.TemporaryDirectory(prefix=".doctor-", dir=there) as own:
             locks = _locks(Path(own) / "lock")
     except OSError as error:
-        yield Finding(name, "error", f"{path}: nothing can be written ({error.strerror})", mend)
+        yield Symptom(name, "error", f"{path}: nothing can be written ({error.strerror})", mend)
         return
-    yield Finding(name, "ok", f"{path}: can be written{held}, {size_text(free)} free")
+    yield Symptom(name, "ok", f"{path}: can be written{held}, {size_text(free)} free")
     if free < _ENOUGH_DISK:
         room = "`bench cache --empty`, or " if name == "cache" else "make room, or "
-        yield Finding(name, "warning", f"{path}: {size_text(free)} left on its disk", room + mend)
+        yield Symptom(name, "warning", f"{path}: {size_text(free)} left on its disk", room + mend)
     if not locks:
-        yield Finding(
+        yield Symptom(
             name, "warning", f"{path}: file locks do not keep a second process out",
             f"let one process work there at a time, or {mend}",
         )  # fmt: skip
