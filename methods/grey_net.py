@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import decimate
 from pansharp_bench.methods._closed_form import moments, ms_like
 from pansharp_bench.methods._unpaired.base import TranslationMethod
@@ -33,6 +34,12 @@ class GreyNetConfig(TranslationOptions):
     head: Head = "pixel"
     kappa: float = 0.0
 
+    def check(self) -> None:
+        if self.lambda_grey <= 0:
+            raise BenchError(
+                f"option lambda_grey={self.lambda_grey}: grey-net is nothing without the loss of its grey"
+            )
+
 
 class GreyNetLearner(TranslationLearner):
     """Squared error of the colours that G gives to the grey of target images; no adversary, no PAN but its
@@ -44,7 +51,8 @@ class GreyNetLearner(TranslationLearner):
 
     def step(self, backward: Backward) -> dict[str, Tensor]:
         target = self._crop(self.data.draw(0, self.config.batch, self.draws, self.config.augment)[1])
-        loss = self.colour_loss(self.method.normaliser.ms(target), self.networks["G"])
+        coloured = self.colour_loss(self.method.normaliser.ms(target), self.networks["G"])
+        loss = self.config.lambda_grey * coloured
         self.update(loss, backward, "G")
         return {"loss": loss.detach()}
 

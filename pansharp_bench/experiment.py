@@ -23,7 +23,7 @@ from pansharp_bench.external import StoredImages, save_image
 from pansharp_bench.figures import compare_scene, training_curves
 from pansharp_bench.files import RunFolder, check_writable
 from pansharp_bench.method import Method, TrainedMethod, build, takes_steps
-from pansharp_bench.plan import Plan, RunSpec, plan, second_split
+from pansharp_bench.plan import Plan, RunSpec, essential, plan, second_split
 from pansharp_bench.protocol import Evaluation, evaluate, rehearse
 from pansharp_bench.record import Record
 from pansharp_bench.registry import TRACKS
@@ -79,7 +79,7 @@ def run(
         if trains:
             _check_state(folder, force, resume)
         faults = _faults(settled)
-        if settled.foreign and (changed := records.foreign_changes(path, settled.identity)):
+        if settled.foreign and (changed := records.foreign_changes(path, settled.identity, essential)):
             warnings.warn(f"not the run of {changed[0]}: other code of {', '.join(changed[1])}", stacklevel=1)
         outcome = _run(settled, faults, results, folder, force, resume, pictures, progress, save_fused, say)
     _warn_of_others(results, outcome.record)

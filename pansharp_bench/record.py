@@ -15,7 +15,7 @@ import marshal
 import math
 import statistics
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -225,12 +225,15 @@ def _read_dataset(folder: Path, paths: list[Path]) -> Iterator[tuple[Path, Recor
             part.write_bytes(marshal.dumps((reader, found)))
 
 
-def foreign_changes(path: Path, spec: dict[str, Any]) -> tuple[Path, list[str]] | None:
+def foreign_changes(
+    path: Path, spec: dict[str, Any], essential: Callable[[dict[str, Any]], dict[str, Any]]
+) -> tuple[Path, list[str]] | None:
     """The newest record beside ``path`` of a run that differs from this specification in foreign code or a foreign
-    sensor alone, and the parts that differ (``method``, ``metric NAME``, ``sensor``, ...)."""
+    sensor alone, and the parts that differ (``method``, ``metric NAME``, ``sensor``, ...). ``essential`` gives what
+    of a specification tells runs apart."""
 
     def own(spec: dict[str, Any]) -> str:
-        return canonical({k: v for k, v in spec.items() if k not in _FOREIGN})
+        return canonical({k: v for k, v in essential(spec).items() if k not in _FOREIGN})
 
     def parts(spec: dict[str, Any]) -> dict[str, str]:
         found = spec.get("source", {}) | {k: v for k, v in spec.items() if k == "sensor"}

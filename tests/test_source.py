@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from h5files import write_set
+from records import make
 
 from pansharp_bench import record as records
 from pansharp_bench.experiment import run
@@ -236,3 +237,20 @@ def test_what_was_typed_into_a_notebook_is_known_by_its_text(registered):
     typed.__module__ = "a_notebook"
     METHODS.register("mine")(typed)
     assert len(source()["a_notebook"]) == 64
+
+
+def test_a_plug_in_that_learnt_an_option_too_says_that_its_code_changed(tmp_path):
+    """What tells runs apart is asked of the caller: here that an option at 0 says nothing."""
+    before = {"method": "mine", "options": {"a": 1}, "source": {"method": "old"}}
+    now = {"method": "mine", "options": {"a": 1, "b": 0}, "source": {"method": "new"}}
+
+    def essential(spec):
+        return {**spec, "options": {k: v for k, v in spec["options"].items() if v}}
+
+    old = make()
+    old = replace(old, spec=old.spec | before, spec_sha256=records.spec_hash(before))
+    path = records.write(old, tmp_path)
+    beside = path.with_name("another.json")
+    found = records.foreign_changes(beside, old.spec | now, essential)
+    assert found is not None and found[0] == path and found[1] == ["method"]
+    assert records.foreign_changes(beside, old.spec | now, dict) is None

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pansharp_bench import metrics
+from pansharp_bench.errors import BenchError
 from pansharp_bench.imaging import LaplacianPyramid, interp23, wald_degrade
 from pansharp_bench.method import TrainedMethod, build, resolve_config
 from pansharp_bench.methods._unpaired.networks import LowPass
@@ -161,6 +162,11 @@ def test_the_share_of_detail_is_told_without_a_reference() -> None:
     flat = UnpairedData.halves(QB, Memory(scene), Memory(scene), torch.device("cpu"))
     flat.target.images.zero_()
     assert torch.equal(detail_share(flat, low), torch.ones(4))
+
+
+def test_grey_net_is_not_trained_without_its_loss() -> None:
+    with pytest.raises(BenchError, match="nothing without the loss of its grey"):
+        resolve_config(METHODS.get("grey-net"), "quick", {"lambda_grey": "0"})
 
 
 def test_grey_net_takes_the_share_it_is_given_or_measures_it() -> None:

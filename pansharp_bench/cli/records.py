@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import click
+
 from pansharp_bench.cli.options import RunOptions, running, say
 from pansharp_bench.errors import OptionError
 
@@ -71,6 +73,15 @@ def survey(specs: Sequence[RunSpec], results: Path) -> list[Path | None]:
             path = plan(spec).path(results)
         paths.append(path if path and path.exists() else None)
     return paths
+
+
+def tell(specs: Sequence[RunSpec], results: Path) -> None:
+    """Print which records are there, and which runs are missing, with the time that they will take."""
+    paths = survey(specs, results)
+    for path in dict.fromkeys(filter(None, paths)):
+        click.echo(f"have     {path}")
+    for line in costs([s for s, path in zip(specs, paths, strict=True) if not path], results):
+        click.echo(f"missing  {line}")
 
 
 def described(spec: RunSpec) -> str:

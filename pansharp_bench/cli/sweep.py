@@ -80,7 +80,7 @@ def sweep(
     bench sweep sweep.toml --workers 4 --memory 8GB
     bench sweep sweep.toml --scheduler tcp://login1:8786
     """
-    from pansharp_bench.cli.records import costs, survey
+    from pansharp_bench.cli.records import tell
     from pansharp_bench.sweep import SweepStopped
     from pansharp_bench.sweep import sweep as carry_out
 
@@ -95,12 +95,7 @@ def sweep(
         flags["preset"] = shared.preset
     jobs = [job for block in _blocks(file, flags) for job in _jobs(block, shared)]
     if dry_run:
-        specs = [job.spec for job in jobs]
-        paths = survey(specs, shared.results)
-        for path in dict.fromkeys(filter(None, paths)):
-            click.echo(f"have     {path}")
-        for line in costs([s for s, path in zip(specs, paths, strict=True) if not path], shared.results):
-            click.echo(f"missing  {line}")
+        tell([job.spec for job in jobs], shared.results)
         return
     try:
         with running():

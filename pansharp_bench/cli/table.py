@@ -19,7 +19,7 @@ from pansharp_bench.cli.options import (
     seeds_option,
     set_option,
 )
-from pansharp_bench.cli.records import costs, ensure, survey
+from pansharp_bench.cli.records import ensure, tell
 from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -103,11 +103,7 @@ def table(
         for (method, own), seed in product(rows, seeds)
     ]
     if dry_run:
-        paths = survey(specs, shared.results)
-        for path in dict.fromkeys(filter(None, paths)):
-            click.echo(f"have     {path}")
-        for line in costs([s for s, path in zip(specs, paths, strict=True) if not path], shared.results):
-            click.echo(f"missing  {line}")
+        tell(specs, shared.results)
         return
     if out:
         check_writable(out)
