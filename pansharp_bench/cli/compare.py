@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pansharp_bench.cli.leaderboard import read_records
 from pansharp_bench.cli.options import json_option, plugin_option, results_option
+from pansharp_bench.cli.records import read_records
 from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from pansharp_bench.cli.options import comma_separated, json_option, plugin_option, results_option
+from pansharp_bench.cli.records import read_records
 from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -151,21 +152,6 @@ def _read(page: Path) -> str:
         return page.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise BenchError(f"{page} cannot be read: {error}") from error
-
-
-def read_records(results: Path) -> list[Record]:
-    """Every record under a folder; one that is broken is left out, aloud."""
-    from pansharp_bench import record
-
-    records = []
-    for _, item in record.read_all(results):
-        if isinstance(item, BenchError):
-            click.secho(f"! left out: {item}", fg="yellow", err=True)
-        else:
-            records.append(item)
-    if not records:
-        raise BenchError(f"no records under {results}: `bench run` writes one")
-    return records
 
 
 def _check(

@@ -8,13 +8,28 @@ from typing import TYPE_CHECKING
 import click
 
 from pansharp_bench.cli.options import RunOptions, running, say
-from pansharp_bench.errors import OptionError
+from pansharp_bench.errors import BenchError, OptionError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pansharp_bench.plan import RunSpec
     from pansharp_bench.record import Record
+
+
+def read_records(results: Path) -> list[Record]:
+    """Every record under a folder; one that is broken is left out, aloud."""
+    from pansharp_bench import record
+
+    records = []
+    for _, item in record.read_all(results):
+        if isinstance(item, BenchError):
+            click.secho(f"! left out: {item}", fg="yellow", err=True)
+        else:
+            records.append(item)
+    if not records:
+        raise BenchError(f"no records under {results}: `bench run` writes one")
+    return records
 
 
 def ensure(

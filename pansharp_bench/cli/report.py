@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from pansharp_bench.cli.leaderboard import read_records
 from pansharp_bench.cli.options import comma_separated, plugin_option, results_option
+from pansharp_bench.cli.records import read_records
 from pansharp_bench.errors import BenchError
 
 
