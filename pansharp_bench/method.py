@@ -8,11 +8,10 @@ through :func:`build`, which gives an object with ``fuse(scene)``.
 from __future__ import annotations
 
 import inspect
-import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError, ImageError
+from pansharp_bench.presets import PRESETS, Options, is_trained, settled_options
 from pansharp_bench.registry import METHODS, SENSORS, Entry, MethodCard
 from pansharp_bench.scene import Scene, Sensor, as_images, as_sensor
 from pansharp_bench.weights import described, load_exactly, misfits, read_weights
@@ -100,7 +100,7 @@ class TrainedMethod(nn.Module):
     class Config:
         steps: int = 0
 
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"quick": {}, "standard": {}, "paper": {}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {name: {} for name in PRESETS}
     closed_form: ClassVar[bool] = False
     """Whether ``fit`` takes statistics and no steps: seconds, whatever the preset."""
     card: MethodCard
@@ -142,88 +142,45 @@ class TrainedMethod(nn.Module):
         return state
 
     @classmethod
+    def told(cls) -> dict[str, Any]:
+        """What is kept beside its card: see :class:`~pansharp_bench.presets.Options`."""
+        usual = cls.Config()
+        return {
+            "options": {
+                "usual": {f.name: getattr(usual, f.name) for f in fields(usual)},
+                "presets": cls.presets,
+                "choices": _choices(cls.Config),
+                "closed_form": cls.closed_form,
+            }
+        }
+
+    @classmethod
     def configure(cls, preset: str, options: Mapping[str, Any] | None = None) -> Config:
         """The Config of a preset with options changed; strings are read as the option's type.
 
         Raises BenchError on an unknown preset or option, a value of another type, one that is no finite number, and
         for an option whose type is a ``Literal`` one that is not among its values.
         """
-        if preset not in cls.presets:
-            raise BenchError(f"unknown preset {preset!r}; known are: {', '.join(cls.presets)}")
-        config = replace(cls.Config(), **cls.presets[preset])
-        known, hints = {f.name for f in fields(config)}, _hints(cls.Config)
-        changes: dict[str, Any] = {}
-        for name, value in (options or {}).items():
-            if name not in known:
-                raise BenchError(f"unknown option {name!r}; known are: {', '.join(sorted(known))}")
-            changes[name] = _read(name, value, getattr(config, name), cls.Config)
-            _check(name, changes[name], hints[name])
+        settled = Options(**cls.told()["options"]).settle(preset, options)
         try:
-            return replace(config, **changes)
+            return cls.Config(**settled)
         except (TypeError, ValueError) as error:
             raise BenchError(f"these options do not fit together: {error}") from error
 
 
 @cache
-def _hints(config: type) -> dict[str, Any]:
-    return get_type_hints(config)
-
-
-def _read(name: str, value: Any, current: Any, config: type) -> Any:
-    """A command-line string as the type the option has now."""
-    if not isinstance(value, str) or isinstance(current, str):
-        return value
-    if current is None:
-        current = next(
-            (f.default for f in fields(config) if f.name == name and f.default is not MISSING), None
-        )
-    try:
-        if isinstance(current, bool):
-            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
-                value.lower()
-            ]
-        if isinstance(current, tuple):
-            kind = type(current[0]) if current else float
-            return tuple(kind(v) for v in value.split(",") if v)
-        if current is None:
-            return None if value.lower() == "none" else float(value) if "." in value else int(value)
-        return type(current)(value)
-    except (KeyError, ValueError):
-        wanted = type(current).__name__
-        raise BenchError(f"option {name}={value!r} is not of type {wanted}") from None
-
-
-def _check(name: str, value: Any, kind: Any) -> None:
-    """Raises BenchError for a value that an option of this type cannot have."""
-    if get_origin(kind) is Literal and value not in get_args(kind):
-        raise BenchError(
-            f"option {name}={value!r} is unknown; known are: {', '.join(map(str, get_args(kind)))}"
-        )
-    if isinstance(value, float) and not math.isfinite(value):
-        raise BenchError(f"option {name}={value} is not a finite number")
-
-
-def is_trained(entry: Entry[MethodCard]) -> bool:
-    """Whether it is a class that learns, rather than a function."""
-    return isinstance(entry.obj, type) and issubclass(entry.obj, TrainedMethod)
-
-
-def takes_steps(entry: Entry[MethodCard]) -> bool:
-    """Whether the method is trained step by step: minutes and more, where others take seconds."""
-    return is_trained(entry) and not entry.obj.closed_form
+def _choices(config: type) -> dict[str, tuple[Any, ...]]:
+    """Of the options whose type is a ``Literal``."""
+    hints = get_type_hints(config)
+    return {name: get_args(kind) for name, kind in hints.items() if get_origin(kind) is Literal}
 
 
 def resolve_config(
     entry: Entry[MethodCard], preset: str, options: Mapping[str, Any] | None = None
 ) -> TrainedMethod.Config | None:
     """Every option of a trained method under a preset; None for a function. Raises BenchError."""
-    if is_trained(entry):
-        return entry.obj.configure(preset, options)
-    if options:
-        raise BenchError(f"method {entry.name!r} has no options (given: {', '.join(options)})")
-    if preset not in TrainedMethod.presets:
-        raise BenchError(f"unknown preset {preset!r}; known are: {', '.join(TrainedMethod.presets)}")
-    return None
+    settled = settled_options(entry, preset, options)
+    return None if settled is None else entry.obj.configure(preset, options)
 
 
 def build(

@@ -6,14 +6,13 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from pansharp_bench import record as records
+from pansharp_bench.environment import choose_precision, no_cuda
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import RunFolder, sha256_of
-from pansharp_bench.method import TrainedMethod, is_trained, resolve_config
+from pansharp_bench.presets import options_of, settled_options
 from pansharp_bench.protocol import Protocol
 from pansharp_bench.registry import DATASETS, METHODS, SENSORS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import (
@@ -26,8 +25,11 @@ from pansharp_bench.scene import (
     served_by,
 )
 from pansharp_bench.source import source_of
-from pansharp_bench.training.loop import choose_device, choose_precision
-from pansharp_bench.weights import located
+
+if TYPE_CHECKING:  # which records are there is told without torch
+    import torch
+
+    from pansharp_bench.method import TrainedMethod
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,10 @@ def outline(spec: RunSpec) -> dict[str, Any]:
         raise BenchError(
             f"method {card.name!r} is not made for {track}, the track of dataset {spec.dataset!r}"
         )
-    device = choose_device(spec.device)
-    preset = spec.preset or ("standard" if device.type == "cuda" else "quick")
-    config = resolve_config(entry, preset, spec.options)
-    learns = config is not None
+    device = device_type(spec.device)
+    preset = spec.preset or ("standard" if device == "cuda" else "quick")
+    options = settled_options(entry, preset, spec.options)
+    learns = options is not None
     if learns != (card.training != "none"):
         raise BenchError(
             f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
@@ -116,8 +118,8 @@ def outline(spec: RunSpec) -> dict[str, Any]:
         "dataset": _called(spec),
         "method": card.name,
         "preset": preset if learns else "untrained",
-        "options": asdict(config) if config else {},
-        "changed": _changed(entry, preset, config),
+        "options": options or {},
+        "changed": _changed(options, settled_options(entry, preset)) if options else [],
         "seed": spec.seed if learns and not spec.weights else 0,  # elsewhere nothing is drawn
         "weights": _identify(spec.weights) if spec.weights else {},
         "precision": choose_precision(device, spec.precision) if learns else "32-true",
@@ -131,7 +133,8 @@ def essential(spec: Mapping[str, Any]) -> dict[str, Any]:
     what they were. A default is what the paper or its release does and does not change; presets may.
     """
     entry = METHODS.get(spec["method"]) if spec["method"] in METHODS else None
-    usual = asdict(entry.obj.Config()) if entry and is_trained(entry) else {}
+    own = options_of(entry) if entry else None
+    usual = own.usual if own else {}
     apart = {
         k: v
         for k, v in spec["options"].items()
@@ -145,8 +148,11 @@ def plan(spec: RunSpec) -> Plan:
 
     Raises BenchError (or a subclass) for every mistake a user can mend.
     """
+    from pansharp_bench.method import resolve_config
+    from pansharp_bench.training.loop import choose_device
+
     settled, entry = outline(spec), METHODS.get(spec.method)
-    config = resolve_config(entry, settled["preset"], spec.options) if is_trained(entry) else None
+    config = resolve_config(entry, settled["preset"], spec.options) if settled["options"] else None
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
     protocols = _protocols(settled["track"], dataset, entry.card)
     needed = _needed_splits(config is not None and spec.weights is None, protocols, dataset)
@@ -160,6 +166,8 @@ def plan(spec: RunSpec) -> Plan:
 def plan_external(spec: RunSpec, card: MethodCard, images: Mapping[SplitName, Sequence[Path]]) -> Plan:
     """Settle the scoring of fused images that were made elsewhere: files by split, one a scene. ``spec.method`` is
     the card's name. Raises BenchError for a name that is one of ours, or images of no scenes of the dataset."""
+    from pansharp_bench.training.loop import choose_device
+
     if card.name in METHODS:
         raise BenchError(
             f"{card.name!r} is a method of this package; give what was made elsewhere another name"
@@ -250,7 +258,19 @@ def _foreign(
     return ({"source": source} if source else {}) | ({} if own else {"sensor": sensor.facts()})
 
 
+def device_type(name: str) -> str:
+    """``cpu`` or ``cuda``: what :func:`~pansharp_bench.training.loop.choose_device` gives, which is asked only where
+    that is not certain beforehand."""
+    if name == "cpu" or (name == "auto" and no_cuda()):
+        return "cpu"
+    from pansharp_bench.training.loop import choose_device
+
+    return choose_device(name).type
+
+
 def _identify(weights: Path) -> dict[str, str]:
+    from pansharp_bench.weights import located
+
     file, name = located(weights)
     return {"file_sha256": sha256_of(file)} | ({"state_dict": name} if name else {})
 
@@ -259,13 +279,9 @@ def _is_simulated(dataset: Dataset) -> bool:
     return dataset.name in DATASETS and DATASETS.get(dataset.name).card.simulated
 
 
-def _changed(entry: Entry[MethodCard], preset: str, config: TrainedMethod.Config | None) -> list[str]:
+def _changed(options: dict[str, Any], preset: dict[str, Any] | None) -> list[str]:
     """Names of the options that differ from their preset."""
-    usual = resolve_config(entry, preset)
-    if config is None or usual is None:
-        return []
-    before = asdict(usual)
-    return sorted(k for k, v in asdict(config).items() if v != before[k])
+    return sorted(k for k, v in options.items() if preset and v != preset[k])
 
 
 def _protocols(track: str, dataset: Dataset, card: MethodCard) -> list[Protocol]:

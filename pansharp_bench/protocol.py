@@ -8,16 +8,22 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from pansharp_bench.errors import BenchError, blaming
-from pansharp_bench.method import Method, call_by_name, implausible
 from pansharp_bench.registry import METRICS, Entry, MetricCard, Sees
 from pansharp_bench.scene import Dataset, Scene, Sensor, Split, SplitName
+
+if TYPE_CHECKING:  # a table of records needs protocols and no tensor
+    import torch
+    from torch import Tensor
+
+    from pansharp_bench.method import Method
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _AT_ONCE = 32  # target images read at a time
 
@@ -67,6 +73,10 @@ class Protocol:
 
         Raises BenchError, which says ``where``, for a metric that fails or gives anything else.
         """
+        import torch
+
+        from pansharp_bench.method import call_by_name
+
         named = self.offered(fused, scene)
         scores: dict[str, Tensor] = {}
         for entry in self.entries("image"):
@@ -160,6 +170,8 @@ class _Sets:
 def _about(split: Split) -> dict[str, Tensor]:
     """(N,) each, of every sample: ``groups``, one for all where a split has none, and ``blocks`` where it has
     such."""
+    import torch
+
     groups = torch.zeros(len(split), dtype=torch.int64) if split.groups is None else split.groups
     origins = split.origins()
     return {"groups": groups} | ({"blocks": origins["block"]} if "block" in origins else {})
@@ -180,7 +192,20 @@ class Evaluation:
     fused: list[Tensor]
 
 
-@torch.inference_mode()
+def _without_gradients(function: F) -> F:
+    """``torch.inference_mode``, which is imported when the function is called."""
+
+    @wraps(function)
+    def called(*args: Any, **given: Any) -> Any:
+        import torch
+
+        with torch.inference_mode():
+            return function(*args, **given)
+
+    return cast("F", called)
+
+
+@_without_gradients
 def evaluate(
     method: Method,
     dataset: Dataset,
@@ -197,6 +222,8 @@ def evaluate(
     values are beyond reason.
     Raises BenchError on an output of wrong shape.
     """
+    from pansharp_bench.method import implausible
+
     split = dataset.split(protocols[0].split)
     scores: dict[str, dict[str, list[float]]] = {p.name: {} for p in protocols}
     sets = {p.name: _Sets(p, dataset.sensor) for p in protocols}
@@ -257,10 +284,12 @@ def evaluate(
     return Evaluation(scores, curves, floors, origins, seconds, pixels, kept)
 
 
-@torch.inference_mode()
+@_without_gradients
 def rehearse(dataset: Dataset, protocols: Sequence[Protocol], device: torch.device) -> None:
     """Score one scene of every split, its PAN as every band, so that a metric that fails does so before a training
     and not after it. Raises BenchError as :func:`evaluate` would."""
+    import torch
+
     for protocol in protocols:
         split = dataset.split(protocol.split)
         scene = split[0].to(device)
@@ -280,4 +309,6 @@ def rehearse(dataset: Dataset, protocols: Sequence[Protocol], device: torch.devi
 
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
+        import torch
+
         torch.cuda.synchronize(device)

@@ -166,7 +166,7 @@ def compare(
     import torch
 
     from pansharp_bench import experiment, figures, plan
-    from pansharp_bench.method import takes_steps
+    from pansharp_bench.presets import takes_steps
     from pansharp_bench.registry import TRACKS
 
     if not methods:

@@ -131,7 +131,7 @@ class RunOptions:
     ) -> RunSpec:
         """One run among others of one table: what is said of training goes to the methods that train, ``common``
         options of all rows to those that do so step by step."""
-        from pansharp_bench.method import is_trained, takes_steps
+        from pansharp_bench.presets import is_trained, takes_steps
         from pansharp_bench.registry import METHODS
 
         entry = METHODS.get(method)

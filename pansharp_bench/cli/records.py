@@ -40,7 +40,7 @@ def ensure(
 
     ``skip``: a spec whose options do not fit the dataset's images is left out, aloud.
     """
-    from pansharp_bench import experiment, record
+    from pansharp_bench import record
     from pansharp_bench.plan import Plan, plan, recorded
 
     found = []
@@ -56,6 +56,8 @@ def ensure(
                 continue
             if len(missing) > 1:
                 _say_progress(list(missing.values()), list(missing).index(path), shared.results)
+            from pansharp_bench import experiment
+
             unfinished = planned.folder(shared.runs).checkpoint
             try:
                 outcome = experiment.run(
@@ -113,10 +115,9 @@ def expected_seconds(spec: RunSpec, results: Path) -> float | None:
     """What the run will take: as long as another of its method and preset took on such a device, in proportion to
     the steps; the nearest in dataset and options is asked. None where there is no such record."""
     from pansharp_bench import record
-    from pansharp_bench.plan import outline
-    from pansharp_bench.training.loop import choose_device
+    from pansharp_bench.plan import device_type, outline
 
-    told, kind = outline(spec), choose_device(spec.device).type
+    told, kind = outline(spec), device_type(spec.device)
 
     def distance(other: Record) -> tuple[bool, int]:
         ours, theirs = ({k: record.canonical(v) for k, v in s["options"].items()} for s in (told, other.spec))

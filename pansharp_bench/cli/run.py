@@ -116,7 +116,7 @@ def run(
     bench run --method cut --dataset junocam2hst --data data/ --each-fold
     """
     from pansharp_bench import experiment
-    from pansharp_bench.method import takes_steps
+    from pansharp_bench.presets import takes_steps
     from pansharp_bench.registry import METHODS
     from pansharp_bench.scene import load_dataset
 
@@ -197,7 +197,7 @@ def _run_all(
     as_json: bool,
 ) -> None:
     """The runs of every dataset, method and seed that have no record, one after another."""
-    from pansharp_bench.method import is_trained, takes_steps
+    from pansharp_bench.presets import is_trained, takes_steps
     from pansharp_bench.registry import METHODS
     from pansharp_bench.tables import run_table
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.method import is_trained
+from pansharp_bench.presets import options_of
 from pansharp_bench.record import Record, canonical, spec_hash
 from pansharp_bench.registry import METHODS, Sees
 from pansharp_bench.tables.editions import Edition
@@ -127,15 +127,15 @@ def _redefined(record: Record) -> bool:
     """Whether the preset that a record names has come to mean other options since it was made. Options that the
     record does not know count as their defaults."""
     spec = record.spec
-    if spec["method"] not in METHODS or not is_trained(METHODS.get(spec["method"])):
+    own = options_of(METHODS.get(spec["method"])) if spec["method"] in METHODS else None
+    if own is None:
         return False
-    method = METHODS.get(spec["method"]).obj
     changed = {k: spec["options"][k] for k in spec["changed"] if k in spec["options"]}
     try:
-        now = asdict(method.configure(spec["preset"], changed))
+        now = own.settle(spec["preset"], changed)
     except BenchError:
         return True
-    return canonical(now) != canonical(asdict(method.Config()) | spec["options"])
+    return canonical(now) != canonical({**own.usual, **spec["options"]})
 
 
 def _speed(record: Record) -> float | None:
