@@ -20,7 +20,18 @@ from torch import Tensor
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import check_writable, sha256_of
 from pansharp_bench.imaging.registration import Registration, measure
-from pansharp_bench.raster import Grid, Placement, Raster, check_name, geotiff, place, relate, relate_counts
+from pansharp_bench.raster import (
+    Grid,
+    Placement,
+    Raster,
+    aligned,
+    check_name,
+    geotiff,
+    misfit,
+    place,
+    relate,
+    relate_counts,
+)
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Sensor
 from pansharp_bench.sensors import sensor_given, unknown_sensor
@@ -139,6 +150,8 @@ def open_pair(
     *,
     align: Align = "geo",
     bands: Sequence[int] | None = None,
+    warp: bool = False,
+    resample: bool = False,
 ) -> Iterator[RasterPair]:
     """The pair of a PAN and an MS raster (or one file a band), open for reading.
 
@@ -149,15 +162,25 @@ def open_pair(
         align: ``geo``: by both transforms. ``counts``: the images begin at the same corner, and the numbers of
             pixels give the ratio. ``toolbox``: likewise, but MS pixel 0 is centred on PAN pixel ratio // 2.
         bands: the bands of ``ms`` in the sensor's order, numbered from 1 over all its files.
+        warp: resample an MS that is in another coordinate system than PAN, rotated or mirrored against it, onto a
+            grid that lies on PAN's; PAN is never resampled.
+        resample: likewise an MS whose pixels are no whole number of PAN pixels in size.
 
     Raises:
         DataError: files that cannot be read, or do not belong together.
         BenchError: a sensor that does not fit them.
     """
+    mends = {name for name, asked in (("warp", warp), ("resample", resample)) if asked}
+    if mends and align != "geo":
+        raise BenchError(
+            f"--{max(mends)} goes by the georeferences, which --align {align} sets aside: leave one of them out"
+        )
     with Raster(pan, "PAN") as fine, Raster(ms, "MS") as coarse:
         if len(fine) != 1:
             raise DataError(f"PAN {pan} has {len(fine)} bands where one is expected: are PAN and MS swapped?")
         if align == "geo":
+            if (found := misfit(fine.grid, coarse.grid)) and found.mend in mends:
+                coarse.onto(aligned(fine.grid, coarse.grid))
             ratio, centre = relate(fine.grid, coarse.grid)
         else:
             ratio = relate_counts(fine.grid, coarse.grid)
@@ -189,10 +212,11 @@ def _camera(sensor: str | Sensor | SensorFigures, bands: int, ratio: int) -> Sen
 
 @dataclass(frozen=True)
 class FusedFile:
-    """What was written: ``phase`` of MS on PAN, the ``registration`` that was measured before and whether it was
-    corrected (``registered``), whether bands were found by their names (``named``), the ``valid`` share of the
-    pixels, values ``clipped`` to the type's range, values ``beyond`` 1.5 times the sensor's peak, and the mean and
-    largest difference at the ``seam`` of tiles, of a method that would see the whole."""
+    """What was written: ``phase`` of MS on PAN, the kernel by which MS was ``resampled`` onto PAN's grid ("" where
+    it lay there), the ``registration`` that was measured then and whether it was corrected (``registered``),
+    whether bands were found by their names (``named``), the ``valid`` share of the pixels, values ``clipped`` to
+    the type's range, values ``beyond`` 1.5 times the sensor's peak, and the mean and largest difference at the
+    ``seam`` of tiles, of a method that would see the whole."""
 
     path: Path
     bands: tuple[str, ...]
@@ -200,6 +224,7 @@ class FusedFile:
     dtype: str
     sensor: Sensor
     phase: tuple[float, float]
+    resampled: str
     registration: Registration
     registered: bool
     named: bool
@@ -251,6 +276,8 @@ def fuse_files(
     weights: str | Path | None = None,
     align: Align = "geo",
     bands: Sequence[int] | None = None,
+    warp: bool = False,
+    resample: bool = False,
     register: bool = False,
     dtype: str | None = None,
     tile: int | None = None,
@@ -268,7 +295,7 @@ def fuse_files(
     not at all.
 
     Args:
-        pan, ms, sensor, align, bands: see :func:`open_pair`.
+        pan, ms, sensor, align, bands, warp, resample: see :func:`open_pair`.
         out: the GeoTIFF to be written; one that is there is replaced.
         method: a registered method.
         weights: of a trained method.
@@ -293,7 +320,7 @@ def fuse_files(
         raise BenchError(
             "align 'toolbox' says where MS lies, and register would move it: leave one of them out"
         )
-    with open_pair(pan, ms, sensor, align=align, bands=bands) as pair:
+    with open_pair(pan, ms, sensor, align=align, bands=bands, warp=warp, resample=resample) as pair:
         _refuse_overwriting(out, pan, ms)
         check_writable(out.parent)
         kind = _type(dtype or pair.pan.dtype)
@@ -330,8 +357,9 @@ def fuse_files(
                 raise DataError("no pixel has a value in both PAN and MS: all is nodata or masked")
             file.update_tags(**_tags(method, weights, pair, found, moved))
         done = FusedFile(
-            out, camera.bands, pair.size, kind.name, camera, pair.placement.phase, found, moved, pair.named,
-            valid / math.prod(pair.size), clipped, running.beyond, running.seam, time.perf_counter() - start,
+            out, camera.bands, pair.size, kind.name, camera, pair.placement.phase, pair.ms.resampled, found, moved,
+            pair.named, valid / math.prod(pair.size), clipped, running.beyond, running.seam,
+            time.perf_counter() - start,
         )  # fmt: skip
     for text in done.remarks:
         warnings.warn(text, stacklevel=2)
@@ -424,6 +452,8 @@ def _tags(
         "PHASE": canonical(pair.placement.phase),
         "REGISTRATION": canonical({**found.facts(), "corrected": registered}),
     }
+    if pair.ms.resampled:
+        tags["MS_RESAMPLED"] = pair.ms.resampled
     if weights:
         file, name = located(Path(weights))
         tags["WEIGHTS_SHA256"] = sha256_of(file)

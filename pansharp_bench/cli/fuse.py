@@ -51,6 +51,14 @@ _PAIR = (
         "--bands", callback=_numbers(int), metavar="N[,N…]",
         help="Bands of MS in the sensor's order, from 1 on over all files; by their names where files tell.",
     ),
+    click.option(
+        "--warp", is_flag=True,
+        help="Resample an MS in another coordinate system, rotated or mirrored, onto PAN's grid (Lanczos).",
+    ),
+    click.option(
+        "--resample", is_flag=True,
+        help="Resample an MS whose pixels are no whole number of PAN pixels wide to the nearest (Lanczos).",
+    ),
 )  # fmt: skip
 
 
@@ -61,10 +69,12 @@ def pair_options(command: Callable) -> Callable:
     @wraps(command)
     def collected(
         pan: Path, ms: tuple[Path, ...], sensor: str | None, peak: float | None, mtf: tuple[float, ...] | None,
-        ratio: int | None, align: str, bands: tuple[int, ...] | None, **given: Any,
+        ratio: int | None, **given: Any,
     ) -> Any:  # fmt: skip
-        camera = _camera(sensor, peak, mtf, ratio)
-        return command(pair={"pan": pan, "ms": ms, "sensor": camera, "align": align, "bands": bands}, **given)
+        how = {name: given.pop(name) for name in ("align", "bands", "warp", "resample")}
+        return command(
+            pair={"pan": pan, "ms": ms, "sensor": _camera(sensor, peak, mtf, ratio), **how}, **given
+        )
 
     for option in reversed(_PAIR):
         collected = option(collected)
@@ -170,6 +180,10 @@ def fuse(
         order = "" if done.named else " (in the order of the file, which does not name them)"
         say(f"bands         {', '.join(done.bands)}{order}")
         say(f"phase         MS pixel 0 on PAN row {done.phase[0]:g}, column {done.phase[1]:g}")
+        if done.resampled:
+            say(
+                f"resampled     MS onto pixels of {done.sensor.ratio} PAN pixels on PAN's grid ({done.resampled})"
+            )
         corrected = ", corrected" if done.registered else ""
         say(f"registration  {done.registration}{corrected}")
         valid = "" if done.valid == 1 else f", {done.valid:.1%} with values"
