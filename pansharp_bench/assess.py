@@ -276,6 +276,7 @@ def _windowed(
     known = torch.zeros(size[0] // BLOCK, size[1] // BLOCK, dtype=torch.bool)
     parts: list[Tensor] = [torch.empty(0)] * len(entries)
     corners = [(y, x) for y in range(0, size[0], _WINDOW) for x in range(0, size[1], _WINDOW)]
+    progress(0.0)
     for done, (top, left) in enumerate(corners):
         # a window is of whole MS pixels, and the blocks in it
         rows, cols = (

@@ -523,6 +523,7 @@ def geotiff(
     dtype: str = "float32",
     nodata: float | None = None,
     options: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Iterator[Any]:
     """A GeoTIFF of ``size`` (height, width) to write windows to, which appears whole or not at all.
 
@@ -535,6 +536,7 @@ def geotiff(
         dtype: of the samples.
         nodata: the value that means none.
         options: GDAL's creation options; by default it is tiled and compressed without loss.
+        folder: where it lies until it is whole, on the same disk; by default beside it.
 
     Raises BenchError for another suffix, an option that GDAL does not know or take, or where it cannot be written.
     """
@@ -551,7 +553,7 @@ def geotiff(
         )
     if "compress" not in given:
         usual |= {"compress": "deflate", "predictor": 3 if np.dtype(dtype).kind == "f" else 2}
-    with atomically(path) as part, warnings.catch_warnings():
+    with atomically(path, folder=folder) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             with _gdal_warnings() as said:

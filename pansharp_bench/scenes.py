@@ -32,10 +32,13 @@ from pansharp_bench.raster import (
     relate,
     relate_counts,
 )
+from pansharp_bench.record import canonical
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Sensor
 from pansharp_bench.sensors import sensor_given, unknown_sensor
+from pansharp_bench.source import source_of
 from pansharp_bench.tiles import fuse_pair
+from pansharp_bench.unfinished import Tile, Unfinished
 from pansharp_bench.weights import located
 
 Align = Literal["geo", "counts", "toolbox"]
@@ -285,6 +288,8 @@ def fuse_files(
     threads: int = 1,
     approximate: bool = False,
     options: Mapping[str, str] | None = None,
+    resume: bool = False,
+    force: bool = False,
     progress: Callable[[float], None] = lambda share: None,
 ) -> FusedFile:
     """Fuse a PAN and an MS raster into a GeoTIFF on PAN's grid, over the whole MS pixels that both cover.
@@ -292,7 +297,7 @@ def fuse_files(
     Where MS lies on PAN is computed from both transforms (``align="geo"``), and the offset that is left is
     measured and said in the file's metadata, with version, method, sensor and weights. Pixels without a value
     (nodata, mask or alpha of either file) take no part and have none in the result. The result appears whole or
-    not at all.
+    not at all; what is finished of it lies in ``.<name>.part`` beside it until then.
 
     Args:
         pan, ms, sensor, align, bands, warp, resample: see :func:`open_pair`.
@@ -305,14 +310,21 @@ def fuse_files(
         threads: tiles fused at the same time.
         approximate: let a method that looks at the whole scene at once look at tiles.
         options: GDAL's creation options, e.g. ``{"COMPRESS": "ZSTD"}``.
+        resume: go on with an interrupted fusion of the same files and options, with the same result.
+        force: begin anew where there is an interrupted one.
         progress: called with the share done.
 
     Warns of what the result's ``remarks`` say.
 
     Raises:
         DataError: files that cannot be read, or do not belong together.
-        BenchError: a sensor or method that does not fit, or a file that cannot be written.
+        BenchError: a sensor or method that does not fit, a file that cannot be written, an interrupted fusion that
+            is neither to be resumed nor replaced, or none to resume, or of other files or options.
     """
+    from pansharp_bench import __version__
+
+    if resume and force:
+        raise BenchError("--resume goes on with what --force would drop: leave one of them out")
     out, start = Path(out), time.perf_counter()
     check_name(out)
     METHODS.get(method)
@@ -324,41 +336,73 @@ def fuse_files(
         _refuse_overwriting(out, pan, ms)
         check_writable(out.parent)
         kind = _type(dtype or pair.pan.dtype)
-        _refuse_too_large(out, pair, kind)
-        found = pair.registration()
-        if moved := register and found.judged:
-            pair = pair.registered(found)
-        nodata = _nodata(pair, kind)
-        running = fuse_pair(
-            method,
-            pair,
-            tile=tile or _tile(memory, pair.sensor, threads),
-            weights=weights,
-            approximate=approximate,
-            border="toolbox" if align == "toolbox" else "mirror",
-            threads=threads,
-            progress=progress,
-        )
-        clipped = valid = 0
-        grid, camera = pair.grid, pair.sensor
-        with geotiff(
-            out, pair.size, camera.bands, crs=grid.crs, transform=grid.transform, dtype=kind.name, nodata=nodata,
-            options=options,
-        ) as file:  # fmt: skip
-            scale, offset = pair.pan.scaling[0]
-            if (scale, offset) != (1.0, 0.0):
-                file.scales, file.offsets = (scale,) * camera.channels, (offset,) * camera.channels
-            for rows, cols, fused, mask in running:
-                samples, lost = as_samples(fused, mask, kind, nodata)
-                clipped += lost
-                valid += fused[0].numel() if mask is None else int(mask.sum())
-                file.write(samples, window=((rows.start, rows.stop), (cols.start, cols.stop)))
-            if not valid:
-                raise DataError("no pixel has a value in both PAN and MS: all is nodata or masked")
-            file.update_tags(**_tags(method, weights, pair, found, moved))
+        side = tile or _tile(memory, pair.sensor, threads)
+        whole = max(pair.size) <= side
+        if not resume:
+            _refuse_too_large(out, pair, kind, whole)
+        work = Unfinished(out)
+        plan = {
+            "pansharp-bench": __version__,
+            "torch": torch.__version__,
+            "method": method,
+            "code": source_of(METHODS.get(method)),
+            "weights": weights and (located(Path(weights))[1], sha256_of(located(Path(weights))[0])),
+            "pan": _fingerprint(pan),
+            "ms": _fingerprint(ms),
+            "sensor": pair.sensor.facts(),
+            "align": align,
+            "bands": bands,
+            "warp": warp,
+            "resample": resample,
+            "register": register,
+            "dtype": kind.name,
+            "tile": side,
+            "approximate": approximate,
+        }
+        with work.held(plan, resume, force):
+            found = pair.registration()
+            if moved := register and found.judged:
+                pair = pair.registered(found)
+            nodata = _nodata(pair, kind)
+            running = fuse_pair(
+                method,
+                pair,
+                tile=side,
+                weights=weights,
+                approximate=approximate,
+                border="toolbox" if align == "toolbox" else "mirror",
+                threads=threads,
+                progress=progress,
+                reached=work.reached(),
+                surveyed=work.keep_statistics,
+            )
+            counted = {"clipped": 0, "valid": 0}
+            grid, camera = pair.grid, pair.sensor
+            with geotiff(
+                out, pair.size, camera.bands, crs=grid.crs, transform=grid.transform, dtype=kind.name,
+                nodata=nodata, options=options, folder=work.folder,
+            ) as file:  # fmt: skip
+                scale, offset = pair.pan.scaling[0]
+                if (scale, offset) != (1.0, 0.0):
+                    file.scales, file.offsets = (scale,) * camera.channels, (offset,) * camera.channels
+                for kept in work.finished():
+                    file.write(kept.samples.numpy(), window=kept.window)
+                    counted = {name: kept.counted[name] for name in counted}
+                for rows, cols, fused, mask in running:
+                    samples, lost = as_samples(fused, mask, kind, nodata)
+                    counted["clipped"] += lost
+                    counted["valid"] += fused[0].numel() if mask is None else int(mask.sum())
+                    window = (rows.start, rows.stop), (cols.start, cols.stop)
+                    if len(running) > 1:
+                        told = {**counted, "beyond": running.beyond, "seams": running.reached.seams}
+                        work.keep(running.reached.tiles, Tile(torch.from_numpy(samples), window, told))
+                    file.write(samples, window=window)
+                if not counted["valid"]:
+                    raise DataError("no pixel has a value in both PAN and MS: all is nodata or masked")
+                file.update_tags(**_tags(method, weights, pair, found, moved))
         done = FusedFile(
             out, camera.bands, pair.size, kind.name, camera, pair.placement.phase, pair.ms.resampled, found, moved,
-            pair.named, valid / math.prod(pair.size), clipped, running.beyond, running.seam,
+            pair.named, counted["valid"] / math.prod(pair.size), counted["clipped"], running.beyond, running.seam,
             time.perf_counter() - start,
         )  # fmt: skip
     for text in done.remarks:
@@ -372,15 +416,22 @@ def _refuse_overwriting(out: Path, pan: str | Path, ms: Paths) -> None:
             raise BenchError(f"{out} is one of the files to be read; write to another")
 
 
-def _refuse_too_large(out: Path, pair: RasterPair, kind: np.dtype) -> None:
-    """Raises BenchError where the disk has no room for the result even if it could be compressed to a quarter."""
+def _refuse_too_large(out: Path, pair: RasterPair, kind: np.dtype, whole: bool) -> None:
+    """Raises BenchError where the disk has no room for the finished tiles (none where it is one tile, ``whole``)
+    and the result, even if that could be compressed to a quarter."""
     needed = math.prod(pair.size) * pair.sensor.channels * kind.itemsize
     free = shutil.disk_usage(out.parent).free
-    if needed > 4 * free:
+    if needed * (0.25 if whole else 1.25) > free:
         raise BenchError(
             f"{out} would hold {pair.size[0]} x {pair.size[1]} pixels, {needed / 2**30:.3g} GiB, and {out.parent} "
             f"has {free / 2**30:.3g} GiB left: choose another folder, or look whether {pair.pan.path} is sound"
         )
+
+
+def _fingerprint(paths: Paths) -> list[tuple[str, int, int]]:
+    """Name, bytes and time of the last change."""
+    files = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    return [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
 
 
 def _type(name: str) -> np.dtype:
@@ -442,8 +493,8 @@ def as_samples(
 def _tags(
     method: str, weights: str | Path | None, pair: RasterPair, found: Registration, registered: bool
 ) -> dict[str, str]:
+
     from pansharp_bench import __version__
-    from pansharp_bench.record import canonical
 
     tags = {
         "SOFTWARE": f"pansharp-bench {__version__}",

@@ -106,8 +106,13 @@ def shown(what: str, quiet: bool) -> Iterator[Callable[[float], None]]:
     with tqdm(
         total=1.0, desc=what, bar_format=form, leave=False, disable=quiet or not sys.stderr.isatty()
     ) as bar:
+        first = True
 
         def reached(share: float) -> None:
+            nonlocal first
+            if first:  # what was done before tells nothing of the speed
+                bar.initial = bar.n = share
+            first = False
             bar.update(share - bar.n)
 
         yield reached
@@ -150,6 +155,10 @@ def _creation(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]
 @click.option("--memory", default="2G", show_default=True, callback=_size, help="Memory to stay within.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Tiles fused at once.")
 @click.option("--approximate", is_flag=True, help="Let a method that sees the whole scene see tiles of it.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with an interrupted fusion of the same files and options."
+)
+@click.option("--force", is_flag=True, help="Begin anew where there is an interrupted one.")
 @click.option("--score", is_flag=True, help="Assess the result: `bench assess` with the same files.")
 @click.option("--quiet", is_flag=True, help="No progress bar, and nothing but warnings.")
 @plugin_option
