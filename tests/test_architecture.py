@@ -77,10 +77,13 @@ MAY = {
         "imaging",
         "raster",
         "sensors",
+        "source",
         "tiles",
+        "unfinished",
         "weights",
         "record",
     },
+    "unfinished": {"errors", "files", "record", "tiles"},
     "tiles": {"errors", "registry", "scene", "imaging", "method"},
     "plan": {
         "environment",
