@@ -11,6 +11,7 @@ from typing import Any
 from pansharp_bench.method import is_trained
 from pansharp_bench.registry import Card, DatasetCard, Entry, MethodCard, MetricCard
 from pansharp_bench.scene import Sensor, as_sensor
+from pansharp_bench.settings import shown_settings
 
 
 def prose(entry: Entry[Any]) -> str:
@@ -40,8 +41,10 @@ def details(entry: Entry[Any]) -> Iterator[tuple[list[str], list[list[str]]]]:
     if isinstance(card, MethodCard) and is_trained(entry):
         default = asdict(obj.Config())
         presets = {name: asdict(obj.configure(name)) for name in obj.presets}
-        rows = [[k, *(text(given[k]) for given in presets.values())] for k in default]
-        yield ["option", *presets], rows
+        yield ["option", *presets], [[k, *(text(given[k]) for given in presets.values())] for k in default]
+    elif isinstance(card, MetricCard):
+        if rows := [list(pair) for pair in shown_settings(entry).items()]:
+            yield ["setting", "default"], rows
     elif inspect.isfunction(obj):
         given = inspect.signature(obj).parameters.values()
         settings = [[p.name, text(p.default)] for p in given if p.default not in (p.empty, None)]
