@@ -193,6 +193,25 @@ def run_options(command: Callable) -> Callable:
     return collected
 
 
+def into_option(kind: str) -> Callable:
+    """``--into PAGE``, any number of times; the command gets ``pages``."""
+    return click.option(
+        "--into",
+        "pages",
+        multiple=True,
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help=f"Also renew the tables that this page shows between <!-- {kind}: NAME --> marks; may be repeated.",
+    )
+
+
+def read_page(page: Path) -> str:
+    """Its text. Raises BenchError."""
+    try:
+        return page.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{page} cannot be read: {error}") from error
+
+
 def names_of(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> list[str]:
     """The names in ``--option a,b --option c``."""
     return [name for text in given for name in text.split(",")]
