@@ -10,6 +10,7 @@ from typing import Any
 from pansharp_bench.presets import options_of
 from pansharp_bench.registry import Card, DatasetCard, Entry, MethodCard, MetricCard, SensorCard
 from pansharp_bench.scene import Sensor, as_sensor
+from pansharp_bench.settings import shown_settings
 
 
 def prose(entry: Entry[Any]) -> str:
@@ -40,6 +41,9 @@ def details(entry: Entry[Any]) -> Iterator[tuple[list[str], list[list[str]]]]:
         presets = {name: own.settle(name) for name in own.presets}
         rows = [[k, *(text(given[k]) for given in presets.values())] for k in own.usual]
         yield ["option", *presets], rows
+    elif isinstance(card, MetricCard):
+        if rows := [list(pair) for pair in shown_settings(entry).items()]:
+            yield ["setting", "default"], rows
     elif settings := entry.facts.get("settings"):
         yield ["setting", "default"], [[name, text(value)] for name, value in settings.items()]
     if isinstance(card, SensorCard):

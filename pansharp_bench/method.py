@@ -23,7 +23,7 @@ from pansharp_bench.errors import BenchError, ImageError
 from pansharp_bench.presets import PRESETS, Options, is_trained, settled_options
 from pansharp_bench.registry import METHODS, SENSORS, Entry, MethodCard
 from pansharp_bench.scene import Scene, Sensor, as_images, as_sensor
-from pansharp_bench.weights import described, load_exactly, misfits, read_weights
+from pansharp_bench.weights import described, load_exactly, located, misfits, read_weights
 
 Pairing = Literal["disjoint", "independent"]
 Target = Literal["lms", "gt"]
@@ -194,6 +194,20 @@ def build(
     return method
 
 
+def named_method(name: str, weights: str | Path | None) -> str:
+    """The name of a registered method: as given, or ``""`` for that which the weights tell. Raises BenchError where
+    they tell none, UnknownName where none is registered so."""
+    if name:
+        return METHODS.get(name).name
+    if weights is None:
+        raise BenchError("which method? Give its name, or weights that `bench run` saved")
+    if not (found := described(weights).get("method")):
+        there = located(weights)[0].exists()
+        why = "do not say which method they are of: give its name" if there else "do not exist"
+        raise BenchError(f"weights {weights} {why}")
+    return METHODS.get(found).name
+
+
 def ready_method(
     name: str, sensor: Sensor, weights: str | Path | None = None
 ) -> FunctionMethod | TrainedMethod:
@@ -208,6 +222,18 @@ def ready_method(
             f"method {name!r} must be trained first, by `bench run --method {name}`, and given its weights"
         )
     return build(entry, sensor)
+
+
+def told_run(weights: str | Path | None) -> tuple[str | None, dict[str, Any]]:
+    """The preset that a run's weights were trained under, and the options that it changed."""
+    told = described(weights) if weights else {}
+    return told.get("preset"), {k: v for k, v in told_options(told).items() if k in told.get("changed", ())}
+
+
+def told_options(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in what weights say of themselves (:func:`~pansharp_bench.weights.described`), as a Config has
+    them."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in told.get("options", {}).items()}
 
 
 def load_trained(name: str, sensor: Sensor, weights: str | Path) -> TrainedMethod:
@@ -225,7 +251,7 @@ def load_trained(name: str, sensor: Sensor, weights: str | Path) -> TrainedMetho
         raise BenchError(f"method {name!r} is not trained; leave out the weights")
     if (of := told.get("method", name)) != name:
         raise BenchError(f"weights {weights} are of method {of!r}, not of {name!r}")
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in told.get("options", {}).items()}
+    options = told_options(told)
     of_sensor = told.get("sensor", "")
     known = isinstance(of_sensor, str) and of_sensor in SENSORS
     phase = as_sensor(of_sensor).phase if known else None
@@ -235,56 +261,105 @@ def load_trained(name: str, sensor: Sensor, weights: str | Path) -> TrainedMetho
     return method.eval()
 
 
-def fuse(
-    name: str, pan: Tensor, ms: Tensor, sensor: str | Sensor, weights: str | Path | None = None
-) -> Tensor:
-    """Fuse with an untrained method, or with a trained one and its weights.
+@dataclass(frozen=True)
+class Loaded:
+    """A pansharpening method, ready to fuse images of a sensor: :func:`load` gives it."""
 
-    Warns where the result has values outside [-peak, 2 peak]: some methods divide by what may be nearly nothing.
+    method: FunctionMethod | TrainedMethod
+    sensor: Sensor
+
+    @property
+    def card(self) -> MethodCard:
+        """What stands beside it in the registry."""
+        return self.method.card
+
+    def fuse(self, pan: Tensor, ms: Tensor) -> Tensor:
+        """Fuse images, on the device that they are on.
+
+        Warns where the result has values outside [-peak, 2 peak]: some methods divide by what may be nearly
+        nothing.
+
+        Args:
+            pan: (N, 1, H, W) DN, of any real number type.
+            ms: (N, C, H/4, W/4) DN.
+
+        Returns:
+            (N, C, H, W) DN, float64 where an input was (or held integers of 32 bits and more), else float32.
+
+        Raises:
+            ImageError: the images are no tensors of finite real numbers, or do not belong together or to the
+                sensor.
+        """
+        from pansharp_bench.imaging import interp23
+
+        pan, ms = as_images(pan, "pan"), as_images(ms, "ms")
+        if pan.device != ms.device:
+            raise ImageError(f"pan is on {pan.device} and ms on {ms.device}; move one of them")
+        for what, image in (("pan", pan), ("ms", ms)):
+            if missing := int((~image.isfinite()).sum()):
+                raise ImageError(
+                    f"{what} has {missing} values that are NaN or infinite, and one of them spoils a whole image: "
+                    "fill them or cut them away first"
+                )
+        dtype = torch.promote_types(pan.dtype, ms.dtype)
+        pan, ms = pan.to(dtype), ms.to(dtype)
+        scene = Scene(self.sensor, pan=pan, ms=ms)
+        scene = replace(scene, lms=interp23(ms, self.sensor))
+        if isinstance(self.method, TrainedMethod):
+            self.method.to(pan.device)
+        fused = self.method.fuse(scene.seen_by(self.card))
+        if outlier := implausible(fused, self.sensor):
+            warnings.warn(f"method {self.card.name!r} gave {outlier}", stacklevel=2)
+        return fused
+
+
+def load(name: str = "", *, weights: str | Path | None = None, sensor: str | Sensor | None = None) -> Loaded:
+    """A pansharpening method, ready to fuse: an untrained one, or a trained one with its weights.
+
+    Weights that ``bench run`` saved say which method and sensor they are of, so that neither need be given:
+    ``pb.load(weights="weights.safetensors").fuse(pan, ms)``. Of others, such as authors', both must.
 
     Args:
         name: a registered method, e.g. ``"gsa"``.
-        pan: (N, 1, H, W) DN, of any real number type.
-        ms: (N, C, H/4, W/4) DN.
+        weights: of a trained method: what ``bench run`` saved, or the authors' file; ``FILE:NAME`` where a file
+            holds several state dicts.
         sensor: registered name, e.g. ``"qb"``, or a Sensor.
-        weights: of a trained method: what ``bench run`` saved, or the authors' file.
-
-    Returns:
-        (N, C, H, W) DN, float64 where an input was (or held integers of 32 bits and more), else float32.
 
     Raises:
         UnknownName: no such method or sensor.
-        BenchError: the method needs training, or is made for another track, or the weights do not fit.
-        ImageError: the images are no tensors of finite real numbers, or do not belong together or to the sensor.
+        BenchError: method or sensor are not given and the weights do not tell them, the method needs training or is
+            made for another track, or the weights do not fit.
+
+    >>> import torch
+    >>> gsa = load("gsa", sensor="qb")
+    >>> gsa.fuse(torch.rand(1, 1, 64, 64) * 2047, torch.rand(1, 4, 16, 16) * 2047).shape
+    torch.Size([1, 4, 64, 64])
+    """
+    name = named_method(name, weights)
+    if sensor is None and weights is not None:
+        sensor = described(weights).get("sensor")
+    if sensor is None:
+        told = "" if weights is None else f", which weights {weights} do not say"
+        raise BenchError(f"method {name!r}: of which sensor are the images{told}? Give sensor=, e.g. 'qb'")
+    sensor = as_sensor(sensor)
+    return Loaded(ready_method(name, sensor, weights), sensor)
+
+
+def fuse(
+    name: str, pan: Tensor, ms: Tensor, sensor: str | Sensor, weights: str | Path | None = None
+) -> Tensor:
+    """Fuse with an untrained method, or with a trained one and its weights: :func:`load`, and its ``fuse``.
+
+    Args:
+        name, sensor, weights: see :func:`load`.
+        pan, ms: see :meth:`Loaded.fuse`, which tells what is returned and raised, too.
 
     >>> import torch
     >>> pan, ms = torch.rand(1, 1, 64, 64) * 2047, torch.rand(1, 4, 16, 16) * 2047
     >>> fuse("exp", pan, ms, sensor="qb").shape
     torch.Size([1, 4, 64, 64])
     """
-    from pansharp_bench.imaging import interp23
-
-    sensor = as_sensor(sensor)
-    method = ready_method(name, sensor, weights)
-    pan, ms = as_images(pan, "pan"), as_images(ms, "ms")
-    if pan.device != ms.device:
-        raise ImageError(f"pan is on {pan.device} and ms on {ms.device}; move one of them")
-    for what, image in (("pan", pan), ("ms", ms)):
-        if missing := int((~image.isfinite()).sum()):
-            raise ImageError(
-                f"{what} has {missing} values that are NaN or infinite, and one of them spoils a whole image: fill "
-                "them or cut them away first"
-            )
-    dtype = torch.promote_types(pan.dtype, ms.dtype)
-    pan, ms = pan.to(dtype), ms.to(dtype)
-    scene = Scene(sensor, pan=pan, ms=ms)
-    scene = replace(scene, lms=interp23(ms, sensor))
-    if isinstance(method, TrainedMethod):
-        method.to(pan.device)
-    fused = method.fuse(scene.seen_by(method.card))
-    if outlier := implausible(fused, sensor):
-        warnings.warn(f"method {name!r} gave {outlier}", stacklevel=2)
-    return fused
+    return load(name, weights=weights, sensor=sensor).fuse(pan, ms)
 
 
 def implausible(fused: Tensor, sensor: Sensor) -> str:

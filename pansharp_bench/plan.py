@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import RunFolder, sha256_of
 from pansharp_bench.presets import options_of, settled_options
 from pansharp_bench.protocol import Protocol
-from pansharp_bench.registry import DATASETS, METHODS, SENSORS, TRACKS, Entry, MethodCard
+from pansharp_bench.registry import DATASETS, METHODS, METRICS, SENSORS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import (
     Dataset,
     FileIdentity,
@@ -24,6 +24,7 @@ from pansharp_bench.scene import (
     load_dataset,
     served_by,
 )
+from pansharp_bench.settings import asked_metrics
 from pansharp_bench.source import source_of
 
 if TYPE_CHECKING:  # which records are there is told without torch
@@ -36,7 +37,7 @@ if TYPE_CHECKING:  # which records are there is told without torch
 class RunSpec:
     """What to run. ``preset=None`` takes ``standard`` on CUDA and ``quick`` on CPU; ``weights`` is a file, or
     ``FILE:NAME`` where a file holds several state dicts; ``accept_faults`` runs on files in which errors are found,
-    which the record then says."""
+    which the record then says; ``metrics`` are asked for beside the usual ones, e.g. ``["q2n:block=64"]``."""
 
     method: str
     dataset: str
@@ -49,6 +50,7 @@ class RunSpec:
     device: str = "auto"
     precision: str = "auto"
     accept_faults: bool = False
+    metrics: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def outline(spec: RunSpec) -> dict[str, Any]:
         "seed": spec.seed if learns and not spec.weights else 0,  # elsewhere nothing is drawn
         "weights": _identify(spec.weights) if spec.weights else {},
         "precision": choose_precision(device, spec.precision) if learns else "32-true",
-    }
+    } | _metrics(spec)
 
 
 def essential(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,7 +156,7 @@ def plan(spec: RunSpec) -> Plan:
     settled, entry = outline(spec), METHODS.get(spec.method)
     config = resolve_config(entry, settled["preset"], spec.options) if settled["options"] else None
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
-    protocols = _protocols(settled["track"], dataset, entry.card)
+    protocols = _asked(_protocols(settled["track"], dataset, entry.card), spec)
     needed = _needed_splits(config is not None and spec.weights is None, protocols, dataset)
     _refuse_small(entry.card, dataset, protocols, needed)
     described = _describe_dataset(dataset, dataset.files(*needed), protocols)
@@ -177,6 +179,7 @@ def plan_external(spec: RunSpec, card: MethodCard, images: Mapping[SplitName, Se
     protocols = [p for p in _protocols(track, dataset, card) if p.split in images]
     if not protocols:
         raise BenchError(f"dataset {dataset.name} is not scored on {', '.join(images)}")
+    protocols = _asked(protocols, spec)
     described = _describe_dataset(
         dataset, dataset.files(*_needed_splits(False, protocols, dataset)), protocols
     )
@@ -195,7 +198,7 @@ def plan_external(spec: RunSpec, card: MethodCard, images: Mapping[SplitName, Se
         "precision": "32-true",
         "data": described["fingerprint"],
         "images": digest.hexdigest(),
-    }
+    } | _metrics(spec)
     entry = Entry(card, None, __name__)
     identity |= _foreign(entry, spec.dataset, dataset, track, protocols)
     return Plan(spec, entry, dataset, None, choose_device(spec.device), protocols, described, identity)
@@ -214,7 +217,8 @@ def recorded(spec: RunSpec, results: Path) -> Path | None:
     found = []
     for path in (results / wanted["track"] / wanted["dataset"] / wanted["method"]).glob("*.json"):
         record = records.read(path)
-        protocols = [p for p in TRACKS.get(wanted["track"]).obj.protocols if p.name in record.protocols]
+        served = [p for p in TRACKS.get(wanted["track"]).obj.protocols if p.name in record.protocols]
+        protocols = _asked(served, spec)
         foreign = _foreign(METHODS.get(spec.method), spec.dataset, dataset, wanted["track"], protocols)
         own = essential(wanted | foreign)
         theirs = {k: v for k, v in essential(record.spec).items() if k != "data"}
@@ -224,6 +228,24 @@ def recorded(spec: RunSpec, results: Path) -> Path | None:
         ):
             found.append((record.created, path))
     return max(found)[1] if found else None
+
+
+def _metrics(spec: RunSpec) -> dict[str, list[str]]:
+    """What a specification says of metrics: nothing where they are the usual ones."""
+    asked = list(asked_metrics(spec.metrics))
+    return {"metrics": asked} if asked else {}
+
+
+def _asked(protocols: Sequence[Protocol], spec: RunSpec) -> list[Protocol]:
+    """The protocols with the metrics that the specification asks for. Raises BenchError for one that none has."""
+    asked = asked_metrics(spec.metrics)
+    for text in spec.metrics:
+        card = METRICS.get(text.partition(":")[0].strip()).card
+        if not any(card.has(protocol=p.metrics) for p in protocols):
+            served = ", ".join(p.name for p in protocols)
+            raise BenchError(f"metric {text!r} is of none of the protocols of this run: {served}")
+    chosen = {p: tuple(e for e in asked.values() if e.card.has(protocol=p.metrics)) for p in protocols}
+    return [replace(p, asked=entries) for p, entries in chosen.items()]
 
 
 def _called(spec: RunSpec) -> str:
@@ -259,8 +281,8 @@ def _foreign(
 
 
 def device_type(name: str) -> str:
-    """``cpu`` or ``cuda``: what :func:`~pansharp_bench.training.loop.choose_device` gives, which is asked only where
-    that is not certain beforehand."""
+    """``cpu`` or ``cuda``: what :func:`~pansharp_bench.training.loop.choose_device` gives, asked only where that is
+    not certain beforehand."""
     if name == "cpu" or (name == "auto" and no_cuda()):
         return "cpu"
     from pansharp_bench.training.loop import choose_device

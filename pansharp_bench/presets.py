@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ PRESETS = ("quick", "standard", "paper")
 
 @dataclass(frozen=True)
 class Options:
-    """``usual``: every option at its class's default; ``presets``: what each preset changes; ``choices``: all values
+    """``usual``: every option at its class default; ``presets``: what each preset changes; ``choices``: all values
     of options that have few; ``closed_form``: whether statistics are taken and no steps."""
 
     usual: Mapping[str, Any]
@@ -35,38 +35,37 @@ class Options:
         for name, value in (options or {}).items():
             if name not in self.usual:
                 raise BenchError(f"unknown option {name!r}; known are: {', '.join(sorted(self.usual))}")
-            settled[name] = _read(name, value, settled[name], self.usual[name])
-            self._check(name, settled[name])
+            like = self.usual[name] if settled[name] is None else settled[name]
+            if isinstance(value, str) and not isinstance(settled[name], str):
+                value = read_value(f"option {name}", value, like)
+            check_value(f"option {name}", value, self.choices.get(name, ()))
+            settled[name] = value
         return settled
 
-    def _check(self, name: str, value: Any) -> None:
-        if name in self.choices and value not in self.choices[name]:
-            raise BenchError(
-                f"option {name}={value!r} is unknown; known are: {', '.join(map(str, self.choices[name]))}"
-            )
-        if isinstance(value, float) and not math.isfinite(value):
-            raise BenchError(f"option {name}={value} is not a finite number")
 
-
-def _read(name: str, value: Any, current: Any, usual: Any) -> Any:
-    """A command-line string as the type the option has now, or has as a rule."""
-    if not isinstance(value, str) or isinstance(current, str):
-        return value
-    current = usual if current is None else current
+def read_value(what: str, text: str, like: Any) -> Any:
+    """A command-line string as the type that ``like`` has. Raises BenchError, saying of ``what``."""
     try:
-        if isinstance(current, bool):
+        if isinstance(like, bool):
             return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
-                value.lower()
+                text.lower()
             ]
-        if isinstance(current, tuple):
-            kind = type(current[0]) if current else float
-            return tuple(kind(v) for v in value.split(",") if v)
-        if current is None:
-            return None if value.lower() == "none" else float(value) if "." in value else int(value)
-        return type(current)(value)
+        if isinstance(like, tuple):
+            kind = type(like[0]) if like else float
+            return tuple(kind(v) for v in text.split(",") if v)
+        if like is None:
+            return None if text.lower() == "none" else float(text) if "." in text else int(text)
+        return type(like)(text)
     except (KeyError, ValueError):
-        wanted = type(current).__name__
-        raise BenchError(f"option {name}={value!r} is not of type {wanted}") from None
+        raise BenchError(f"{what}={text!r} is not of type {type(like).__name__}") from None
+
+
+def check_value(what: str, value: Any, choices: Sequence[Any] = ()) -> None:
+    """Raises BenchError, saying of ``what``, for a value that is no finite number, or none of the choices."""
+    if choices and value not in choices:
+        raise BenchError(f"{what}={value!r} is unknown; known are: {', '.join(map(str, choices))}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BenchError(f"{what}={value} is not a finite number")
 
 
 def options_of(entry: Entry[MethodCard]) -> Options | None:

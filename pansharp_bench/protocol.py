@@ -35,7 +35,7 @@ class Protocol:
     ``split`` is what it reads; ``metrics`` the ``protocol`` value of the metrics it computes; ``prepare``
     turns (fused, scene) into the named tensors that metrics ask for. ``needs_gt``: skipped where the split
     has no reference. ``target``: the split whose images, all together, metrics of sets compare with.
-    ``cut``: how many pixels a side loses before it is scored.
+    ``cut``: how many pixels a side loses before it is scored. ``asked``: metrics that it computes beside its own.
     ``short`` tells its columns from another protocol's in one table; ``published`` is its name in
     published.csv.
     """
@@ -50,6 +50,7 @@ class Protocol:
     short: str = ""
     published: str = ""
     cut: int = 0
+    asked: tuple[Entry[MetricCard], ...] = ()
 
     @property
     def smallest(self) -> int:
@@ -58,7 +59,7 @@ class Protocol:
 
     def entries(self, scope: str | None = None) -> list[Entry[MetricCard]]:
         """The metrics of this protocol's table, in its order; of one scope, if that is given."""
-        found = METRICS.entries(protocol=self.metrics, default=True)
+        found = [*METRICS.entries(protocol=self.metrics, default=True), *self.asked]
         chosen = (e for e in found if scope in (None, e.card.scope))
         return sorted(chosen, key=lambda e: (e.card.order, e.name))
 

@@ -59,6 +59,10 @@ class Card:
         """What tables and pictures call it."""
         return self.title or self.name
 
+    def has(self, **where: Any) -> bool:
+        """Whether its fields have these values or, where a field has several, have them among these."""
+        return all(_has(getattr(self, k), v) for k, v in where.items())
+
 
 @dataclass(frozen=True)
 class MethodCard(Card):
@@ -285,7 +289,7 @@ class Registry(Generic[C]):
         has them among these), sorted by name."""
         self.discover()
         found = (e for n, e in sorted(self._entries.items()) if fnmatch.fnmatch(n, pattern))
-        return [e for e in found if all(_has(getattr(e.card, k), v) for k, v in where.items())]
+        return [e for e in found if e.card.has(**where)]
 
     def names(self, pattern: str = "*", **where: Any) -> list[str]:
         """Names of :meth:`entries`."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import check_writable, sha256_of
 from pansharp_bench.imaging.registration import Registration, measure
+from pansharp_bench.method import named_method
 from pansharp_bench.raster import (
     Grid,
     Placement,
@@ -273,7 +274,7 @@ def fuse_files(
     pan: str | Path,
     ms: Paths,
     out: str | Path,
-    method: str,
+    method: str = "",
     *,
     sensor: str | Sensor | SensorFigures,
     weights: str | Path | None = None,
@@ -302,7 +303,7 @@ def fuse_files(
     Args:
         pan, ms, sensor, align, bands, warp, resample: see :func:`open_pair`.
         out: the GeoTIFF to be written; one that is there is replaced.
-        method: a registered method.
+        method: a registered method; may be left out where weights say it, as those do that a run saved.
         weights: of a trained method.
         register: correct the measured offset, where it can be judged.
         dtype: of the samples, PAN's by default; integers are rounded and saturated.
@@ -327,7 +328,7 @@ def fuse_files(
         raise BenchError("--resume goes on with what --force would drop: leave one of them out")
     out, start = Path(out), time.perf_counter()
     check_name(out)
-    METHODS.get(method)
+    method = named_method(method, weights)
     if register and align == "toolbox":
         raise BenchError(
             "align 'toolbox' says where MS lies, and register would move it: leave one of them out"

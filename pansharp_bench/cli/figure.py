@@ -365,7 +365,7 @@ def _over_folds(record: Record, protocol: str, results: Path, dataset: str) -> l
     from pansharp_bench import record as records
 
     def run(r: Record) -> str:
-        apart = ("data", "dataset", "weights")
+        apart = ("data", "dataset", "weights", "metrics")
         return records.canonical({k: v for k, v in r.spec.items() if k not in apart})
 
     others = [

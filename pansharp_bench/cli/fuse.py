@@ -139,7 +139,10 @@ def _creation(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]
 
 
 @click.command(short_help="Fuse a PAN and an MS GeoTIFF.")
-@click.option("--method", required=True, help="Registered name, e.g. mtf-glp-fs (see `bench list methods`).")
+@click.option(
+    "--method", default="",
+    help="Registered name, e.g. mtf-glp-fs (see `bench list methods`) [default: whose --weights they are].",
+)  # fmt: skip
 @click.option("--weights", metavar="FILE", help="Weights of a trained method, as `bench run` leaves them.")
 @pair_options
 @click.option("--out", "-o", required=True, type=_PATH, metavar="FILE", help="GeoTIFF to write.")
@@ -179,7 +182,7 @@ def fuse(
     \b
     bench fuse --method mtf-glp-fs --sensor wv3 --pan pan.tif --ms ms.tif -o fused.tif
     bench fuse --method gsa --sensor l8 --pan B8.TIF --ms B2.TIF --ms B3.TIF --ms B4.TIF --ms B5.TIF -o fused.tif
-    bench fuse --method pnn --weights weights.safetensors --sensor my.toml --pan pan.tif --ms ms.tif -o fused.tif
+    bench fuse --weights weights.safetensors --sensor my.toml --pan pan.tif --ms ms.tif -o fused.tif
     """
     from pansharp_bench.scenes import fuse_files
 

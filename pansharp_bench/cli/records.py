@@ -92,6 +92,18 @@ def survey(specs: Sequence[RunSpec], results: Path) -> list[Path | None]:
     return paths
 
 
+def there(specs: Sequence[RunSpec], results: Path) -> list[Record]:
+    """The records that there are, those that are missing aloud. Raises BenchError where there is none."""
+    from pansharp_bench import record
+
+    paths = survey(specs, results)
+    for spec in (s for s, path in zip(specs, paths, strict=True) if not path):
+        say(f"no record: {described(spec)}")
+    if not any(paths):
+        raise BenchError(f"none of the {len(specs)} runs of this table has a record under {results}")
+    return [record.read(path) for path in dict.fromkeys(filter(None, paths))]
+
+
 def tell(specs: Sequence[RunSpec], results: Path) -> None:
     """Print which records are there, and which runs are missing, with the time that they will take."""
     paths = survey(specs, results)

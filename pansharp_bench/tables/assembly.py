@@ -65,9 +65,10 @@ def tables(
             editions = editions_of(members, chosen, track)
             absent = [r for r in members if not any(p.name in r.protocols for p in chosen)]
             for edition in editions:
-                shown = edition.columns()
+                every_column = edition.columns()
+                shown = [c for c in every_column if c.usual]
                 if columns is not None:
-                    named = (c for name in columns for c in shown if name in (c.name, c.label))
+                    named = (c for name in columns for c in every_column if name in (c.name, c.label))
                     shown = list(dict.fromkeys(named))
                     if not shown:
                         continue

@@ -28,29 +28,33 @@ def measured_rows(
     sort: str = "",
 ) -> list[Row]:
     """A row per specification; runs that differ in the seed alone are one row. Of a run that was made again because
-    a metric came or changed, the newest record counts. Sorted by the first column or that named ``sort``, or as
-    ``methods`` or the records stand."""
-    runs: dict[str, dict[str, Record]] = defaultdict(dict)
+    a metric came, changed or was asked for, the newest record counts that has a column. Sorted by the first column
+    or that named ``sort``, or as ``methods`` or the records stand."""
+    runs: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     codes: dict[str, set[str]] = defaultdict(set)
     for record in edition.records:
-        spec = {k: v for k, v in record.spec.items() if k not in ("seed", "data", "source")}
+        spec = {k: v for k, v in record.spec.items() if k not in ("seed", "data", "source", "metrics")}
         trained_on = {
             f["split"]: f["sha256"] for f in record.dataset["files"] if f["split"] in ("train", "valid")
         }
         code = _code(record)
         codes[record.spec["method"]].add(code)
-        row_of = runs[canonical([spec, trained_on, code])]
         draw = canonical([record.spec["seed"], record.spec.get("data")])
-        row_of[draw] = max(record, row_of.get(draw, record), key=lambda r: r.created)
+        runs[canonical([spec, trained_on, code])][draw].append(record)
     rows, place = [], {}
-    for members in (list(m.values()) for m in runs.values()):
+    for draws in runs.values():
+        again = [sorted(made, key=lambda r: r.created, reverse=True) for made in draws.values()]
+        members = [made[0] for made in again]
         first = members[0]
         card = first.method
-        cells = {
-            column: _cell([r.scores(column.protocol, column.name) for r in members], intervals)
+        scores = {
+            column: [
+                next(filter(None, (r.scores(column.protocol, column.name) for r in made)), [])
+                for made in again
+            ]
             for column in columns
-            if any(r.scores(column.protocol, column.name) for r in members)
         }
+        cells = {column: _cell(found, intervals) for column, found in scores.items() if any(found)}
         # a translator that learnt from sharp MS; to a network that sees MS it is its own scale
         peeked = card["sees"] == "pan" and first.training.get("data", {}).get("target") == "gt"
         sees: Sees = "reference" if peeked else card["sees"]
