@@ -26,10 +26,7 @@ def settings_of(entry: Entry[MetricCard]) -> dict[str, Any]:
     >>> settings_of(METRICS.get("q2n"))
     {'block': 32}
     """
-    if entry.card.scope == "set":
-        return {}
-    given = inspect.signature(entry.obj).parameters.values()
-    return {p.name: p.default for p in given if isinstance(p.default, _PLAIN)}
+    return {k: v for k, v in entry.facts.get("settings", {}).items() if isinstance(v, _PLAIN)}
 
 
 def shown_settings(entry: Entry[MetricCard]) -> dict[str, str]:
