@@ -9,8 +9,9 @@ run: $(VENV)/.installed
 	@$(BIN)/bench report
 
 test: $(VENV)/.installed-test
-	$(BIN)/coverage run -m pytest
-	@echo "coverage: $$($(BIN)/coverage report --format=total) % of lines, without those that run in other processes"
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n auto --maxprocesses 8 --dist loadfile
+	@$(BIN)/coverage combine --quiet && echo "coverage: $$($(BIN)/coverage report --format=total) % of lines"
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy pansharp_bench

@@ -1,12 +1,11 @@
 """What trainings cost in arithmetic, whatever the machine: for docs/scale.md.
 
-    python benchmarks/cost.py [--preset paper] [--methods sp-i2i,pnn] [--seconds 1e12]
+    python benchmarks/cost.py [--preset paper] [--methods sp-i2i,pnn] [--rate 1e14]
 
-Multiply-adds count as two operations, those of convolutions and matrix products that ran (``FlopCounterMode``). Of a
-training: the difference between four steps and two of two 64 x 64 samples, so that what is done once does not count,
-times the samples that the preset sees. Of inference: one 256 x 256 image. Hours are those at a rate of
-operations that a device keeps up (``--rate``, per second), which is for the reader to say: a tenth to a third of what
-its maker prints.
+A multiplication and an addition count as two operations, those of convolutions and matrix products that ran
+(``FlopCounterMode``). Of a training: the difference between four steps and two of two 64 x 64 samples, so that what is
+done once does not count, times the samples that the preset sees. Of inference: one 256 x 256 image. Hours are those at
+a rate that a device keeps up, which is for the reader to say: a tenth to a third of what its maker prints.
 """
 
 from __future__ import annotations
@@ -31,7 +30,15 @@ from pansharp_bench.training import PairedData, Trainer, UnpairedData
 def spent(name: str, preset: str, steps: int) -> tuple[float, TrainedMethod]:
     """Operations of so many steps, and the method that took them."""
     entry = METHODS.get(name)
-    few = {"steps": steps, "epochs": 0, "batch": 2, "validations": 1, "validate_on": 2, "augment": "none", "compile": False}
+    few = {
+        "steps": steps,
+        "epochs": 0,
+        "batch": 2,
+        "validations": 1,
+        "validate_on": 2,
+        "augment": "none",
+        "compile": False,
+    }
     usual = asdict(resolve_config(entry, preset))
     config = resolve_config(entry, preset, {k: v for k, v in few.items() if k in usual})
     torch.manual_seed(0)
@@ -65,7 +72,9 @@ def cost(name: str, preset: str, samples: int) -> dict[str, Any]:
 @click.option("--methods", help="Comma-separated; all that are trained step by step.")
 @click.option("--preset", default="paper", show_default=True)
 @click.option("--rate", default=1e14, show_default=True, help="Operations a second.")
-@click.option("--samples", default=17139, show_default=True, help="Of a training set; PanCollection's QuickBird.")
+@click.option(
+    "--samples", default=17139, show_default=True, help="Of a training set; PanCollection's QuickBird."
+)
 def main(methods: str | None, preset: str, rate: float, samples: int) -> None:
     known = [e.name for e in METHODS.entries(tracks="pansharpening") if takes_steps(e)]
     rows = []

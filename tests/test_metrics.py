@@ -18,6 +18,7 @@ from pansharp_bench import metrics
 from pansharp_bench.imaging import interp23
 from pansharp_bench.metrics.q2n import cayley_dickson
 from pansharp_bench.registry import METRICS
+from pansharp_bench.settings import settings_of
 
 REDUCED = METRICS.names(protocol="reduced")
 FULL = METRICS.names(protocol="full")
@@ -66,7 +67,7 @@ def test_all_of_the_table_are_registered() -> None:
 @pytest.mark.parametrize("name", OWN)
 def test_one_float64_score_per_image_and_column(name: str) -> None:
     entry = METRICS.get(name)
-    assert set(inspect.signature(entry.obj).parameters) <= OFFERED
+    assert set(inspect.signature(entry.obj).parameters) <= OFFERED | settings_of(entry).keys()
     found = scores(name, images(n=3, dtype=torch.float32))
     assert found.shape == (len(entry.card.columns), 3) and found.dtype == torch.float64
     assert found.isfinite().all()
