@@ -259,8 +259,8 @@ def _foreign(
 
 
 def device_type(name: str) -> str:
-    """``cpu`` or ``cuda``: what :func:`~pansharp_bench.training.loop.choose_device` gives, which is asked only where
-    that is not certain beforehand."""
+    """``cpu`` or ``cuda``, as :func:`~pansharp_bench.training.loop.choose_device` has it, which is asked where that
+    is not certain beforehand."""
     if name == "cpu" or (name == "auto" and no_cuda()):
         return "cpu"
     from pansharp_bench.training.loop import choose_device
