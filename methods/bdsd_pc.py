@@ -15,7 +15,6 @@ from pansharp_bench.scene import Sensor
     kind="classical",
     paper="Vivone: Robust band-dependent spatial-detail approaches for panchromatic sharpening. "
     "IEEE TGRS 57(9), 2019",
-    doi="10.1109/TGRS.2019.2906073",
     year=2019,
     published="BDSD-PC",
     halo=33,

@@ -99,7 +99,6 @@ class LAGNet(nn.Module):
     training="paired",
     paper="Z.-R. Jin, T.-J. Zhang, T.-X. Jiang, G. Vivone, L.-J. Deng: LAGConv: Local-Context Adaptive "
     "Convolution Kernels with Global Harmonic Bias for Pansharpening",
-    doi="10.1609/aaai.v36i1.19996",
     year=2022,
     licence="MIT (our implementation)",
     published="LAGNet",

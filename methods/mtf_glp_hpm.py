@@ -14,7 +14,6 @@ from pansharp_bench.scene import Sensor
     kind="classical",
     paper="Aiazzi, Alparone, Baronti, Garzelli, Selva: An MTF-based spectral distortion minimizing model for "
     "pan-sharpening of very high resolution multispectral images of urban areas. URBAN, 2003",
-    doi="10.1109/DFUA.2003.1219964",
     year=2003,
     halo=20,
 )

@@ -13,7 +13,6 @@ from pansharp_bench.scene import Sensor
     kind="classical",
     paper="Vivone, Restaino, Chanussot: A regression-based high-pass modulation pansharpening approach. "
     "IEEE TGRS 56(2), 2018",
-    doi="10.1109/TGRS.2017.2757508",
     year=2018,
     halo=20,
 )

@@ -41,6 +41,13 @@ class UnderWay(BenchError):
     """Another process holds what is wanted, and will let go of it."""
 
 
+def interruption(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C that an error stands for: libraries that are interrupted in their import raise what they like."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 @contextmanager
 def blaming(
     what: str, kinds: type[BaseException] | tuple[type[BaseException], ...] = Exception
@@ -52,6 +59,8 @@ def blaming(
     except BenchError:
         raise
     except kinds as error:
+        if stop := interruption(error):
+            raise stop from None
         frames = traceback.extract_tb(error.__traceback__)[1:]
         own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith("<")]
         own = [f for f in own if not f.filename.startswith(_ENGINE)] or own

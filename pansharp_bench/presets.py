@@ -15,8 +15,8 @@ PRESETS = ("quick", "standard", "paper")
 
 @dataclass(frozen=True)
 class Options:
-    """``usual``: every option at its class default; ``presets``: what each preset changes; ``choices``: all values
-    of options that have few; ``closed_form``: whether statistics are taken and no steps."""
+    """``usual``: every option at its class's default; ``presets``: what each preset changes; ``choices``: what an
+    option may be that has few values; ``closed_form``: whether statistics are taken and no steps."""
 
     usual: Mapping[str, Any]
     presets: Mapping[str, Mapping[str, Any]]

@@ -8,6 +8,7 @@ as the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``, so that the file is s
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import itertools
 import json
@@ -87,7 +88,7 @@ def short_hash(record: Record) -> str:
 def record_path(root: Path, spec: dict[str, Any], sha256: str) -> Path:
     """``root/<track>/<dataset>/<method>/<preset>-s<seed>-<hash>.json``."""
     name = f"{spec['preset']}-s{spec['seed']}-{sha256[:8]}.json"
-    return Path(root) / spec["track"] / spec["dataset"] / spec["method"] / name
+    return Path(root, spec["track"], spec["dataset"], spec["method"], name)
 
 
 def summarise(scores: dict[str, list[float]]) -> dict[str, Any]:
@@ -195,6 +196,19 @@ def read_all(root: Path) -> Iterator[tuple[Path, Record | BenchError]]:
     paths = sorted(found, key=lambda p: p.parts)
     for folder, members in itertools.groupby(paths, key=lambda p: p.parents[1]):
         yield from _read_dataset(folder, list(members))
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Around the reading of many records: they have no cycles, and to look for some again and again, as Python does
+    where objects become many, takes longer than reading them."""
+    at_work = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if at_work:
+            gc.enable()
 
 
 def _read_dataset(folder: Path, paths: list[Path]) -> Iterator[tuple[Path, Record | BenchError]]:

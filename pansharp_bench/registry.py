@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 from pansharp_bench import catalogue
-from pansharp_bench.errors import BenchError, UnknownName, blaming
+from pansharp_bench.errors import BenchError, UnknownName, blaming, interruption
 
 Sees = Literal["pan", "pan+latitude", "pan+bag", "pan+ms", "reference"]
 Training = Literal["none", "unpaired", "paired"]
@@ -346,9 +346,9 @@ broken: dict[str, str] = {}
 def _guarded(origin: str, load: Callable[[], Any]) -> None:
     try:
         load()
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # a plug-in may even call sys.exit; nothing it does may stop the others
+    except BaseException as error:  # a plug-in may even call sys.exit; nothing it does may stop the others
+        if stop := interruption(error):
+            raise stop from None
         broken[origin] = traceback.format_exc(limit=-4)
 
 

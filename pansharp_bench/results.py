@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.record import Record, read_all, spec_hash
+from pansharp_bench.record import Record, read_all, spec_hash, uncollected
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -62,17 +62,18 @@ def load_results(root: str | os.PathLike[str] = "results", options: Sequence[str
     runs: list[dict[str, Any]] = []
     scored: list[tuple[int, str, str, str | None, int, bool]] = []
     values: list[float] = []
-    for path, item in read_all(Path(root)):
-        if isinstance(item, BenchError):
-            warnings.warn(f"left out: {item}", stacklevel=2)
-            continue
-        for protocol, found in item.protocols.items():
-            for metric, scores in found["scores"].items():
-                better = found.get("better", {}).get(metric)
-                of_set = len(scores) == 1 < found["images"]
-                scored.append((len(runs), protocol, metric, better, len(scores), of_set))
-                values += scores
-        runs.append(_run(item, path, options))
+    with uncollected():
+        for path, item in read_all(Path(root)):
+            if isinstance(item, BenchError):
+                warnings.warn(f"left out: {item}", stacklevel=2)
+                continue
+            for protocol, found in item.protocols.items():
+                for metric, scores in found["scores"].items():
+                    better = found.get("better", {}).get(metric)
+                    of_set = len(scores) == 1 < found["images"]
+                    scored.append((len(runs), protocol, metric, better, len(scores), of_set))
+                    values += scores
+            runs.append(_run(item, path, options))
     if not runs:
         raise BenchError(f"no records under {root}: `bench run` writes one")
     columns = [f"options.{name}" for name in options]

@@ -15,6 +15,7 @@ PACKAGE = "pansharp_bench"
 ENGINE = {
     "errors",
     "files",
+    "finite",
     "catalogue",
     "registry",
     "presets",
@@ -52,6 +53,7 @@ ENGINE = {
 MAY = {
     "errors": set(),
     "files": {"errors"},
+    "finite": set(),
     "catalogue": {"errors", "files"},
     "registry": {"errors", "catalogue"},
     "presets": {"errors", "registry"},
@@ -129,7 +131,7 @@ MAY = {
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
     "metrics": {"errors", "registry", "scene", "imaging"},
-    "datasets": {"errors", "files", "registry", "scene", "imaging", "raster", "sensors", "figures"},
+    "datasets": {"errors", "files", "finite", "registry", "scene", "imaging", "raster", "sensors", "figures"},
 }
 
 

@@ -48,6 +48,18 @@ def close(found, expected, tolerance=1e-12):
     assert max(abs(found[k] - expected[k]) for k in expected) <= tolerance
 
 
+def test_images_scaled_to_1_are_warned_of_once(scene):
+    for name, step in (("pan", 0.6), ("ms", 2.4), ("fused", 0.6)):
+        with rasterio.open(scene / f"{name}.tif") as file:
+            values = file.read().astype("float32")
+        write(scene / f"{name}.tif", np.clip(values / 2047, 0, 1), step)
+    words = ["--sensor", "qb", "--pan", scene / "pan.tif", "--ms", scene / "ms.tif", "--quiet"]
+    done = CliRunner().invoke(main, ["assess", str(scene / "fused.tif"), *map(str, words)])
+    assert done.exit_code == 0, done.output
+    told = done.stderr.replace("\n", " ")
+    assert told.count("the fused image and MS: all values lie in [0, 1] where the sensor's peak is 2047") == 1
+
+
 @pytest.mark.parametrize("centre", [1.5, 1.2])
 def test_windows_are_the_whole(tmp_path, monkeypatch, centre):
     pair = write_pair(tmp_path, centre)

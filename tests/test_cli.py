@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -200,6 +201,46 @@ def test_ctrl_c_at_any_moment_exits_130(bench, tmp_path, monkeypatch):
         "pansharp_bench.record.read_all", lambda root: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     assert bench("leaderboard").exit_code == 130
+
+
+@pytest.mark.parametrize("inside", ["import", "plug-in"])
+def test_ctrl_c_that_a_library_made_an_error_of_exits_130(bench, tmp_path, monkeypatch, inside):
+    """NumPy, interrupted in its import, raises an ImportError."""
+    text = "try:\n    raise KeyboardInterrupt\nexcept BaseException as stop:\n    raise ImportError('core') from stop\n"
+    if inside == "plug-in":
+        (tmp_path / "slow.py").write_text(text)
+        assert bench("list", "--plugin", tmp_path / "slow.py").exit_code == 130
+    else:
+        monkeypatch.setattr("pansharp_bench.record.read_all", lambda root: exec(text))
+        assert bench("leaderboard").exit_code == 130
+
+
+def commands(group, ctx, *path):
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, click.Context(command, parent=ctx, info_name=name), *path, name)
+        else:
+            yield (*path, name), command
+
+
+def test_every_option_that_takes_a_number_refuses_what_is_not_finite():
+    found = 0
+    for path, command in commands(main, click.Context(main, info_name="bench")):
+        for param in command.params:
+            if isinstance(param.type, (click.types.FloatParamType, click.FloatRange)):
+                found += 1
+                for value in ("nan", "inf", "-Infinity"):
+                    with pytest.raises(click.BadParameter, match=r"not a finite number|not in the range"):
+                        pytest.fail(f"{path} {param.name}: {param.type_cast_value(None, value)}")
+    assert found >= 8
+
+
+def test_gains_that_are_not_finite_are_refused(bench):
+    refused = bench(
+        "fuse", "--method", "gsa", "--pan", "p.tif", "--ms", "m.tif", "-o", "f.tif", "--mtf", "nan"
+    )
+    assert refused.exit_code == 2 and "'nan' is not a list of finite numbers" in refused.stderr
 
 
 def test_what_the_system_refuses_is_one_message(bench, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import click
 from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES
 from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.finite import Finite
 
 VERSION = 2  # counts every change that alters segments of the same maps; 2: fill is no cloud
 PAPER = {"segment_pixels": 256, "nside_junocam": 32, "nside_hst": 16, "hst_resolution": None}
@@ -278,7 +279,7 @@ _TRAIN, _TEST, _CYCLES = (",".join(map(str, n)) for n in (PERIJOVES["train"], PE
 @click.option("--nside-junocam", default=32, show_default=True, help="HEALPix nside of JunoCam's centres.")
 @click.option("--nside-hst", default=16, show_default=True, help="HEALPix nside of Hubble's centres.")
 @click.option(
-    "--hst-resolution", type=float, metavar="DEG", help="Degrade Hubble's maps to so many degrees a pixel."
+    "--hst-resolution", type=Finite(), metavar="DEG", help="Degrade Hubble's maps to so many degrees a pixel."
 )
 @click.option(
     "--hst-readme", type=_PATH, help="OPAL readme with I/F scales.  [default: the one beside the FITS]"
@@ -289,7 +290,11 @@ _TRAIN, _TEST, _CYCLES = (",".join(map(str, n)) for n in (PERIJOVES["train"], PE
 @click.option("--hst-cycle", type=int, help="Cycle of a Hubble picture whose name does not say it.")
 @click.option("--junocam-latitude", type=_LATITUDE, default="planetocentric", show_default=True)
 @click.option(
-    "--junocam-left", default=180.0, show_default=True, help="West longitude of the mosaics' left edge."
+    "--junocam-left",
+    type=Finite(),
+    default=180.0,
+    show_default=True,
+    help="West longitude of the mosaics' left edge.",
 )
 @click.option("--junocam-right-is", type=_DIRECTION, default="east", show_default=True)
 @click.option("--hst-latitude", type=_LATITUDE, default="planetographic", show_default=True)

@@ -30,6 +30,7 @@ from pansharp_bench.datasets.jupiter.maps import GlobalMap
 from pansharp_bench.datasets.jupiter.segments import SegmentSplit, blur_columns, blur_needed, pixel_grid
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import atomically
+from pansharp_bench.finite import Finite
 from pansharp_bench.raster import Thumbnail, write_geotiff
 
 KM_PER_DEGREE = math.radians(1) * EQUATORIAL_KM
@@ -387,10 +388,12 @@ def _write_previews(path: Path, picture: Tensor, bands: tuple[str, ...]) -> list
               help="Calibrated segments, N,C,H,W in the split's order.  [default: the split's own]")  # fmt: skip
 @click.option("--perijove", type=int, help="Only this perijove's segments.")
 @click.option("--cycle", type=int, help="Only this Hubble cycle's segments.")
-@click.option("--degrees", type=float, help="Degrees a pixel.  [default: as fine as the segments]")
+@click.option("--degrees", type=Finite(), help="Degrees a pixel.  [default: as fine as the segments]")
 @click.option("--latitude", type=click.Choice(["planetocentric", "planetographic"]), default="planetocentric",
               show_default=True)  # fmt: skip
-@click.option("--left", default=180.0, show_default=True, help="West longitude of the left edge.")
+@click.option(
+    "--left", type=Finite(), default=180.0, show_default=True, help="West longitude of the left edge."
+)
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="GeoTIFF to write; a PNG goes beside it."
 )

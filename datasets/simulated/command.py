@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pansharp_bench.finite import Finite
+
 KINDS = ("suburb", "dense", "centre", "industry", "slabs", "farmland", "river", "hills", "campus", "arid")
 CRS, CORNER = "EPSG:32633", (500_000.0, 5_000_000.0)
 
@@ -28,7 +30,7 @@ def _command(sensor: str) -> click.Command:
     @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
     @click.option(
         "--phase",
-        type=float,
+        type=Finite(),
         default=1.5,
         show_default=True,
         help="PAN row and column where MS pixel 0 is centred: 1.5 is a common corner.",

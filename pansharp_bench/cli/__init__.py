@@ -27,7 +27,7 @@ from pansharp_bench.cli.run import run
 from pansharp_bench.cli.score import score
 from pansharp_bench.cli.sweep import sweep
 from pansharp_bench.cli.table import ablate, table
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, interruption
 
 
 class UserMistake(click.ClickException):
@@ -49,19 +49,21 @@ class Bench(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except BenchError as error:
-            raise UserMistake(str(error)) from error
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # `bench list | head` has read enough
+        except (Exception, KeyboardInterrupt) as error:
+            if stop := interruption(error):  # of a training that was stopped, it says where
+                saved = f"{stop}; the state is saved: run the same command with --resume" if stop.args else ""
+                click.echo(
+                    f"\n{saved or 'interrupted; a training that had begun goes on with --resume'}", err=True
+                )
+                raise SystemExit(130) from None
+            if isinstance(error, BenchError):
+                raise UserMistake(str(error)) from error
+            if (
+                not isinstance(error, OSError) or error.errno == errno.EPIPE
+            ):  # `bench list | head` has read enough
                 raise
             named = f"{error.filename}: " if error.filename else ""
             raise UserMistake(f"{named}{error.strerror or error}") from error
-        except KeyboardInterrupt as stop:  # of a training that was stopped, it says where
-            saved = f"{stop}; the state is saved: run the same command with --resume" if stop.args else ""
-            click.echo(
-                f"\n{saved or 'interrupted; a training that had begun goes on with --resume'}", err=True
-            )
-            raise SystemExit(130) from None
 
 
 @click.group(cls=Bench, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

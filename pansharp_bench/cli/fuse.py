@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import click
 
 from pansharp_bench.cli.options import plugin_option, running, say
 from pansharp_bench.errors import BenchError
+from pansharp_bench.finite import Finite
 
 if TYPE_CHECKING:
     from pansharp_bench.scene import Sensor
@@ -24,9 +26,12 @@ _PATH = click.Path(path_type=Path)
 def _numbers(kind: type) -> Callable:
     def read(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple | None:
         try:
-            return tuple(kind(x) for x in text.split(",")) if text else None
+            found = tuple(kind(x) for x in text.split(",")) if text else None
         except ValueError:
             raise click.BadParameter(f"{text!r} is not of the form 1,2,3") from None
+        if not all(map(math.isfinite, found or ())):
+            raise click.BadParameter(f"{text!r} is not a list of finite numbers.")
+        return found
 
     return read
 
@@ -37,7 +42,7 @@ _PAIR = (
         "--ms", required=True, type=_PATH, multiple=True, metavar="FILE", help="MS; may be repeated, a file a band."
     ),
     click.option("--sensor", metavar="NAME|FILE", help="Registered sensor (`bench list sensors`), or a TOML file."),
-    click.option("--peak", type=float, help="Without --sensor: the largest DN, e.g. 2047 of 11 bits."),
+    click.option("--peak", type=Finite(), help="Without --sensor: the largest DN, e.g. 2047 of 11 bits."),
     click.option(
         "--mtf", callback=_numbers(float), metavar="G[,G…]",
         help="Without --sensor: MTF gains at Nyquist, a band each or one for all; 0.3 by default.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,11 @@ def read_records(results: Path) -> list[Record]:
     """Every record under a folder; one that is broken is left out, aloud."""
     from pansharp_bench import record
 
+    with record.uncollected():
+        items = [item for _, item in record.read_all(results)]
+        gc.freeze()  # they stay for as long as the command does
     records = []
-    for _, item in record.read_all(results):
+    for item in items:
         if isinstance(item, BenchError):
             click.secho(f"! left out: {item}", fg="yellow", err=True)
         else:

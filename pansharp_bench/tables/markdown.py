@@ -44,8 +44,10 @@ def to_markdown(table: Table) -> str:
 
 def _records(row: Row, table: Table) -> str:
     """The hashes of its records, each a link where it is known how the file is reached."""
-    paths = [(short_hash(r), r.path(Path(table.records_at)).as_posix()) for r in row.records]
-    return ", ".join(f"[{name}]({path})" if table.records_at else name for name, path in paths)
+    if not table.records_at:
+        return ", ".join(map(short_hash, row.records))
+    root = Path(table.records_at)
+    return ", ".join(f"[{short_hash(r)}]({r.path(root).as_posix()})" for r in row.records)
 
 
 def _paper(row: Row, table: Table) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.presets import options_of
-from pansharp_bench.record import Record, canonical, spec_hash
+from pansharp_bench.record import Record, spec_hash
 from pansharp_bench.registry import METHODS, Sees
 from pansharp_bench.tables.editions import Edition
 from pansharp_bench.tables.model import Cell, Column, Row
@@ -39,8 +41,8 @@ def measured_rows(
         }
         code = _code(record)
         codes[record.spec["method"]].add(code)
-        draw = canonical([record.spec["seed"], record.spec.get("data")])
-        runs[canonical([spec, trained_on, code])][draw].append(record)
+        draw = _plain_text([record.spec["seed"], record.spec.get("data")])
+        runs[_plain_text([spec, trained_on, code])][draw].append(record)
     rows, place = [], {}
     for draws in runs.values():
         again = [sorted(made, key=lambda r: r.created, reverse=True) for made in draws.values()]
@@ -139,7 +141,12 @@ def _redefined(record: Record) -> bool:
         now = own.settle(spec["preset"], changed)
     except BenchError:
         return True
-    return canonical(now) != canonical({**own.usual, **spec["options"]})
+    return _plain_text(now) != _plain_text({**own.usual, **spec["options"]})
+
+
+def _plain_text(value: Any) -> str:
+    """Equal values, read from records or kept of methods, give equal text: what ``canonical`` does of any value."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _speed(record: Record) -> float | None:
@@ -148,13 +155,15 @@ def _speed(record: Record) -> float | None:
 
 
 def _cell(runs: list[list[float]], intervals: bool) -> Cell:
-    runs = [r for r in runs if r]
     means = [sum(r) / len(r) for r in runs]
-    pooled = np.mean(runs, axis=0) if len({len(r) for r in runs}) == 1 else np.concatenate(runs)
-    std = float(np.std(pooled, ddof=1)) if len(pooled) > 1 and np.isfinite(pooled).all() else math.nan
-    between = float(np.std(means, ddof=1)) if len(means) > 1 and np.isfinite(means).all() else math.nan
+    mean = sum(means) / len(means)
+    alike = len(set(map(len, runs))) == 1
+    pooled = np.array(runs, dtype=float).mean(0) if alike else np.concatenate(runs)
+    whole = math.isfinite(mean)
+    std = float(pooled.std(ddof=1)) if len(pooled) > 1 and whole else math.nan
+    between = float(np.array(means).std(ddof=1)) if len(means) > 1 and whole else math.nan
     interval = bootstrap_interval(pooled) if intervals and len(pooled) >= FEWEST else None
-    return Cell(float(np.mean(means)), std, len(pooled), interval, len(runs), between)
+    return Cell(mean, std, len(pooled), interval, len(runs), between)
 
 
 def bootstrap_interval(

@@ -45,6 +45,7 @@ from pansharp_bench.datasets.jupiter.junocam.raw import (
 )  # fmt: skip
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import atomically
+from pansharp_bench.finite import Finite, FiniteRange
 from pansharp_bench.raster import check_name
 
 RESIDUAL = 0.5  # pixels: the median distance of a limb that is met is below
@@ -162,24 +163,20 @@ def check_registration(projector: Projector, frame: LocatedImage) -> dict[str, f
 @click.option("--flat", type=click.Path(path_type=Path), metavar="FILE", help="Flat field, one frame.")
 @click.option("--bad-pixels", type=click.Path(path_type=Path), metavar="FILE",
               help="Bad-pixel mask, one frame, 0 where bad.")  # fmt: skip
-@click.option("--pixels-per-degree", type=click.FloatRange(min=0.1, max=200), default=25.0, show_default=True)
+@click.option("--pixels-per-degree", type=FiniteRange(min=0.1, max=200), default=25.0, show_default=True)
 @click.option("--latitude", type=click.Choice(["planetocentric", "planetographic"]), default="planetocentric",
               show_default=True)  # fmt: skip
 @click.option("--photometry", type=click.Choice(["minnaert", "lommel-seeliger", "none"]), default="minnaert",
               show_default=True, help="Law whose shading is taken out.")  # fmt: skip
-@click.option("--minnaert-k", type=float, default=0.95, show_default=True)
-@click.option(
-    "--max-incidence", type=click.FloatRange(0, 90), default=86.0, show_default=True, help="Degrees."
-)
-@click.option(
-    "--max-emission", type=click.FloatRange(0, 90), default=82.0, show_default=True, help="Degrees."
-)
+@click.option("--minnaert-k", type=Finite(), default=0.95, show_default=True)
+@click.option("--max-incidence", type=FiniteRange(0, 90), default=86.0, show_default=True, help="Degrees.")
+@click.option("--max-emission", type=FiniteRange(0, 90), default=82.0, show_default=True, help="Degrees.")
 @click.option("--balance/--no-balance", default=True, show_default=True,
               help="Scale each band to the same bright end (raw blue is dim), or all bands alike.")  # fmt: skip
 @click.option("--flatten", is_flag=True, help="Divide by a Gaussian low pass of the luminance.")
-@click.option("--sigma", type=click.FloatRange(min=0.1), default=8.0, show_default=True,
+@click.option("--sigma", type=FiniteRange(min=0.1), default=8.0, show_default=True,
               help="Its standard deviation, and that of the blending, in degrees of the map.")  # fmt: skip
-@click.option("--trajectory-shift", type=float, metavar="S",
+@click.option("--trajectory-shift", type=Finite(), metavar="S",
               help="Move the trajectory by S seconds.  [default: until it agrees with the label]")  # fmt: skip
 @click.option("--plane", is_flag=True,
               help="Go through the image plane of mid-time, as the paper does, and say what differs.")  # fmt: skip
