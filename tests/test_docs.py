@@ -1,17 +1,22 @@
 """Pages lead where they say: links, headings, commands and their options, examples."""
 
+import json
+import os
 import re
 import shlex
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
 import pytest
 import torch
+from click.testing import CliRunner
 
 from pansharp_bench.cli import main
-from pansharp_bench.method import resolve_config
-from pansharp_bench.registry import METHODS
+from pansharp_bench.method import TrainedMethod, build, resolve_config
+from pansharp_bench.registry import DATASETS, METHODS
+from pansharp_bench.scene import as_sensor
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -190,3 +195,118 @@ def test_a_scene_is_sharpened_as_the_page_says(tmp_path, monkeypatch, capsys):
     assert error.square().mean() < expanded.square().mean()
     said = capsys.readouterr().out
     assert "'gsa'" in said and "HQNR(hqnr=" in said
+
+
+# -- commands, run --
+
+ORIGINALS = "needs the originals, or a day of a GPU"
+FRAMES = "needs raw frames, kernels or maps: tests/test_junocam_command.py, tests/test_junocam2hst_build.py"
+SEGMENTS = "needs segments of a map: tests/test_calibration.py, test_uncertainty.py, test_second_stage.py"
+NOT_RUN = {
+    r"bench data (project|build|mosaic|spectra)": FRAMES,
+    r"bench figure (mosaic|errors)": SEGMENTS,
+    r"bench run .*(--each-fold|uvm)": SEGMENTS,
+    r"bench data (info|check) +junocam2hst": "needs a file of segments: tests/test_junocam2hst_build.py",
+    r"bench data list": "looks for files: tests/test_cli_data.py",
+    r"bench table [124]$": "a minute of networks: table 3, which is run, is the same command",
+    r"bench table . .*--preset paper": ORIGINALS,
+    r"bench table . .*--data": "what `bench table N` without it does, on other files",
+    r"bench table . .*--recorded": "is run on the records of this repository: tests/test_tables.py",
+    r"bench sweep sweep.toml (--workers|--preset)": "starts processes: tests/test_sweep.py",
+}
+INSTEAD = {
+    "bench sweep --method": "bench run --method",  # the same runs without processes of their own
+    "--method cut,unsb,sp-i2i ": "--method grey-affine,exp ",
+    "--method sp-i2i,cut ": "--method grey-affine,exp ",
+    "grey-net --dataset qb-sim --seeds 0,1,2": "grey-net --dataset qb-sim --seeds 0,1",
+    "--out scene": "--out scene --size 320",
+    "--out off": "--out off --size 128",
+    "--levels 1,2,4,6": "--levels 1",
+}
+BEFORE = {
+    "README.md": [
+        "bench run --method gsa,exp,pannet --dataset qb",
+        "bench run --method identity --dataset junocam2hst",
+    ],
+    "docs/extending.md": ["bench new method sharper_bands.py", "bench run --method gsa,exp --dataset qb-sim"],
+}
+RUN_PAGES = sorted({m.page for m in COMMANDS if m.whole})
+
+
+def reason_not_to_run(mention: Mention) -> str:
+    shown = f"{mention.page}: {mention.text}"
+    return next((why for pattern, why in NOT_RUN.items() if re.search(pattern, shown)), "")
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A folder with what pages presuppose, and tiny sets in the place of those that pages name."""
+    import scenes
+    from apart import apart
+    from stand_ins import stand_ins
+
+    from pansharp_bench.weights import save_weights
+
+    def short(cls, preset, options=None, configure=TrainedMethod.configure.__func__):
+        config = configure(cls, preset, options)
+        return replace(config, steps=min(config.steps, 2)) if getattr(config, "steps", 0) else config
+
+    monkeypatch.setattr(TrainedMethod, "configure", classmethod(short))
+    stack = ExitStack()
+    stack.enter_context(apart())
+    DATASETS._entries = DATASETS._entries | stand_ins()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("PANSHARP_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for folder in ("PanCollection", "scenes", "data", "DIR"):
+        Path(folder).mkdir()
+    scenes.write_pair(tmp_path, size=128)
+    for number in (2, 3, 4, 5):
+        scenes.write(Path(f"B{number}.TIF"), torch.rand(1, 64, 64) * 900 + 100, 30)
+    scenes.write(Path("B8.TIF"), torch.rand(1, 128, 128) * 900 + 100, 15)
+    for page, begins, file in (("README.md", "# mine.py", "mine.py"), ("docs/scenes.md", "[mine]", "mine.toml"),
+                               ("docs/sweeps.md", "datasets =", "sweep.toml")):  # fmt: skip
+        bodies = [body for _, _, body in FENCE.findall((ROOT / page).read_text())]
+        Path(file).write_text(next(body for body in bodies if body.startswith(begins)))
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    method = build(METHODS.get("pnn"), as_sensor("qb"))
+    told = {"method": "pnn", "sensor": "qb", "options": asdict(method.config)}
+    save_weights(method.state_dict(), Path("weights.safetensors"), json.dumps(told))
+    bench("bench run --method exp --dataset qb --save-fused their-images --results other --runs other")
+    for path in (ROOT / "results").glob("pansharpening/*-*/*/*.json"):
+        if path.parent.name in ("exp", "gsa", "mtf-glp-fs", "fusionnet"):
+            copied = tmp_path / "records" / path.relative_to(ROOT / "results")
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            copied.write_bytes(path.read_bytes())
+    yield tmp_path
+    stack.close()
+
+
+def bench(text: str) -> None:
+    for shown, run in INSTEAD.items():
+        text = text.replace(shown, run)
+    words = [os.path.expanduser(word) for word in shlex.split(text)[1:]]
+    no_pictures = {command: {"pictures": 0} for command in ("run", "table", "ablate")}
+    done = CliRunner().invoke(main, words, default_map=no_pictures)
+    assert done.exit_code == 0, f"{text}\n{done.output[-2000:]}\n{done.exception!r}"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("page", RUN_PAGES)
+def test_what_pages_show_runs(page, desk):
+    if page == "results/README.md":
+        (desk / "records").rename(desk / "results")
+    for text in BEFORE.get(page, []):
+        bench(text)
+    for mention in COMMANDS:
+        if mention.page == page and mention.whole and not reason_not_to_run(mention):
+            bench(mention.text)
+
+
+def test_most_of_what_pages_show_is_run():
+    """And no reason is kept for a command that no page shows any more."""
+    shown = [m for m in COMMANDS if m.whole]
+    for pattern in (*NOT_RUN, *map(re.escape, INSTEAD)):
+        assert any(re.search(pattern, f"{m.page}: {m.text}") for m in shown), pattern
+    run = [m for m in shown if not reason_not_to_run(m)]
+    assert len(run) >= 0.65 * len(shown), f"{len(run)} of {len(shown)}"

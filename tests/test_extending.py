@@ -5,10 +5,10 @@ import os
 import runpy
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from apart import apart
 from click.testing import CliRunner
 
 import pansharp_bench as pb
@@ -16,30 +16,14 @@ from pansharp_bench.cli import main
 from pansharp_bench.cli.new import rendered
 from pansharp_bench.contract import check_plugin
 from pansharp_bench.errors import BenchError
-from pansharp_bench.registry import TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 WRITTEN = ("method", "paired", "unpaired", "metric", "dataset", "sensor")
 
 
-@contextmanager
-def apart():
-    """Within it plug-ins may be loaded; after it they never were."""
-    tables, modules = [dict(table._entries) for table in TABLES], set(sys.modules)
-    try:
-        yield
-    finally:
-        for table, entries in zip(TABLES, tables, strict=True):
-            table._entries = entries
-        for name in [m for m in sys.modules if m.startswith("pansharp_bench_plugin_") and m not in modules]:
-            del sys.modules[name]
-
-
 @pytest.fixture(autouse=True)
 def _apart():
-    for table in TABLES:
-        table.discover()
     with apart():
         yield
 

@@ -253,6 +253,23 @@ def test_losses_of_a_run_are_drawn_where_its_log_lies(tmp_path, built):
     assert {"G", "D"} <= set(captions)
 
 
+def test_a_methods_page_shows_its_newest_training_and_its_pictures_by_dataset(tmp_path, built):
+    _, _, records = built
+    runs = tmp_path / "runs"
+    mine = [r for r in records if r.method["name"] == "sp-i2i" and r.simulated]
+    newest = {r.dataset["name"]: r for r in sorted(mine, key=lambda r: r.created)}
+    for item in mine:
+        pages.draw(item, runs)
+        log = item.path(runs).with_suffix("") / "losses.jsonl"
+        log.write_text("".join(json.dumps({"step": s, "G": 1 / s}) + "\n" for s in (1, 2, 3)))
+    first = write_site(mine, tmp_path / "site", runs=runs)
+    page = pages.parse(first.parent / "methods/sp-i2i.html")
+    assert [f.text for f in page.all("figcaption")].count("G") == len(newest)
+    assert all(f"{name}, preset" in page.text and short_hash(r) in page.text for name, r in newest.items())
+    scenes = json.loads(page.first("script", type="application/json").text)
+    assert {s["name"].partition(",")[0] for s in scenes} == set(newest)
+
+
 def test_the_same_records_give_the_same_site(tmp_path, built):
     _, _, records = built
     some = [r for r in records if r.method["name"] in ("gsa", "cut")]

@@ -210,7 +210,21 @@ class Site:
                 if any(r.method.get("name") == name and r.records for r in b.rows)
             ],
             "records": records,
+            "trained": self._trained(records),
+            "scenes": [
+                scene | {"name": f"{dataset}, {scene['name']}"}
+                for dataset, of in _by(records, "dataset").items()
+                for scene in self._compared(of)
+            ],
         }
+
+    def _trained(self, records: list[Record]) -> list[tuple[Record, list[tuple[str, Any]]]]:
+        """Of every dataset the newest training that left a log, and its curves."""
+        found = {}
+        for record in sorted(records, key=lambda r: r.created):
+            if curves := _losses(RunFolder(record.path(self.runs).with_suffix(""))):
+                found[record.dataset["name"]] = record, curves
+        return list(found.values())
 
     def _dataset(self, name: str, records: list[Record]) -> dict[str, Any]:
         entry = _dataset_entry(records[0])
