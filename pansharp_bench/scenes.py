@@ -21,6 +21,7 @@ from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import check_writable, sha256_of
 from pansharp_bench.imaging.registration import Registration, measure
 from pansharp_bench.raster import (
+    Format,
     Grid,
     Placement,
     Raster,
@@ -288,6 +289,8 @@ def fuse_files(
     threads: int = 1,
     approximate: bool = False,
     options: Mapping[str, str] | None = None,
+    format: Format = "GTiff",
+    overviews: bool = False,
     resume: bool = False,
     force: bool = False,
     progress: Callable[[float], None] = lambda share: None,
@@ -310,6 +313,8 @@ def fuse_files(
         threads: tiles fused at the same time.
         approximate: let a method that looks at the whole scene at once look at tiles.
         options: GDAL's creation options, e.g. ``{"COMPRESS": "ZSTD"}``.
+        format: ``COG`` for a cloud-optimised GeoTIFF; ``options`` are then those of GDAL's COG driver.
+        overviews: with smaller versions in the file, which a COG has anyway.
         resume: go on with an interrupted fusion of the same files and options, with the same result.
         force: begin anew where there is an interrupted one.
         progress: called with the share done.
@@ -380,7 +385,7 @@ def fuse_files(
             grid, camera = pair.grid, pair.sensor
             with geotiff(
                 out, pair.size, camera.bands, crs=grid.crs, transform=grid.transform, dtype=kind.name,
-                nodata=nodata, options=options, folder=work.folder,
+                nodata=nodata, options=options, format=format, overviews=overviews, folder=work.folder,
             ) as file:  # fmt: skip
                 scale, offset = pair.pan.scaling[0]
                 if (scale, offset) != (1.0, 0.0):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import rasterio
 from click.testing import CliRunner
 from scenes import write_pair
 
@@ -118,6 +119,16 @@ def test_what_is_not_the_same_is_named(tmp_path, interrupt):
     assert Unfinished(tmp_path / "fused.tif").begun
     assert bench("-o", "fused.tif", "--resume", "--force").exit_code == 2
     assert bench("-o", "fused.tif", "--force").exit_code == 0 and FOLDER not in left(tmp_path)
+
+
+def test_a_cog_may_be_made_of_what_is_finished(tmp_path, whole, interrupt):
+    """How the file is written is no part of what its tiles depend on."""
+    interrupt(15)
+    assert bench("-o", "fused.tif", "--resume", "--format", "cog", "--co", "LEVEL=1").exit_code == 0
+    assert left(tmp_path) == ["fused.tif", "ms.tif", "pan.tif", "whole.tif"]
+    with rasterio.open("fused.tif") as file, rasterio.open("whole.tif") as plain:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG" and (file.read() == plain.read()).all()
+        assert file.tags()["PANSHARP_METHOD"] == "gsa"
 
 
 def test_nothing_to_resume(tmp_path):
