@@ -591,11 +591,36 @@ def geotiff(
             elif overviews:
                 with rasterio.open(part, "r+") as out:
                     out.build_overviews(_factors(size), Resampling.average)
+            if not _is_whole(part, sparse="sparse_ok" in given):
+                raise BenchError(f"cannot write to {path}: the disk did not take all of it; is it full?")
         except RasterioError as error:
             raise BenchError(f"{path} cannot be written: {_first_line(error)}") from error
         finally:
             if cog:
                 plain.unlink(missing_ok=True)
+
+
+def _is_whole(path: Path, sparse: bool) -> bool:
+    """Whether every block lies within the file: GDAL writes the last of them when a file is closed, and rasterio
+    does not tell when that fails. ``sparse``: blocks may be left out."""
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    end = path.stat().st_size
+    try:
+        with rasterio.open(path) as file:
+            separate = file.profile.get("interleave") == "band"
+            for band in file.indexes if separate else file.indexes[:1]:
+                for (row, column), _ in file.block_windows(band):
+                    start, size = (
+                        int(file.get_tag_item(f"BLOCK_{what}_{column}_{row}", "TIFF", bidx=band) or 0)
+                        for what in ("OFFSET", "SIZE")
+                    )
+                    if not (start and size and start + size <= end) and not (sparse and not start):
+                        return False
+    except RasterioError:
+        return False
+    return True
 
 
 def _factors(size: tuple[int, int]) -> list[int]:

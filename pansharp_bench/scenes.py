@@ -46,8 +46,12 @@ Align = Literal["geo", "counts", "toolbox"]
 Paths = str | Path | Sequence[str | Path]
 
 MEMORY = 2 << 30
-"""Bytes that fusing may take by default, whatever the scene's size."""
+"""Bytes that fusing takes by default, whatever the scene's size."""
 _COPIES = 24  # float64 images of all bands that a method holds at a time, halo aside
+_ITSELF = 256 << 20  # bytes that the program takes before any image
+_CACHE = (
+    8  # of memory, the part that GDAL may keep blocks of files in; by itself it takes a part of the machine's
+)
 _FAR = 0.5  # PAN pixels of residual offset that are worth a warning
 
 
@@ -326,6 +330,8 @@ def fuse_files(
         BenchError: a sensor or method that does not fit, a file that cannot be written, an interrupted fusion that
             is neither to be resumed nor replaced, or none to resume, or of other files or options.
     """
+    import rasterio
+
     from pansharp_bench import __version__
 
     if resume and force:
@@ -337,7 +343,10 @@ def fuse_files(
         raise BenchError(
             "align 'toolbox' says where MS lies, and register would move it: leave one of them out"
         )
-    with open_pair(pan, ms, sensor, align=align, bands=bands, warp=warp, resample=resample) as pair:
+    with (
+        rasterio.Env(GDAL_CACHEMAX=max(16 << 20, memory // _CACHE)),
+        open_pair(pan, ms, sensor, align=align, bands=bands, warp=warp, resample=resample) as pair,
+    ):
         _refuse_overwriting(out, pan, ms)
         check_writable(out.parent)
         kind = _type(dtype or pair.pan.dtype)
@@ -454,7 +463,8 @@ def _type(name: str) -> np.dtype:
 
 
 def _tile(memory: int, sensor: Sensor, threads: int) -> int:
-    side = math.isqrt(max(1, memory // (_COPIES * 8 * (sensor.channels + 1) * threads)))
+    free = memory - memory // _CACHE - _ITSELF
+    side = math.isqrt(max(1, free // (_COPIES * 8 * (sensor.channels + 1) * threads)))
     step = 64 * sensor.ratio
     return max(step, min(4096, side // step * step))
 
