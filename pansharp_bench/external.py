@@ -77,27 +77,31 @@ class StoredImages:
         holds no DN."""
         path = self.paths[self._next]
         self._next += 1
-        values = _read(path)
+        shape = (scene.sensor.channels, *scene.pan.shape[-2:])
+        values = _read(path, shape)
         largest = np.abs(values).max(initial=0)
         if 0 < largest <= 2 < scene.sensor.peak:  # detail overshoots a little
             raise DataError(
                 f"{path} holds values up to {largest:.3g}: it looks normalised; digital numbers up to "
                 f"{scene.sensor.peak:g} are expected"
             )
-        shape = (scene.sensor.channels, *scene.pan.shape[-2:])
         for image in (values, np.moveaxis(values, -1, 0)) if values.ndim == 3 else ():
             if image.shape == shape:
                 kind = image.dtype if image.dtype in (np.float32, np.float64) else np.float32
                 return torch.from_numpy(np.ascontiguousarray(image, kind))[None].to(scene.pan.device)
-        raise DataError(
-            f"{path} holds an array of shape {values.shape}; expected {shape}, or with the bands last"
-        )
+        raise _unlike(path, values.shape, shape)
 
 
-def _read(path: Path) -> np.ndarray:
+def _unlike(path: Path, found: tuple[int, ...], shape: tuple[int, ...]) -> DataError:
+    return DataError(f"{path} holds an array of shape {found}; expected {shape}, or with the bands last")
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     if path.suffix.lower() in SUFFIXES:
         with Raster(path, "image") as file:
             height, width = file.grid.size
+            if (len(file), height, width) != shape:  # before memory is asked for what a header declares
+                raise _unlike(path, (len(file), height, width), shape)
             return file.read(slice(0, height), slice(0, width))[0].numpy()
     try:
         arrays = _arrays(path)

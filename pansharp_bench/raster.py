@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
 
 SUFFIXES = (".tif", ".tiff")
+_BLOCK = 512  # pixels, a side: what is no larger needs no overview
+
+Format = Literal["GTiff", "COG"]
 
 Strips = Iterable[tuple[int, Tensor]]
 """(first row, (C, rows, W) values), from the top."""
@@ -523,6 +526,8 @@ def geotiff(
     dtype: str = "float32",
     nodata: float | None = None,
     options: Mapping[str, str] | None = None,
+    format: Format = "GTiff",
+    overviews: bool = False,
     folder: Path | None = None,
 ) -> Iterator[Any]:
     """A GeoTIFF of ``size`` (height, width) to write windows to, which appears whole or not at all.
@@ -536,38 +541,112 @@ def geotiff(
         dtype: of the samples.
         nodata: the value that means none.
         options: GDAL's creation options; by default it is tiled and compressed without loss.
+        format: ``COG``: a cloud-optimised GeoTIFF, which is made of a plain one that lies beside it until then; its
+            creation options are those of GDAL's COG driver.
+        overviews: smaller versions in the same file, each half the size of the one before, by averages; a COG has
+            them anyway.
         folder: where it lies until it is whole, on the same disk; by default beside it.
 
     Raises BenchError for another suffix, an option that GDAL does not know or take, or where it cannot be written.
     """
     import rasterio
+    import rasterio.shutil
+    from rasterio.enums import Resampling
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     check_name(path)
     height, width = size
-    usual: dict[str, Any] = {"tiled": True, "bigtiff": "if_safer"}
+    usual: dict[str, Any] = {"bigtiff": "if_safer"}
     given = {name.lower(): value for name, value in (options or {}).items()}
     if wrong := sorted(given.keys() & inspect.signature(rasterio.open).parameters.keys()):
         raise BenchError(
             f"{wrong[0].upper()} is no creation option of a GeoTIFF: it follows from PAN and the method"
         )
-    if "compress" not in given:
-        usual |= {"compress": "deflate", "predictor": 3 if np.dtype(dtype).kind == "f" else 2}
+    predictor = 3 if np.dtype(dtype).kind == "f" else 2
+    cog = format == "COG"
+    if cog:
+        of_cog = usual | {"compress": "deflate", "predictor": "yes", "overview_resampling": "average"} | given
+        _try_cog(path, dtype, of_cog)
+        creation = usual | {"tiled": True, "compress": "lzw", "predictor": predictor}
+    else:
+        creation = usual | {"tiled": True} | given
+        if "compress" not in given:
+            creation |= {"compress": "deflate", "predictor": predictor}
     with atomically(path, folder=folder) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        plain = part.with_suffix(".plain.tif") if cog else part
         try:
             with _gdal_warnings() as said:
                 opened = rasterio.open(
-                    part, "w", driver="GTiff", width=width, height=height, count=len(bands), dtype=dtype, crs=crs,
-                    transform=transform, nodata=nodata, **(usual | given),
+                    plain, "w", driver="GTiff", width=width, height=height, count=len(bands), dtype=dtype, crs=crs,
+                    transform=transform, nodata=nodata, **creation,
                 )  # fmt: skip
             with opened as out:
                 if given and said:  # GDAL would go on without the option
                     raise BenchError(f"{path} cannot be written so: {said[0]}")
                 out.descriptions = tuple(bands)
                 yield out
+            if cog:
+                rasterio.shutil.copy(plain, part, driver="COG", **of_cog)
+            elif overviews:
+                with rasterio.open(part, "r+") as out:
+                    out.build_overviews(_factors(size), Resampling.average)
+            if not _is_whole(part, sparse="sparse_ok" in given):
+                raise BenchError(f"cannot write to {path}: the disk did not take all of it; is it full?")
         except RasterioError as error:
             raise BenchError(f"{path} cannot be written: {_first_line(error)}") from error
+        finally:
+            if cog:
+                plain.unlink(missing_ok=True)
+
+
+def _is_whole(path: Path, sparse: bool) -> bool:
+    """Whether every block lies within the file: GDAL writes the last of them when a file is closed, and rasterio
+    does not tell when that fails. ``sparse``: blocks may be left out."""
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    end = path.stat().st_size
+    try:
+        with rasterio.open(path) as file:
+            separate = file.profile.get("interleave") == "band"
+            for band in file.indexes if separate else file.indexes[:1]:
+                for (row, column), _ in file.block_windows(band):
+                    start, size = (
+                        int(file.get_tag_item(f"BLOCK_{what}_{column}_{row}", "TIFF", bidx=band) or 0)
+                        for what in ("OFFSET", "SIZE")
+                    )
+                    if not (start and size and start + size <= end) and not (sparse and not start):
+                        return False
+    except RasterioError:
+        return False
+    return True
+
+
+def _factors(size: tuple[int, int]) -> list[int]:
+    """Of overviews, as GDAL chooses them: halved until the image fits a block."""
+    return [2**i for i in range(1, 32) if max(size) > _BLOCK * 2 ** (i - 1)]
+
+
+def _try_cog(path: Path, dtype: str, options: Mapping[str, Any]) -> None:
+    """Raises BenchError where GDAL would not make a COG with these options: it makes one when all else is done."""
+    import rasterio.shutil
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+    from rasterio.io import MemoryFile
+
+    try:
+        with (
+            MemoryFile(ext=".tif") as small, MemoryFile(ext=".tif") as made, warnings.catch_warnings(),
+            _gdal_warnings() as said,
+        ):  # fmt: skip
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with small.open(driver="GTiff", width=16, height=16, count=1, dtype=dtype):
+                pass
+            rasterio.shutil.copy(small.name, made.name, driver="COG", **options)
+    except RasterioError as error:
+        raise BenchError(f"{path} cannot be written so: {_first_line(error)}") from error
+    if said:
+        raise BenchError(f"{path} cannot be written so: {said[0]}")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from pansharp_bench.files import check_writable, sha256_of
 from pansharp_bench.imaging.registration import Registration, measure
 from pansharp_bench.method import named_method
 from pansharp_bench.raster import (
+    Format,
     Grid,
     Placement,
     Raster,
@@ -46,8 +47,12 @@ Align = Literal["geo", "counts", "toolbox"]
 Paths = str | Path | Sequence[str | Path]
 
 MEMORY = 2 << 30
-"""Bytes that fusing may take by default, whatever the scene's size."""
+"""Bytes that fusing takes by default, whatever the scene's size."""
 _COPIES = 24  # float64 images of all bands that a method holds at a time, halo aside
+_ITSELF = 256 << 20  # bytes that the program takes before any image
+_CACHE = (
+    8  # of memory, the part that GDAL may keep blocks of files in; by itself it takes a part of the machine's
+)
 _FAR = 0.5  # PAN pixels of residual offset that are worth a warning
 
 
@@ -289,6 +294,8 @@ def fuse_files(
     threads: int = 1,
     approximate: bool = False,
     options: Mapping[str, str] | None = None,
+    format: Format = "GTiff",
+    overviews: bool = False,
     resume: bool = False,
     force: bool = False,
     progress: Callable[[float], None] = lambda share: None,
@@ -311,6 +318,8 @@ def fuse_files(
         threads: tiles fused at the same time.
         approximate: let a method that looks at the whole scene at once look at tiles.
         options: GDAL's creation options, e.g. ``{"COMPRESS": "ZSTD"}``.
+        format: ``COG`` for a cloud-optimised GeoTIFF; ``options`` are then those of GDAL's COG driver.
+        overviews: with smaller versions in the file, which a COG has anyway.
         resume: go on with an interrupted fusion of the same files and options, with the same result.
         force: begin anew where there is an interrupted one.
         progress: called with the share done.
@@ -322,6 +331,8 @@ def fuse_files(
         BenchError: a sensor or method that does not fit, a file that cannot be written, an interrupted fusion that
             is neither to be resumed nor replaced, or none to resume, or of other files or options.
     """
+    import rasterio
+
     from pansharp_bench import __version__
 
     if resume and force:
@@ -333,7 +344,10 @@ def fuse_files(
         raise BenchError(
             "align 'toolbox' says where MS lies, and register would move it: leave one of them out"
         )
-    with open_pair(pan, ms, sensor, align=align, bands=bands, warp=warp, resample=resample) as pair:
+    with (
+        rasterio.Env(GDAL_CACHEMAX=max(16 << 20, memory // _CACHE)),
+        open_pair(pan, ms, sensor, align=align, bands=bands, warp=warp, resample=resample) as pair,
+    ):
         _refuse_overwriting(out, pan, ms)
         check_writable(out.parent)
         kind = _type(dtype or pair.pan.dtype)
@@ -381,7 +395,7 @@ def fuse_files(
             grid, camera = pair.grid, pair.sensor
             with geotiff(
                 out, pair.size, camera.bands, crs=grid.crs, transform=grid.transform, dtype=kind.name,
-                nodata=nodata, options=options, folder=work.folder,
+                nodata=nodata, options=options, format=format, overviews=overviews, folder=work.folder,
             ) as file:  # fmt: skip
                 scale, offset = pair.pan.scaling[0]
                 if (scale, offset) != (1.0, 0.0):
@@ -450,7 +464,8 @@ def _type(name: str) -> np.dtype:
 
 
 def _tile(memory: int, sensor: Sensor, threads: int) -> int:
-    side = math.isqrt(max(1, memory // (_COPIES * 8 * (sensor.channels + 1) * threads)))
+    free = memory - memory // _CACHE - _ITSELF
+    side = math.isqrt(max(1, free // (_COPIES * 8 * (sensor.channels + 1) * threads)))
     step = 64 * sensor.ratio
     return max(step, min(4096, side // step * step))
 

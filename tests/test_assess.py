@@ -1,7 +1,9 @@
 """Fused rasters are scored where MS truly lies, window by window; blocks without values are left out."""
 
 import json
+import re
 import shutil
+import sys
 import warnings
 
 import numpy as np
@@ -10,7 +12,19 @@ import rasterio
 import torch
 from click.testing import CliRunner
 from rasterio.transform import from_origin
-from scenes import CORNER, simulated, write, write_pair
+from scenes import (
+    CORNER,
+    cut,
+    full_disk,
+    huge,
+    no_value,
+    nothing,
+    one_pixel,
+    other_system,
+    simulated,
+    write,
+    write_pair,
+)
 
 import pansharp_bench as pb
 from pansharp_bench import assess, metrics
@@ -270,6 +284,42 @@ def test_fuse_and_score_at_once(bench):
     assert result.exit_code == 0, result.output
     alone = bench("assess", "again.tif", *WORDS)
     assert result.stdout == alone.stdout and "HQNR" in alone.stdout
+
+
+@pytest.mark.parametrize(
+    ("spoil", "files", "message"),
+    [
+        (cut, ["fused.tif"], r"fused image fused\.tif"),
+        (cut, ["pan.tif"], r"PAN pan\.tif"),
+        (cut, ["ms.tif"], r"MS ms\.tif"),
+        (nothing, ["fused.tif"], r"fused image fused\.tif is no readable raster"),
+        (other_system, ["fused.tif"], "another coordinate system than PAN"),
+        (other_system, ["ms.tif"], "--warp"),
+        (no_value, ["fused.tif"], "no block of 32 x 32 pixels has values everywhere"),
+        (one_pixel, ["fused.tif"], "is not on PAN's grid"),
+        (one_pixel, ["pan.tif", "ms.tif"], "no ground in common"),
+        (huge, ["fused.tif"], "is not on PAN's grid"),
+    ],
+)
+def test_hostile_files(bench, scene, spoil, files, message):
+    for name in files:
+        spoil(scene / name)
+    before = sorted(scene.iterdir())
+    result = bench("assess", "fused.tif", *WORDS, "--maps", "maps")
+    assert result.exit_code == 2, result.output
+    (line,) = [x for x in result.stderr.splitlines() if x.startswith("Error")]
+    assert re.search(message, line) and "Traceback" not in result.output
+    assert [p for p in sorted(scene.iterdir()) if p.name != "maps"] == before
+    assert not list((scene / "maps").iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of a process there")
+def test_a_full_disk_leaves_no_half_of_a_map(bench, scene):
+    write(scene / "part.tif", np.full((4, 64, 64), 300), 0.6)
+    with full_disk(100):
+        result = bench("assess", "part.tif", *WORDS, "--maps", "maps")
+    assert result.exit_code == 2 and "maps/" in result.stderr and "Traceback" not in result.output
+    assert not list((scene / "maps").iterdir())
 
 
 def test_mistakes_are_one_message_before_any_block_is_scored(bench, scene, monkeypatch):

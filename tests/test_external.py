@@ -1,11 +1,13 @@
 """Images made elsewhere are scored as ours are, and ours can be given away."""
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+import scenes as hostile
 import scipy.io
 import torch
 from click.testing import CliRunner
@@ -141,6 +143,20 @@ def spoiled(what, folder):
         np.save(first, image / 2047)
     elif what == "pickle":
         np.save(first, np.array([print], dtype=object), allow_pickle=True)
+    elif what in ("cut", "huge", "one pixel"):
+        first.unlink()
+        path = folder / "reduced" / "0.tif"
+        if what == "huge":
+            hostile.huge(path)
+        else:
+            tif(path.parent, 0, image if what == "cut" else image[:, :1, :1])
+        if what == "cut":
+            hostile.cut(path)
+    elif what == "declared":  # terabytes
+        with open(first, "wb") as file:
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "<f8", "fortran_order": False, "shape": (4, 800_000, 800_000)}
+            )
     else:
         for path in folder.iterdir():
             path.rename(folder / f"{path.name}-images")
@@ -161,6 +177,10 @@ def spoiled(what, folder):
         ("archive", r"0\.npy cannot be read"),
         ("text", r"0\.mat cannot be read"),
         ("normalised", r"0\.npy holds values up to .*: it looks normalised; .* up to 2047"),
+        ("cut", r"0\.tif"),
+        ("huge", r"0\.tif holds an array of shape \(4, 200000, 200000\); expected \(4, 128, 128\)"),
+        ("one pixel", r"0\.tif holds an array of shape \(4, 1, 1\); expected"),
+        ("declared", r"0\.npy cannot be read"),
         ("layout", r"holds no folder reduced or full"),
     ],
 )
@@ -168,7 +188,15 @@ def test_what_is_wrong_with_images_is_said(bench, ours, what, message):
     spoiled(what, ours)
     result = score(bench, "--name", "A")
     assert result.exit_code == 2 and re.search(message, result.stderr), result.output
-    assert not list(Path("results").rglob("*.json"))
+    assert not list(Path("results").rglob("*.json")) and "Traceback" not in result.output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of a process there")
+def test_a_full_disk_leaves_no_record(bench, ours):
+    with hostile.full_disk(1000):
+        result = score(bench, "--name", "A")
+    assert result.exit_code == 2 and "cannot write to" in result.stderr and "Traceback" not in result.output
+    assert not [p for p in Path("results").rglob("*") if p.is_file() and p.stat().st_size]
 
 
 def test_names_of_our_methods_are_ours(bench, ours):

@@ -7,7 +7,7 @@ import torch
 from rasterio.transform import from_origin
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.raster import Thumbnail, write_geotiff
+from pansharp_bench.raster import Thumbnail, geotiff, write_geotiff
 
 PLACE = {"crs": "EPSG:32632", "transform": from_origin(500000, 5000000, 2.0, 2.0)}
 
@@ -50,6 +50,61 @@ def test_what_cannot_be_written_is_one_clear_error(tmp_path):
     with pytest.raises(BenchError, match=r"a\.tif cannot be written"):
         write_geotiff(tmp_path / "a.tif", [(6, torch.zeros(1, 4, 8))], (8, 8), ("pan",), **PLACE)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+STRUCTURE = {"ns": "IMAGE_STRUCTURE"}
+
+
+@pytest.mark.parametrize(("dtype", "nodata"), [("uint16", 0), ("float32", np.nan)])
+def test_a_cloud_optimised_geotiff_by_what_gdal_says(tmp_path, dtype, nodata):
+    values = np.random.default_rng(0).integers(1, 60000, (2, 1100, 700)).astype(dtype)
+    values[:, :300] = nodata
+    path = tmp_path / "a.tif"
+    with geotiff(
+        path, values.shape[1:], ("pan", "nir"), dtype=dtype, nodata=nodata, format="COG",
+        options={"COMPRESS": "ZSTD"}, **PLACE,
+    ) as out:  # fmt: skip
+        out.write(values)
+        out.update_tags(METHOD="exp")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+    with rasterio.open(path) as file:
+        assert file.tags(**STRUCTURE)["LAYOUT"] == "COG" and file.tags(**STRUCTURE)["COMPRESSION"] == "ZSTD"
+        assert file.tags()["METHOD"] == "exp" and file.descriptions == ("pan", "nir")
+        assert (file.crs.to_epsg(), file.transform) == (32632, PLACE["transform"])
+        np.testing.assert_array_equal(file.read(), values)
+        assert file.overviews(1) == [2, 4]
+        # every directory comes before any pixel, and the pixels of the smallest overview first
+        directories, pixels = (
+            [int(file.get_tag_item(key, "TIFF", bidx=1, **at)) for at in ({}, {"ovr": 0}, {"ovr": 1})]
+            for key in ("IFD_OFFSET", "BLOCK_OFFSET_0_0")
+        )
+        assert directories == sorted(directories) and pixels == sorted(pixels, reverse=True)
+        assert max(directories) < min(pixels)
+    with rasterio.open(path, overview_level=1) as file:
+        small = file.read(masked=True)
+        assert small.mask[:, :74].all() and not small.mask[:, 76:].any()
+        expected = values[:, 400:404, 100:104].astype(float).mean((1, 2))
+        assert np.abs(small[:, 100, 25] - expected).max() <= 1
+
+
+def test_overviews(tmp_path):
+    values = np.random.default_rng(0).integers(1, 60000, (1, 1100, 600)).astype("uint16")
+    for ask in (True, False):
+        with geotiff(
+            tmp_path / "a.tif", (1100, 600), ("pan",), dtype="uint16", overviews=ask, **PLACE
+        ) as out:
+            out.write(values)
+        with rasterio.open(tmp_path / "a.tif") as file:
+            assert file.overviews(1) == ([2, 4] if ask else [])
+            np.testing.assert_array_equal(file.read(), values)
+
+
+def test_options_of_a_cog_are_looked_at_before_the_work(tmp_path):
+    for options, message in (({"COMPRES": "LZW"}, "COMPRES"), ({"COMPRESS": "NOPE"}, "NOPE")):
+        with pytest.raises(BenchError, match=message), \
+            geotiff(tmp_path / "a.tif", (64, 64), ("pan",), format="COG", options=options, **PLACE):  # fmt: skip
+            pytest.fail("the work has begun")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_thumbnail_does_not_depend_on_the_strips():

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,19 @@ import pytest
 import rasterio
 import torch
 from click.testing import CliRunner
-from scenes import CORNER, simulated, write, write_pair
+from scenes import (
+    CORNER,
+    cut,
+    full_disk,
+    huge,
+    no_value,
+    nothing,
+    one_pixel,
+    other_system,
+    simulated,
+    write,
+    write_pair,
+)
 
 import pansharp_bench as pb
 from pansharp_bench.cli import main
@@ -248,45 +259,6 @@ def test_mistakes_are_one_message(bench, pair, tmp_path, words, message):
 # -- files that are not what they seem --
 
 
-def cut(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def nothing(path):
-    path.write_bytes(b"")
-
-
-def other_system(path):
-    with rasterio.open(path, "r+") as file:
-        file.crs = "EPSG:32634"
-
-
-def no_value(path):
-    with rasterio.open(path, "r+") as file:
-        file.nodata = 9
-        file.write(np.full((file.count, *file.shape), 9, "uint16"))
-
-
-def one_pixel(path):
-    write(
-        path,
-        torch.full((1 if path.name == "pan.tif" else 4, 1, 1), 100),
-        0.6 if path.name == "pan.tif" else 2.4,
-    )
-
-
-def huge(path):
-    """A small file that declares terabytes."""
-    count, pixel = (1, 0.6) if path.name == "pan.tif" else (4, 2.4)
-    side = 800_000 if count == 1 else 200_000
-    transform = rasterio.transform.from_origin(*CORNER, pixel, pixel)
-    with rasterio.open(
-        path, "w", driver="GTiff", height=side, width=side, count=count, dtype="uint16", crs="EPSG:32633",
-        transform=transform, SPARSE_OK=True, BIGTIFF="YES", tiled=True, blockxsize=4096, blockysize=4096,
-    ):  # fmt: skip
-        pass
-
-
 @pytest.mark.parametrize(
     ("spoil", "files", "message"),
     [
@@ -326,22 +298,12 @@ def test_a_folder_that_cannot_be_written_to(bench, pair, tmp_path):
     assert result.exit_code == 2 and "cannot write to file" in result.stderr
 
 
-FULL = """
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-from pansharp_bench.cli import main
-main(sys.argv[1:], prog_name="bench")
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits of a process there")
-def test_a_full_disk_leaves_nothing(pair, tmp_path):
-    words = [*WORDS, "--sensor", "qb", "--dtype", "float64", "--quiet"]
-    result = subprocess.run(
-        [sys.executable, "-c", FULL, *words], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 2, result.stderr
+@pytest.mark.parametrize("more", [(), ("--format", "COG"), ("--overviews",)])
+def test_a_full_disk_leaves_nothing(bench, pair, tmp_path, more):
+    with full_disk(200_000):
+        result = bench(*WORDS, "--sensor", "qb", "--dtype", "float64", "--quiet", *more)
+    assert result.exit_code == 2, result.output
     assert "Error" in result.stderr and "fused.tif" in result.stderr and "Traceback" not in result.stderr
     assert left(tmp_path) == ["ms.tif", "pan.tif"]
 

@@ -3,7 +3,7 @@
 import json
 from copy import deepcopy
 from dataclasses import replace
-from itertools import islice
+from itertools import cycle, islice
 
 import pytest
 import torch
@@ -193,12 +193,13 @@ class TestNodata:
             rows, cols = (slice(max(0, r * (i - REACH)), r * (i + REACH + 1)) for i in (row, col))
             assert not found[rows, cols].any()
 
-    @pytest.mark.parametrize("name", UNTRAINED)
-    def test_what_stands_there_does_not_matter(self, name):
-        expected = whole(name, self.masked(), tile=1000)
+    @pytest.mark.parametrize(("name", "grid"), list(zip(UNTRAINED, cycle(GRIDS), strict=False)))
+    def test_what_stands_there_does_not_matter(self, name, grid):
+        sensor = camera(*grid)
+        expected = whole(name, self.masked(sensor=sensor), tile=1000)
         for fill in (1e6, torch.nan):
-            assert torch.equal(whole(name, self.masked(fill), tile=1000), expected)
-        apart = whole(name, self.masked(torch.nan), tile=48) - expected
+            assert torch.equal(whole(name, self.masked(fill, sensor), tile=1000), expected)
+        apart = whole(name, self.masked(torch.nan, sensor), tile=48) - expected
         assert apart.abs().max() < 1e-9 * Q.peak
 
     def test_statistics_are_of_what_is_valid(self):

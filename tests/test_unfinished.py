@@ -6,11 +6,14 @@ import subprocess
 import sys
 
 import pytest
+import rasterio
 from click.testing import CliRunner
-from scenes import write_pair
+from rasterio.env import get_gdal_config
+from scenes import full_disk, write_pair
 
 from pansharp_bench import tiles
 from pansharp_bench.cli import main
+from pansharp_bench.scenes import fuse_files
 from pansharp_bench.unfinished import Unfinished
 
 WORDS = ("fuse", "--method", "gsa", "--sensor", "qb", "--pan", "pan.tif", "--ms", "ms.tif", "--tile", "64")
@@ -118,6 +121,35 @@ def test_what_is_not_the_same_is_named(tmp_path, interrupt):
     assert Unfinished(tmp_path / "fused.tif").begun
     assert bench("-o", "fused.tif", "--resume", "--force").exit_code == 2
     assert bench("-o", "fused.tif", "--force").exit_code == 0 and FOLDER not in left(tmp_path)
+
+
+def test_a_cog_may_be_made_of_what_is_finished(tmp_path, whole, interrupt):
+    """How the file is written is no part of what its tiles depend on."""
+    interrupt(15)
+    assert bench("-o", "fused.tif", "--resume", "--format", "cog", "--co", "LEVEL=1").exit_code == 0
+    assert left(tmp_path) == ["fused.tif", "ms.tif", "pan.tif", "whole.tif"]
+    with rasterio.open("fused.tif") as file, rasterio.open("whole.tif") as plain:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG" and (file.read() == plain.read()).all()
+        assert file.tags()["PANSHARP_METHOD"] == "gsa"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of a process there")
+def test_after_a_full_disk(tmp_path, whole):
+    with full_disk(60_000):  # of a tile, not of the whole
+        result = bench("-o", "fused.tif")
+    assert result.exit_code == 2 and "fused.tif" in result.stderr and "--resume" in result.stderr
+    assert not (tmp_path / "fused.tif").exists()
+    assert bench("-o", "fused.tif", "--resume").exit_code == 0
+    assert (tmp_path / "fused.tif").read_bytes() == whole and FOLDER not in left(tmp_path)
+
+
+def test_gdal_keeps_no_more_of_files_than_memory_allows(pair):
+    found = []
+    fuse_files(
+        *pair, "fused.tif", "exp", sensor="qb", memory=1 << 30,
+        progress=lambda share: found.append(get_gdal_config("GDAL_CACHEMAX")),
+    )  # fmt: skip
+    assert set(found) == {1 << 27}
 
 
 def test_nothing_to_resume(tmp_path):

@@ -158,6 +158,11 @@ def _creation(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]
     help="Creation option of GDAL, e.g. COMPRESS=ZSTD; may be repeated.",
 )  # fmt: skip
 @click.option(
+    "--format", type=click.Choice(["GTiff", "COG"], case_sensitive=False), default="GTiff", show_default=True,
+    help="COG: a cloud-optimised GeoTIFF, with overviews.",
+)  # fmt: skip
+@click.option("--overviews", is_flag=True, help="Add overviews to a GTiff.")
+@click.option(
     "--tile", type=click.IntRange(64), help="Side of a tile in PAN pixels; by default what --memory holds."
 )
 @click.option("--memory", default="2G", show_default=True, callback=_size, help="Memory to stay within.")

@@ -1,6 +1,8 @@
 """Simulated scenes whose place on the ground is known, in memory and as GeoTIFFs."""
 
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -64,3 +66,59 @@ def write_pair(
         write(folder / "pan.tif", pan, 0.6, **more),
         write(folder / "ms.tif", ms, 2.4, (metres, metres), **more),
     )
+
+
+# -- files that are not what they seem --
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def nothing(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def other_system(path: Path) -> None:
+    with rasterio.open(path, "r+") as file:
+        file.crs = "EPSG:32634"
+
+
+def no_value(path: Path) -> None:
+    with rasterio.open(path, "r+") as file:
+        file.nodata = 9
+        file.write(np.full((file.count, *file.shape), 9, "uint16"))
+
+
+def one_pixel(path: Path) -> None:
+    write(
+        path,
+        torch.full((1 if path.name == "pan.tif" else 4, 1, 1), 100),
+        0.6 if path.name == "pan.tif" else 2.4,
+    )
+
+
+def huge(path: Path) -> None:
+    """A small file that declares terabytes."""
+    count, pixel = (1, 0.6) if path.name == "pan.tif" else (4, 2.4)
+    side = 800_000 if count == 1 else 200_000
+    transform = from_origin(*CORNER, pixel, pixel)
+    with rasterio.open(
+        path, "w", driver="GTiff", height=side, width=side, count=count, dtype="uint16", crs="EPSG:32633",
+        transform=transform, SPARSE_OK=True, BIGTIFF="YES", tiled=True, blockxsize=4096, blockysize=4096,
+    ):  # fmt: skip
+        pass
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file of this process grows beyond this many bytes."""
+    import resource
+
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
