@@ -3,9 +3,9 @@
     python benchmarks/cost.py [--preset paper] [--methods sp-i2i,pnn] [--rate 1e14]
 
 A multiplication and an addition count as two operations, those of convolutions and matrix products that ran
-(``FlopCounterMode``). Of a training: the difference between four steps and two of two 64 x 64 samples, so that what is
-done once does not count, times the samples that the preset sees. Of inference: one 256 x 256 image. Hours are those at
-a rate that a device keeps up, which is for the reader to say: a tenth to a third of what its maker prints.
+(``FlopCounterMode``). Of a training: the difference between four steps and two of two 64 x 64 samples, so that
+what is done once does not count, times the samples that the preset sees. Of inference: one 256 x 256 image. Hours
+are those at a rate that a device keeps up, for the reader to say: a tenth to a third of what its maker prints.
 """
 
 from __future__ import annotations
