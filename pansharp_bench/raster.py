@@ -112,11 +112,12 @@ def _overlap(centre: float, ratio: int, pan: int, ms: int) -> tuple[float, int, 
     return max(found)[2]
 
 
-def relate(pan: Grid, ms: Grid) -> tuple[int, tuple[float, float]]:
+def relate(pan: Grid, ms: Grid, by_counts: str = "--align counts") -> tuple[int, tuple[float, float]]:
     """The ratio of the pixel sizes, and at which row and column of PAN the centre of MS pixel (0, 0) lies.
 
     Raises DataError where a georeference is missing, rotated, or in another coordinate system than the other's, and
-    where the ratio is no whole number to 1e-3.
+    where the ratio is no whole number to 1e-3; ``by_counts`` is the way out that is named where sizes are known
+    to be wrong.
     """
     for grid in (pan, ms):
         if grid.transform is None and grid.rpc:
@@ -156,7 +157,7 @@ def relate(pan: Grid, ms: Grid) -> tuple[int, tuple[float, float]]:
         raise DataError(
             f"pixels of {ms.name} are {shown} PAN pixels in size, which is no whole number to 0.001: their "
             f"place would drift over the scene. Resample MS first, e.g. by gdalwarp -tr {x:g} {y:g} -r cubic; or, "
-            "where the sizes are known to be wrong and the counts of pixels right, --align counts"
+            f"where the sizes are known to be wrong and the counts of pixels right, {by_counts}"
         )
     origin = (pan.transform.f, pan.transform.c)
     corner = (ms.transform.f, ms.transform.c)
@@ -345,6 +346,16 @@ class Raster:
         if not self.masked:
             return torch.from_numpy(values), None
         return torch.from_numpy(values), torch.from_numpy(valid & np.isfinite(values).all(0))
+
+
+def in_unit_of(pan: Raster, other: Raster, values: Tensor) -> Tensor:
+    """Samples of another raster (C, h, w) in PAN's DN: equal where both give the same scale and offset."""
+    scale, offset = pan.scaling[0]
+    if all(own == (scale, offset) for own in other.scaling):
+        return values
+    gain = values.new_tensor([s / scale for s, _ in other.scaling])
+    shift = values.new_tensor([(o - offset) / scale for _, o in other.scaling])
+    return values * gain[:, None, None] + shift[:, None, None]
 
 
 def _grid_of(file: Any) -> Grid:

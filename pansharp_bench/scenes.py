@@ -20,7 +20,17 @@ from torch import Tensor
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import check_writable, sha256_of
 from pansharp_bench.imaging.registration import Registration, measure
-from pansharp_bench.raster import Grid, Placement, Raster, check_name, geotiff, place, relate, relate_counts
+from pansharp_bench.raster import (
+    Grid,
+    Placement,
+    Raster,
+    check_name,
+    geotiff,
+    in_unit_of,
+    place,
+    relate,
+    relate_counts,
+)
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Sensor
 from pansharp_bench.sensors import sensor_given, unknown_sensor
@@ -119,16 +129,6 @@ class RasterPair:
 def _moved(window: tuple[slice, slice], start: tuple[int, int]) -> tuple[slice, slice]:
     rows, cols = (slice(w.start + s, w.stop + s) for w, s in zip(window, start, strict=True))
     return rows, cols
-
-
-def in_unit_of(pan: Raster, other: Raster, values: Tensor) -> Tensor:
-    """Samples of another raster (C, h, w) in PAN's DN: equal where both give the same scale and offset."""
-    scale, offset = pan.scaling[0]
-    if all(own == (scale, offset) for own in other.scaling):
-        return values
-    gain = values.new_tensor([s / scale for s, _ in other.scaling])
-    shift = values.new_tensor([(o - offset) / scale for _, o in other.scaling])
-    return values * gain[:, None, None] + shift[:, None, None]
 
 
 @contextmanager
