@@ -108,10 +108,9 @@ def find_scenes(
     return {split: some for split, some in found.items() if some}
 
 
-def satellites_in(root: Path) -> list[str]:
+def satellites_in(root: Path) -> set[str]:
     """The sensors that names of folders and images below a folder tell."""
-    told = {_satellite(_place(path.relative_to(root))[0]) for path in _images(root)}
-    return sorted(name for name in told if name)
+    return {name for path in _images(root) if (name := _satellite(_place(path.relative_to(root))[0]))}
 
 
 def _images(root: Path) -> Iterator[Path]:

@@ -3,17 +3,18 @@ is one.
 
 Files with a georeference tell where MS lies on PAN; those without are taken to lie as in the field's toolbox. The
 images of a split are of one size: scenes that are not, or are large, or have pixels without a value, are cut into
-such, what is over or has no value left out. Without a reference, what is to have one is degraded by Wald's protocol,
+such, what is over or has no value left out. Without a reference, what needs one is degraded by Wald's protocol,
 by the sensor's MTF, so that MS is the reference.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
@@ -58,7 +59,9 @@ class Pairs(RealFiles):
         super().__init__(sensor, root, label)
         self.scenes = dict(scenes)
         if "full" in scenes:
-            self.scenes.setdefault("reduced", scenes["full"])
+            # the truth at full resolution, where there is one, is no reference of a lower one
+            bare = [replace(s, files={k: s.files[k] for k in ("pan", "ms")}) for s in scenes["full"]]
+            self.scenes.setdefault("reduced", bare)
         self._open: dict[SplitName, PairSplit] = {}
 
     @cached_property
@@ -77,7 +80,8 @@ class Pairs(RealFiles):
     def identity(self, name: SplitName) -> FileIdentity:
         split = self.opened(name)
         paths = [path for scene in split.scenes for path in scene.paths]
-        lines = [split.recipe, *(f"{path.name} {sha256_of(path)}" for path in paths)]
+        made = [split.side, split.degraded, split.sensor.phase, [astuple(image) for image in split.images]]
+        lines = [json.dumps(made), *(f"{path.name} {sha256_of(path)}" for path in paths)]
         digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         where = Path(os.path.commonpath(paths))
         return FileIdentity(name, where, sum(p.stat().st_size for p in paths), digest, None)
@@ -230,7 +234,7 @@ class PairSplit(Split):
             if kept:
                 return (rows, cols), kept, len(images) - len(kept)
         raise DataError(
-            f"split {self.name!r}: no image of {rows} x {cols} PAN pixels of {self.looks[0].files.name} and the others "
+            f"split {self.name!r}: no image of {rows} x {cols} PAN pixels of {self.looks[0].files.name} and others "
             "has a value in every pixel of PAN and MS (nodata, masks and NaN are out)"
         )
 
@@ -375,9 +379,11 @@ def _choose_bands(image: Any, role: str, sensor: Sensor, files: SceneFiles) -> N
         image.choose([_COLOURS.index(band) + 1 for band in sensor.bands])
         return
     if len(image) < sensor.channels:
+        alpha = " (a band marked as alpha does not count: gdal_edit.py -colorinterp_4 undefined mends that)"
         raise DataError(
             f"scene {files.name}: {role.upper()} {image.path} has {len(image)} bands, and {sensor.title} "
             f"{sensor.channels} ({', '.join(sensor.bands)}): is it another sensor?"
+            + (alpha if len(image) == sensor.channels - 1 else "")
         )
     try:
         image.choose_named(sensor.bands)

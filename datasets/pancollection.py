@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from pansharp_bench.datasets._layouts import satellites_in
 from pansharp_bench.datasets._real import RealFiles, checked_root, walk
 from pansharp_bench.errors import DataError
 from pansharp_bench.registry import DATASETS
@@ -72,7 +73,7 @@ class PanCollection(RealFiles):
             if (sensor, split) in found
         }
         if not self.paths:
-            others = sorted({s for s, _ in found})
+            others = sorted({s for s, _ in found} | satellites_in(self.root))
             raise DataError(
                 f"no {self.sensor.title} files under {self.root}: looked for "
                 f"{'; '.join(file_names(sensor, s) for s in SPLITS)} there and in its folders, and for {PAIRS}"
