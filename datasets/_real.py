@@ -25,11 +25,12 @@ class RealFiles(Dataset):
     ``name`` is the sensor's when every file with a known checksum has it (and one does at least),
     ``<sensor>-<label>`` when a label is given, and ``<sensor>-unverified`` otherwise.
 
-    Raises BenchError for a label that cannot be used.
+    Raises BenchError for a label that cannot be used, DataError without a folder.
     """
 
-    def __init__(self, sensor: str, root: Path, label: str | None = None) -> None:
-        self._sensor, self.root, self.label = sensor, root, _checked_label(sensor, label)
+    def __init__(self, sensor: str, root: Path | None, label: str | None = None) -> None:
+        self._sensor, self.label = sensor, _checked_label(sensor, label)
+        self.root = _checked_root(sensor, root)
 
     @cached_property
     def name(self) -> str:  # type: ignore[override]
@@ -126,7 +127,7 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
             below.clear()
 
 
-def checked_root(sensor: str, root: Path | None) -> Path:
+def _checked_root(sensor: str, root: Path | None) -> Path:
     """The folder of a dataset's files. Raises DataError where none is given, or it is no folder."""
     if root is None:
         raise DataError(

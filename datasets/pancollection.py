@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pansharp_bench.datasets._layouts import satellites_in
-from pansharp_bench.datasets._real import RealFiles, checked_root, walk
+from pansharp_bench.datasets._real import RealFiles, walk
 from pansharp_bench.errors import DataError
 from pansharp_bench.registry import DATASETS
 from pansharp_bench.scene import SPLITS, FileIdentity, SplitName, as_sensor
@@ -65,7 +65,7 @@ class PanCollection(RealFiles):
 
     def __init__(self, sensor: str, root: Path | None, label: str | None = None) -> None:
         self.sensor, where = as_sensor(sensor), DATASETS.get(sensor).card.where
-        super().__init__(sensor, checked_root(sensor, root), label)
+        super().__init__(sensor, root, label)
         found = find_files(self.root)
         self.paths: dict[SplitName, Path] = {
             split: _choose(sensor, split, found[sensor, split])

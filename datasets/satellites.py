@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pansharp_bench.datasets._pairs import Pairs, scenes_under
-from pansharp_bench.datasets._real import RealFiles, checked_root
+from pansharp_bench.datasets._real import RealFiles
 from pansharp_bench.datasets.pancollection import WHERE, PanCollection, find_files
 from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import register_dataset
@@ -27,14 +26,15 @@ def _register(sensor: str, title: str, where: str, summary: str, **card: str) ->
     def load(root: Path | None = None, label: str | None = None, **options: object) -> RealFiles:
         if given := [k for k, v in options.items() if v is not None]:
             raise BenchError(f"dataset {sensor!r} is made of files and has no option {', '.join(given)}")
-        folder = checked_root(sensor, root)
-        if not any(name == sensor for name, _ in find_files(folder)) and (
-            found := scenes_under(folder, sensor)
-        ):
-            return Pairs(sensor, folder, found, label)
+        folder = Path(root).expanduser() if root else None
+        if folder and not any(name == sensor for name, _ in find_files(folder)):
+            from pansharp_bench.datasets._pairs import Pairs, scenes_under
+
+            if found := scenes_under(folder, sensor):
+                return Pairs(sensor, folder, found, label)
         return PanCollection(
-            sensor, folder, label
-        )  # which says what was looked for, if it is not there either
+            sensor, root, label
+        )  # which says what was looked for, if that is not there either
 
 
 for _sensor, _title, _card in (
