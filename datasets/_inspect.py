@@ -23,6 +23,7 @@ from pansharp_bench.scene import Dataset, Scene, Sensor, Split, SplitName
 _BATCH = 8 << 20  # bytes of float32 read at a time
 _RUNS = 4  # places in a large split that a glance looks at
 _GAIN = 2.64  # what the 23-tap expansion can make of an error of 1 in every pixel of ms
+_FAINT = 1 / 16  # of the peak: not even a dark scene stays below that
 _WINDOW = 8  # MS pixels across of the windows by which overlapping ground is found
 
 
@@ -218,6 +219,15 @@ def _judge(look: _Look) -> Iterator[tuple[str, str]]:
             yield "warning", f"{said}: a reference holds the sensor's own values"
         else:  # filters overshoot, so a little outside the range is as it should be
             usual.append(f"{key} {low:.6g} to {high:.6g}")
+    high = max((extent[1] for extent in look.extent.values()), default=sensor.peak)
+    if 1 < high < _FAINT * sensor.peak:
+        yield (
+            "warning",
+            (
+                f"no value is beyond {high:.6g}, {high / sensor.peak:.2g} of the sensor's peak of {sensor.peak:g}: is "
+                "it another unit (radiance, reflectance), or another sensor?"
+            ),
+        )
     if usual:
         yield "ok", f"values in DN (the sensor's are 0 to {sensor.peak:g}): {', '.join(usual)}"
     if look.flat:

@@ -188,7 +188,8 @@ class PairSplit(Split):
             f"at phase {phase[0]:g}, {phase[1]:g}" if isinstance(phase, tuple) else "at the toolbox's phase"
         )
         made = ", degraded from full resolution by Wald's protocol" if self.degraded else ""
-        return f"{len(self)} images of {h} x {w} PAN pixels of {len(self.scenes)} scenes {placed}{made}"
+        images, scenes = _many(len(self), "image"), _many(len(self.scenes), "scene")
+        return f"{images} of {h} x {w} PAN pixels of {scenes} {placed}{made}"
 
     def __len__(self) -> int:
         return len(self.images)
@@ -274,6 +275,10 @@ class PairSplit(Split):
             got = {"pan": low.pan, "ms": low.ms, "gt": got["ms"]}
         got.setdefault("lms", interp23(got["ms"], self.sensor))
         return got
+
+
+def _many(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _starts(size: int, side: int, unit: int) -> range:

@@ -334,6 +334,13 @@ def test_pictures_of_eight_bits_are_no_digital_numbers(root):
     assert done.exit_code == 1 and "pan, ms stored in 8 bits, and the sensor's DN reach 2047" in done.output
 
 
+def test_values_far_below_the_peak_are_warned_of(root):
+    a = pair()
+    bare(root / "pan/1.tif", a["pan"] // 20), bare(root / "ms/1.tif", a["ms"] // 20)
+    said = bench("data", "check", "wv4", "--data", root).output
+    assert "no value is beyond 99, 0.048 of the sensor's peak of 2047" in said
+
+
 # Mistakes: what lies there, the sensor, and what is said
 
 
