@@ -219,13 +219,13 @@ def _judge(look: _Look) -> Iterator[tuple[str, str]]:
             yield "warning", f"{said}: a reference holds the sensor's own values"
         else:  # filters overshoot, so a little outside the range is as it should be
             usual.append(f"{key} {low:.6g} to {high:.6g}")
-    high = max((extent[1] for extent in look.extent.values()), default=sensor.peak)
+    high = max((look.extent[k][1] for k in ("pan", "ms") if k in look.extent), default=sensor.peak)
     if 1 < high < _FAINT * sensor.peak:
         yield (
             "warning",
             (
-                f"no value is beyond {high:.6g}, {high / sensor.peak:.2g} of the sensor's peak of {sensor.peak:g}: is "
-                "it another unit (radiance, reflectance), or another sensor?"
+                f"no value is beyond {high:.6g}, {high / sensor.peak:.2g} of the sensor's peak {sensor.peak:g}: "
+                "is it another unit (radiance, reflectance), or another sensor?"
             ),
         )
     if usual:

@@ -394,9 +394,12 @@ def _choose_bands(image: Any, role: str, sensor: Sensor, files: SceneFiles) -> N
         image.choose_named(sensor.bands)
     except DataError as error:
         text = str(error).partition(": choose by --bands")[0].partition(": say which is which")[0]
-        raise DataError(
-            f"{text}; write a file that holds these alone, e.g. by gdal_translate -b 1 -b 2"
-        ) from error
+        how = (
+            "with axes rows, columns, bands"
+            if isinstance(image, MatRaster)
+            else "by gdal_translate -b 1 -b 2 …"
+        )
+        raise DataError(f"{text}; write a file that holds these alone, {how}") from error
 
 
 class MatRaster:
@@ -453,7 +456,11 @@ def _array(path: Path, role: str, what: str) -> np.ndarray:
     """(H, W, C) of a role."""
     arrays = _read_mat(path, stamp(path))
     named = resolved({own: name for name in arrays if (own := role_of(name))})
-    chosen = named.get(role) or (next(iter(arrays)) if len(arrays) == 1 else None)
+    chosen = named.get(role)
+    if chosen is None and len(arrays) == 1:
+        (only,) = arrays
+        told = role_of(only)
+        chosen = only if told is None or (told == "pan") == (role == "pan") else None
     if not chosen:
         listed = ", ".join(f"{k} {v.shape}" for k, v in arrays.items()) or "none"
         raise DataError(
@@ -468,14 +475,10 @@ def array_names(path: Path) -> tuple[str, ...]:
     import h5py
     from scipy.io import whosmat
 
-    if h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
-            return tuple(
-                k
-                for k in file
-                if isinstance(file.get(k, getlink=True), h5py.HardLink) and not k.startswith("#")
-            )
     try:
+        if h5py.is_hdf5(path):
+            with h5py.File(path, "r") as file:  # a link could lead out of the file
+                return tuple(k for k in file if isinstance(file.get(k, getlink=True), h5py.HardLink))
         return tuple(name for name, shape, _ in whosmat(path) if len(shape) in (2, 3) and min(shape) > 0)
     except Exception as error:  # scipy raises many kinds on damaged files
         raise DataError(_unreadable(path, error)) from error

@@ -13,7 +13,7 @@ from pansharp_bench.datasets.pancollection import WHERE, PanCollection, find_fil
 from pansharp_bench.errors import BenchError
 from pansharp_bench.registry import register_dataset
 
-_PAIRMAX = "PAirMax (Vivone et al. 2021, doi 10.1109/JSTARS.2021.3086877)"
+_PAIRMAX = "PAirMax (Vivone et al., IEEE JSTARS 14, 2021)"
 _NBU = (
     "the NBU collection (Meng et al. 2021, https://ieeexplore.ieee.org/document/9082183; links: "
     "https://github.com/Lihui-Chen/Awesome-Pansharpening)"

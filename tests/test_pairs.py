@@ -338,7 +338,7 @@ def test_values_far_below_the_peak_are_warned_of(root):
     a = pair()
     bare(root / "pan/1.tif", a["pan"] // 20), bare(root / "ms/1.tif", a["ms"] // 20)
     said = bench("data", "check", "wv4", "--data", root).output
-    assert "no value is beyond 99, 0.048 of the sensor's peak of 2047" in said
+    assert "no value is beyond 99, 0.048 of the sensor's peak 2047" in said
 
 
 # Mistakes: what lies there, the sensor, and what is said
@@ -396,6 +396,16 @@ def rubbish_mat(root):
     (root / "a.mat").write_text("<!DOCTYPE html>")
 
 
+def cut_short(root):
+    mat73(root / "a.mat", pan=pair()["pan"], ms=pair()["ms"])
+    (root / "a.mat").write_bytes((root / "a.mat").read_bytes()[:9000])
+
+
+def bands_first(root):
+    root.mkdir(exist_ok=True)
+    savemat(root / "a.mat", {"pan": pair()["pan"][0], "ms": pair()["ms"]})
+
+
 def nameless(root):
     no_split(root)
     (root / "a/ms.tif").unlink()
@@ -442,6 +452,8 @@ MISTAKES = [
     (drifting, "ge1", r"no whole number to 0\.001.*gdal_edit\.py -unsetgt"),
     (rubbish, "ge1", r"ms\.tif is no readable raster"),
     (rubbish_mat, "ge1", r"no readable \.mat file: found a web page"),
+    (cut_short, "ge1", r"a\.mat is no readable \.mat file: found .*truncated"),
+    (bands_first, "ge1", r"has 16 bands where the sensor has 4 .* with axes rows, columns, bands"),
     (nameless, "ge1", r"which of its arrays is MS is not told"),
     (no_roles, "ge1", r"no GeoEye-1 files under .*train_ge1\.h5.*NAME_pan\.tif"),
     (all_nodata, "ge1", r"no image of .* has a value in every pixel"),
