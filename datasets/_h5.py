@@ -71,7 +71,7 @@ class H5Split(Split):
 
     def read(self, key: str, index: int | slice) -> Tensor:
         """(n, C, H, W) float32 DN of one key; an int gives a batch of one. Reads nothing else."""
-        rows = self._rows(index)
+        rows = rows_of(index, self._n, str(self.path))
         shape = (len(rows), *self.arrays[key].shape[1:])
         if not len(rows):
             return torch.empty(shape)
@@ -93,15 +93,6 @@ class H5Split(Split):
             refuse(self.path, key, f"{value} in sample {rows[int(bad[0])]}{more}", "finite float32 values")
         return torch.from_numpy(out)
 
-    def _rows(self, index: int | slice) -> range:
-        if isinstance(index, slice):
-            return range(self._n)[index]
-        i = operator.index(index)
-        if not -self._n <= i < self._n:
-            raise IndexError(f"sample {i} of {self._n} in {self.path}")
-        i %= self._n
-        return range(i, i + 1)
-
     def _datasets(self) -> dict[str, h5py.Dataset]:
         pid = os.getpid()
         if self._handle is None or self._handle[0] != pid:  # a forked copy of an open file must not be used
@@ -114,6 +105,17 @@ class H5Split(Split):
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_handle": None}
+
+
+def rows_of(index: int | slice, n: int, where: str) -> range:
+    """The samples that an index means; an int, one. Raises IndexError."""
+    if isinstance(index, slice):
+        return range(n)[index]
+    i = operator.index(index)
+    if not -n <= i < n:
+        raise IndexError(f"sample {i} of {n} in {where}")
+    i %= n
+    return range(i, i + 1)
 
 
 def refuse(path: Path, key: str, found: str, expected: str, mend: str = "") -> NoReturn:

@@ -6,6 +6,7 @@ each. Nothing is repaired.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from pansharp_bench.scene import Dataset, Scene, Sensor, Split, SplitName
 _BATCH = 8 << 20  # bytes of float32 read at a time
 _RUNS = 4  # places in a large split that a glance looks at
 _GAIN = 2.64  # what the 23-tap expansion can make of an error of 1 in every pixel of ms
+_FAINT = 1 / 16  # of the peak: not even a dark scene stays below that
 _WINDOW = 8  # MS pixels across of the windows by which overlapping ground is found
 
 
@@ -92,7 +94,7 @@ def inspect(
             yield "error", str(error)
             continue
         fault = "warning" if name in originals else "error"
-        for level, text in _judge(look, dataset.sensor):
+        for level, text in _judge(look):
             yield (fault if level == "fault" else level), f"{look.title}: {text}"
         looks.append(look)
     yield from _compare(looks, originals)
@@ -138,7 +140,7 @@ def _look(split: Split, limit: int | None, ground: bool) -> _Look:
         if split.name != "full" and gt is not None:
             parts["phase"].append(_phase(gt, ms, split.sensor))
         ratio = split.sensor.ratio
-        found = correlate_phases(pan, ms, ratio, (ratio // 2, ratio // 2))
+        found = correlate_phases(pan, ms, ratio, split.sensor.placed(ratio // 2))
         parts["shift"].append(found.offset[found.certain])
         look.expansion = max(look.expansion, _expansion(ms, lms, split.sensor))
         # the sensor's own MS pixels: the reference where resolution was reduced, ms where it was not
@@ -192,10 +194,20 @@ def _json(x: Tensor) -> list:
     return [None if v != v else v for v in x.tolist()]
 
 
-def _judge(look: _Look, sensor: Sensor) -> Iterator[tuple[str, str]]:
+def _judge(look: _Look) -> Iterator[tuple[str, str]]:
     """Findings about one split; level ``fault`` is an error unless the file is an original."""
+    sensor = look.split.sensor
     for text in look.faults:
         yield "error", text
+    stored = getattr(look.split, "arrays", {})
+    if pictures := [key for key, array in stored.items() if array.dtype == "uint8" and sensor.peak > 255]:
+        yield (
+            "fault",
+            (
+                f"{', '.join(pictures)} stored in 8 bits, and the sensor's DN reach {sensor.peak:g}: these are "
+                "pictures that were stretched; digital numbers are expected"
+            ),
+        )
     usual = []
     for key, (low, high) in look.extent.items():
         said = f"{key} spans {low:.6g} to {high:.6g} DN, the sensor 0 to {sensor.peak:g}"
@@ -207,13 +219,22 @@ def _judge(look: _Look, sensor: Sensor) -> Iterator[tuple[str, str]]:
             yield "warning", f"{said}: a reference holds the sensor's own values"
         else:  # filters overshoot, so a little outside the range is as it should be
             usual.append(f"{key} {low:.6g} to {high:.6g}")
+    high = max((look.extent[k][1] for k in ("pan", "ms") if k in look.extent), default=sensor.peak)
+    if 1 < high < _FAINT * sensor.peak:
+        yield (
+            "warning",
+            (
+                f"no value is beyond {high:.6g}, {high / sensor.peak:.2g} of the sensor's peak {sensor.peak:g}: "
+                "is it another unit (radiance, reflectance), or another sensor?"
+            ),
+        )
     if usual:
         yield "ok", f"values in DN (the sensor's are 0 to {sensor.peak:g}): {', '.join(usual)}"
     if look.flat:
         yield "warning", f"PAN is constant in {look.flat} of {look.seen} samples"
     if len(look.phase):
         yield _judge_phase(look.phase, sensor)
-    yield _judge_shift(look.shift, look.seen, look.split.name)
+    yield _judge_shift(look.shift, look.seen, look.split)
     if look.expansion:
         yield (
             "warning",
@@ -228,11 +249,10 @@ def _judge(look: _Look, sensor: Sensor) -> Iterator[tuple[str, str]]:
 
 
 def _judge_phase(phase: Tensor, sensor: Sensor) -> tuple[str, str]:
-    r, (row, col) = sensor.ratio, map(round, sensor.placed(sensor.ratio // 2))
-    right = row * r + col
+    r, right = sensor.ratio, _right_phases(sensor)
     counts = torch.bincount(phase, minlength=r * r)
-    wrong = len(phase) - int(counts[right])
-    where = f"({row},{col})"
+    wrong = len(phase) - int(counts[right].sum())
+    where = "({:g},{:g})".format(*sensor.placed(r // 2))
     if not wrong:
         return "ok", f"ms is the MTF-filtered gt at decimation phase {where} in all {len(phase)} samples"
     counts[right] = 0
@@ -245,13 +265,20 @@ def _judge_phase(phase: Tensor, sensor: Sensor) -> tuple[str, str]:
     )
 
 
-def _judge_shift(shift: Tensor, seen: int, split_name: str) -> tuple[str, str]:
+def _right_phases(sensor: Sensor) -> list[int]:
+    """The whole phases, row·ratio + column, beside the sensor's own: one, or what it lies between."""
+    r = sensor.ratio
+    rows, cols = (sorted({math.floor(p), math.ceil(p)}) for p in sensor.placed(r // 2))
+    return [row * r + col for row in rows for col in cols if 0 <= row < r and 0 <= col < r]
+
+
+def _judge_shift(shift: Tensor, seen: int, split: Split) -> tuple[str, str]:
     if not len(shift):
         return "note", (
             f"registration of PAN and MS cannot be judged: none of {seen} samples has enough detail that both show"
         )
-    # at full resolution interp23 itself sets each MS pixel half a PAN pixel off its centre, both ways
-    limit = 1.5 if split_name == "full" else 0.75
+    # at full resolution the toolbox's place is half a PAN pixel off a common corner, both ways
+    limit = 1.5 if split.name == "full" and split.sensor.phase is None else 0.75
     size = shift.norm(dim=1)
     far = shift[size >= limit]
     told = f"the {len(shift)} samples with enough structure to tell"
@@ -302,8 +329,7 @@ def _phase(gt: Tensor, ms: Tensor, sensor: Sensor) -> Tensor:
     inner = slice(edge, -edge or None)
     error = (grid - ms[:, :, :, None, :, None]).square()[:, :, inner, :, inner]
     error = error.double().mean((1, 2, 4)).flatten(1)
-    row, col = map(round, sensor.placed(r // 2))
-    right = row * r + col
+    right = _right_phases(sensor)
     error[:, right] = 0.999 * error[:, right] - 1e-4  # where all fit alike (no structure), nothing is wrong
     return error.argmin(1)
 

@@ -8,17 +8,16 @@ folders between are called; nothing is downloaded, renamed or repaired.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from pansharp_bench.errors import BenchError, DataError
-from pansharp_bench.registry import DATASETS, register_dataset
-from pansharp_bench.scene import SPLITS, Dataset, FileIdentity, SplitName, as_sensor
+from pansharp_bench.datasets._layouts import satellites_in
+from pansharp_bench.datasets._real import RealFiles, walk
+from pansharp_bench.errors import DataError
+from pansharp_bench.registry import DATASETS
+from pansharp_bench.scene import SPLITS, FileIdentity, SplitName, as_sensor
 
 if TYPE_CHECKING:
     from pansharp_bench.datasets._h5 import H5Split
@@ -50,29 +49,23 @@ REMARKS: dict[tuple[str, SplitName], str] = {
     "HQNR values are those of the .mat set: figures from this file are not comparable with them",
 }
 
-_GLANCE = 16 << 20  # bytes of float32 a split is looked at before a run
-_DEPTH = 6  # folders below the root; the Hugging Face cache nests deepest
-_RESERVED = ("sim", "unverified")
+PAIRS = (
+    "pairs of PAN and MS as .tif or .mat (NAME/pan.tif and NAME/ms.tif, NAME_pan.tif and NAME_ms.tif, pan/1.tif "
+    "and ms/1.tif, or both in NAME.mat)"
+)
+"""The other layout that is read (:mod:`pansharp_bench.datasets._pairs`), in short."""
 
 
-class PanCollection(Dataset):
+class PanCollection(RealFiles):
     """The PanCollection files of one sensor under a folder.
-
-    ``name`` is the sensor's when every file with a known checksum has it (and one does at least),
-    ``<sensor>-<label>`` when a label is given, and ``<sensor>-unverified`` otherwise.
 
     Raises DataError when the folder holds none of the sensor's files, or several different ones for a split,
     and BenchError for a label that cannot be used.
     """
 
     def __init__(self, sensor: str, root: Path | None, label: str | None = None) -> None:
-        self.sensor, self.label = as_sensor(sensor), _checked_label(sensor, label)
-        if root is None:
-            raise DataError(
-                f"dataset {sensor!r} needs its files: give their folder with --data DIR or PANSHARP_DATA. "
-                f"Where to get them — {WHERE}"
-            )
-        self.root = _checked_root(Path(root))
+        self.sensor, where = as_sensor(sensor), DATASETS.get(sensor).card.where
+        super().__init__(sensor, root, label)
         found = find_files(self.root)
         self.paths: dict[SplitName, Path] = {
             split: _choose(sensor, split, found[sensor, split])
@@ -80,112 +73,51 @@ class PanCollection(Dataset):
             if (sensor, split) in found
         }
         if not self.paths:
-            others = sorted({s for s, _ in found})
+            others = sorted({s for s, _ in found} | satellites_in(self.root))
             raise DataError(
                 f"no {self.sensor.title} files under {self.root}: looked for "
-                f"{'; '.join(file_names(sensor, s) for s in SPLITS)} there and in its folders"
+                f"{'; '.join(file_names(sensor, s) for s in SPLITS)} there and in its folders, and for {PAIRS}"
                 + (f" (there are files of {', '.join(others)})" if others else "")
-                + f". Where to get them — {WHERE}; put them anywhere below the folder, e.g. in "
+                + f". Where to get them — {where}; put them anywhere below the folder, e.g. in "
                 f"{self.root / sensor}, under their own names"
             )
-
-    @cached_property
-    def name(self) -> str:  # type: ignore[override]
-        sensor = self.sensor.name
-        if self.label:
-            return f"{sensor}-{self.label}"
-        verified = [f.verified for f in self.files()]
-        return sensor if True in verified and False not in verified else f"{sensor}-unverified"
 
     def available(self) -> tuple[SplitName, ...]:
         return tuple(self.paths)
 
-    def split(self, name: SplitName) -> H5Split:
+    def opened(self, name: SplitName) -> H5Split:
         from pansharp_bench.datasets._h5 import H5Split
 
-        if name not in SPLITS:
-            raise DataError(f"unknown split {name!r}; known are: {', '.join(SPLITS)}")
-        if name not in self.paths:
-            raise DataError(
-                f"dataset {self.sensor.name!r} has no split {name!r} under {self.root}: looked for "
-                f"{file_names(self.sensor.name, name)} there and in its folders; found only "
-                f"{', '.join(self.paths)}. Where to get it — {WHERE}"
-            )
         return H5Split(self.paths[name], name, self.sensor)
 
-    def files(self, *splits: SplitName) -> tuple[FileIdentity, ...]:
+    def identity(self, name: SplitName) -> FileIdentity:
         from pansharp_bench.files import sha256_of
 
-        identities = []
-        for split in splits or self.available():
-            path = self.paths.get(split) or self.split(split).path  # the latter says what is missing
-            digest = sha256_of(path)
-            known = ORIGINALS.get((self.sensor.name, split))
-            verified = None if known is None else digest == known
-            identities.append(FileIdentity(split, path, path.stat().st_size, digest, verified))
-        return tuple(identities)
+        path = self.paths[name]
+        digest = sha256_of(path)
+        known = ORIGINALS.get((self.sensor.name, name))
+        verified = None if known is None else digest == known
+        return FileIdentity(name, path, path.stat().st_size, digest, verified)
 
-    def summary(self) -> dict:
-        counts: dict[str, int | None] = {}
-        for split in self.available():
-            try:
-                counts[split] = len(self.split(split))
-            except DataError:
-                counts[split] = None
-        return {"where": str(self.root), "splits": counts}
+    def looked_for(self, name: SplitName) -> str:
+        return (
+            f"{file_names(self.sensor.name, name)} there and in its folders; found only {', '.join(self.paths)}. "
+            f"Where to get it — {DATASETS.get(self.sensor.name).card.where}"
+        )
 
-    def info(self) -> Iterator[dict]:
-        from pansharp_bench.datasets._inspect import describe
-
-        for split in self.available():
-            (file,) = self.files(split)
-            yield {**asdict(file), "path": str(file.path), **describe(self.split(split))}
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        return self._findings(self.available())
-
-    def glance(self, *splits: SplitName) -> Iterator[tuple[str, str]]:
-        return self._findings(splits, _GLANCE)
-
-    def _findings(self, splits: tuple[SplitName, ...], limit: int | None = None) -> Iterator[tuple[str, str]]:
-        from pansharp_bench.datasets._inspect import inspect
-
-        original = set()
-        for split in splits:
-            try:
-                (file,) = self.files(split)
-            except DataError as error:
-                yield "error", str(error)
-                continue
-            if file.verified:
-                original.add(split)
-                yield "ok", f"{split}: {file.path} is the known original (sha256 {file.sha256[:12]}…)"
-            elif file.verified is None:
-                yield "note", f"{split}: no checksum of the original is known; sha256 {file.sha256}"
-            else:
-                known = ORIGINALS[self.sensor.name, split]
-                mend = f"shown as {self.name}" if self.label else "name this set with --label NAME"
-                text = f"sha256 {file.sha256} is not the original's {known[:12]}…; {mend}"
-                yield ("note" if self.label else "error"), f"{split}: {file.path}: {text}"
-            if not self.label and (remark := REMARKS.get((self.sensor.name, split))):
-                yield "note", f"{split}: {remark}"
-        yield from inspect(self, original, splits, limit)
-
-
-def _register(sensor: str, title: str, **card: str) -> None:
-    @register_dataset(
-        sensor, title=title, sensor=sensor, summary=f"PanCollection, {title}", where=WHERE, **card
-    )
-    def load(root: Path | None = None, label: str | None = None, **options: object) -> PanCollection:
-        if given := [k for k, v in options.items() if v is not None]:
-            raise BenchError(f"dataset {sensor!r} is made of files and has no option {', '.join(given)}")
-        return PanCollection(sensor, root, label)
-
-
-_register("qb", "QuickBird", stand_in="qb-sim", published="QB")
-_register("gf2", "GaoFen-2", stand_in="gf2-sim", published="GF2")
-_register("wv3", "WorldView-3", stand_in="wv3-sim", published="WV3")
-_register("wv2", "WorldView-2", published="WV2")
+    def remarks(self, file: FileIdentity) -> Iterator[tuple[str, str]]:
+        split = file.split
+        if file.verified:
+            yield "ok", f"{split}: {file.path} is the known original (sha256 {file.sha256[:12]}…)"
+        elif file.verified is None:
+            yield "note", f"{split}: no checksum of the original is known; sha256 {file.sha256}"
+        else:
+            known = ORIGINALS[self.sensor.name, split]
+            mend = f"shown as {self.name}" if self.label else "name this set with --label NAME"
+            text = f"sha256 {file.sha256} is not the original's {known[:12]}…; {mend}"
+            yield ("note" if self.label else "error"), f"{split}: {file.path}: {text}"
+        if not self.label and (remark := REMARKS.get((self.sensor.name, split))):
+            yield "note", f"{split}: {remark}"
 
 
 def file_names(sensor: str, split: SplitName) -> str:
@@ -203,25 +135,14 @@ _NAME = re.compile(
 
 
 def find_files(root: Path) -> dict[tuple[str, SplitName], list[Path]]:
-    """Everything below a folder that is named like a PanCollection file, by (sensor, split).
-
-    Links to folders are followed, hidden files and folders are not looked at.
-    """
+    """Everything below a folder that is named like a PanCollection file, by (sensor, split)."""
     found: dict[tuple[str, SplitName], list[Path]] = {}
-    visited = set()
-    for folder, below, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:
-            below.clear()
-            continue
-        visited.add(real)
+    for folder, below, files in walk(root):
         for name in sorted([*below, *files]):
             if match := _NAME.fullmatch(name):
                 sensor = (match["a"] or match["b"]).lower()
                 split = match["split"].lower() if match["split"] else "full" if match["full"] else "reduced"
-                found.setdefault((sensor, cast(SplitName, split)), []).append(Path(folder, name))
-        deep = len(Path(folder).relative_to(root).parts) >= _DEPTH
-        below[:] = [] if deep else sorted(d for d in below if not d.startswith("."))
+                found.setdefault((sensor, cast(SplitName, split)), []).append(folder / name)
     return found
 
 
@@ -241,24 +162,3 @@ def _choose(sensor: str, split: SplitName, candidates: list[Path]) -> Path:
         f"{len(distinct)} different files could be split {split!r} of dataset {sensor!r}: {listed}. "
         "Point --data at a folder that holds one of them"
     )
-
-
-def _checked_root(root: Path) -> Path:
-    root = root.expanduser()
-    if root.is_file():
-        raise DataError(f"--data {root} is a file; give the folder it lies in: {root.parent}")
-    if not root.is_dir():
-        raise DataError(f"--data {root} does not exist; give the folder that holds the data files")
-    return root
-
-
-def _checked_label(sensor: str, label: str | None) -> str | None:
-    if label is None:
-        return None
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", label):
-        raise BenchError(f"label {label!r} is not made of letters, digits, - and _ (beginning with neither)")
-    if re.split("[-_]", label.lower())[0] in _RESERVED or f"{sensor}-{label}".lower() in DATASETS:
-        raise BenchError(
-            f"label {label!r} is reserved: {sensor}-{label} would pass for something else; choose another"
-        )
-    return label

@@ -20,7 +20,7 @@ from pansharp_bench.imaging import interp23, reduce_bicubic, wald_degrade
 from pansharp_bench.imaging.mtf import TAPS
 from pansharp_bench.imaging.registration import Read, Registration
 from pansharp_bench.protocols.pansharpening import BLOCK, FULL, REDUCED, TRUTH
-from pansharp_bench.raster import Raster, geotiff, within
+from pansharp_bench.raster import Raster, geotiff, in_unit_of, within
 from pansharp_bench.registry import METHODS, Entry, MetricCard
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.scenes import (
@@ -28,7 +28,6 @@ from pansharp_bench.scenes import (
     Paths,
     RasterPair,
     SensorFigures,
-    in_unit_of,
     misregistered,
     open_pair,
 )

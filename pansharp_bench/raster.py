@@ -115,13 +115,23 @@ def _overlap(centre: float, ratio: int, pan: int, ms: int) -> tuple[float, int, 
     return max(found)[2]
 
 
+Mend = Literal["warp", "resample"]
+
+
 @dataclass(frozen=True)
 class Misfit:
     """Why MS does not lie on whole pixels of PAN, and by which resampling it would: ``warp`` where coordinate
     systems or directions differ, ``resample`` where the pixel sizes alone do."""
 
     why: str
-    mend: Literal["warp", "resample"]
+    mend: Mend
+
+
+_MENDS: dict[Mend, str] = {
+    "warp": "--warp resamples it onto PAN's grid",
+    "resample": "--resample brings MS to whole ones; or, where the sizes are known to be wrong and the counts of "
+    "pixels right, --align counts",
+}
 
 
 def misfit(pan: Grid, ms: Grid) -> Misfit | None:
@@ -145,20 +155,12 @@ def misfit(pan: Grid, ms: Grid) -> Misfit | None:
                 f"{pan.name} is in {_named(pan.crs)} and {ms.name} in {_named(ms.crs)}: name the one that is "
                 "missing, e.g. by gdal_edit.py -a_srs EPSG:…"
             )
-        return Misfit(
-            f"{pan.name} is in {_named(pan.crs)} and {ms.name} in {_named(ms.crs)}: --warp resamples MS onto "
-            "PAN's grid",
-            "warp",
-        )
+        return Misfit(f"{pan.name} is in {_named(pan.crs)} and {ms.name} in {_named(ms.crs)}", "warp")
     t = within(pan, ms)
     if max(abs(t.b), abs(t.d)) > 1e-9 * max(abs(t.a), abs(t.e)):
-        return Misfit(
-            f"{ms.name} is rotated or sheared against {pan.name}: --warp resamples it onto PAN's grid", "warp"
-        )
+        return Misfit(f"{ms.name} is rotated or sheared against {pan.name}", "warp")
     if min(t.a, t.e) < 0:
-        return Misfit(
-            f"{ms.name} is mirrored against {pan.name}: --warp resamples it onto PAN's grid", "warp"
-        )
+        return Misfit(f"{ms.name} is mirrored against {pan.name}", "warp")
     shown = f"{t.e:.6g} x {t.a:.6g}"
     if max(t.a, t.e) < 1:
         raise DataError(
@@ -167,21 +169,21 @@ def misfit(pan: Grid, ms: Grid) -> Misfit | None:
     if max(abs(r - round(t.e)) for r in (t.a, t.e)) > 1e-3:
         return Misfit(
             f"pixels of {ms.name} are {shown} PAN pixels in size, which is no whole number to 0.001: their place "
-            "would drift over the scene. --resample brings MS to whole ones; or, where the sizes are known to be "
-            "wrong and the counts of pixels right, --align counts",
+            "would drift over the scene",
             "resample",
         )
     return None
 
 
-def relate(pan: Grid, ms: Grid) -> tuple[int, tuple[float, float]]:
+def relate(pan: Grid, ms: Grid, mends: Mapping[Mend, str] = _MENDS) -> tuple[int, tuple[float, float]]:
     """The ratio of the pixel sizes, and at which row and column of PAN the centre of MS pixel (0, 0) lies.
 
     Raises DataError where MS does not lie on whole pixels of PAN (see :func:`misfit`): its place is in another
-    coordinate system, rotated, mirrored or not known, or the ratio is no whole number to 1e-3.
+    coordinate system, rotated, mirrored or not known, or the ratio is no whole number to 1e-3. ``mends``: the ways
+    out that it names.
     """
     if found := misfit(pan, ms):
-        raise DataError(found.why)
+        raise DataError(f"{found.why}: {mends[found.mend]}")
     t = within(pan, ms)
     ratio = round(t.e)
     middle = [(n - 1) / 2 for n in ms.size]  # where what the ratio lacks of a whole number is felt least
@@ -472,6 +474,16 @@ class Raster:
         if not self.masked:
             return torch.from_numpy(values), None
         return torch.from_numpy(values), torch.from_numpy(valid & np.isfinite(values).all(0))
+
+
+def in_unit_of(pan: Raster, other: Raster, values: Tensor) -> Tensor:
+    """Samples of another raster (C, h, w) in PAN's DN: equal where both give the same scale and offset."""
+    scale, offset = pan.scaling[0]
+    if all(own == (scale, offset) for own in other.scaling):
+        return values
+    gain = values.new_tensor([s / scale for s, _ in other.scaling])
+    shift = values.new_tensor([(o - offset) / scale for _, o in other.scaling])
+    return values * gain[:, None, None] + shift[:, None, None]
 
 
 def _grid_of(file: Any) -> Grid:

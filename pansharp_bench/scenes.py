@@ -29,6 +29,7 @@ from pansharp_bench.raster import (
     aligned,
     check_name,
     geotiff,
+    in_unit_of,
     misfit,
     place,
     relate,
@@ -139,16 +140,6 @@ class RasterPair:
 def _moved(window: tuple[slice, slice], start: tuple[int, int]) -> tuple[slice, slice]:
     rows, cols = (slice(w.start + s, w.stop + s) for w, s in zip(window, start, strict=True))
     return rows, cols
-
-
-def in_unit_of(pan: Raster, other: Raster, values: Tensor) -> Tensor:
-    """Samples of another raster (C, h, w) in PAN's DN: equal where both give the same scale and offset."""
-    scale, offset = pan.scaling[0]
-    if all(own == (scale, offset) for own in other.scaling):
-        return values
-    gain = values.new_tensor([s / scale for s, _ in other.scaling])
-    shift = values.new_tensor([(o - offset) / scale for _, o in other.scaling])
-    return values * gain[:, None, None] + shift[:, None, None]
 
 
 @contextmanager

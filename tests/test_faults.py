@@ -11,7 +11,7 @@ from h5files import samples, write, write_set
 
 from pansharp_bench import experiment, record
 from pansharp_bench.cli import main
-from pansharp_bench.datasets import pancollection
+from pansharp_bench.datasets import _real
 from pansharp_bench.datasets.pancollection import PanCollection
 from pansharp_bench.errors import DataError
 from pansharp_bench.experiment import run
@@ -128,7 +128,7 @@ def test_warnings_of_the_check_are_printed_by_a_run(root, tmp_path, monkeypatch)
 
 def test_a_large_split_is_looked_at_in_part_and_this_is_said(root, monkeypatch):
     write(root / TRAIN, samples(n=9, seed=1, phase=(1, 2)))
-    monkeypatch.setattr(pancollection, "_GLANCE", 3 * 64 * 64 * 9 * 4)
+    monkeypatch.setattr(_real, "_GLANCE", 3 * 64 * 64 * 9 * 4)
     dataset = PanCollection("qb", root, "mini")
     found = list(dataset.glance("train"))
     (said,) = (text for level, text in found if level == "error")
