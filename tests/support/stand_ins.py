@@ -32,6 +32,7 @@ class _Images(Split):
             0.001, 1
         ) * sensor.peak
         self.groups = None if paired else torch.arange(count) % 2
+        self.latitude = None if paired else torch.linspace(-40, 40, count)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -40,8 +41,8 @@ class _Images(Split):
         part = slice(index, index + 1) if isinstance(index, int) else index
         images = self.images[part]
         if self.keys == ("pan",):
-            latitude = torch.linspace(-40, 40, len(self.images))[part]
-            return Scene(self.sensor, pan=images, latitude=latitude)
+            assert self.latitude is not None
+            return Scene(self.sensor, pan=images, latitude=self.latitude[part])
         ms = avg_pool2d(images, 4)
         gt = images if "gt" in self.keys else None
         return Scene(self.sensor, images.mean(1, keepdim=True), ms, interp23(ms, self.sensor), gt)
