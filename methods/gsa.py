@@ -1,17 +1,17 @@
 """GSA: Gram-Schmidt adaptive."""
 
+import torch
 from torch import Tensor
 
 from pansharp_bench.imaging import atrous
 from pansharp_bench.methods._classical import (
-    centred,
     combine,
-    cov,
+    deviations,
     divide,
     fusion,
-    regression,
-    var,
-    with_ones,
+    injected,
+    mean,
+    solved,
 )
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
@@ -32,10 +32,14 @@ def gsa(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     """M_b + g_b (P - I), the intensity I = Σ w_b M_b + w_0 regressed on PAN at reduced resolution.
 
     w: least squares of PAN, decimated after the à-trous low pass, on the MS; g_b = cov(M_b, I) / var(I). All
-    images are freed of their means first.
+    images are freed of their means first; w_0 is then 0.
     """
-    pan = centred(pan)
+    bands = ms.shape[1]
     low = atrous(pan, levels=(sensor.ratio - 1).bit_length(), step=sensor)
-    weights = regression(with_ones(centred(ms)), low)
-    intensity = combine(with_ones(centred(lms)), weights)
-    return lms + divide(cov(lms, intensity), var(intensity)) * (pan - centred(intensity))
+    _, r = deviations(torch.cat([ms, low], 1))
+    weights = solved(r[..., :bands], r[..., bands:])
+    means, r = deviations(lms)
+    spread = r @ weights  # of the intensity
+    gains = divide(r.mT @ spread, spread.square().sum(1, keepdim=True))[..., None]
+    centre = mean(pan) - (means[:, None] @ weights)[..., None]
+    return injected(lms, gains, pan - combine(lms, weights) - centre)

@@ -13,17 +13,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.linalg import vecdot
 
 Part = tuple[Tensor, ...]
 Measure = Callable[..., Part]
 Merge = Callable[[Part, Part], Part]
 Parts = dict[int, tuple[Part, Merge]]
 """What a tile contributes, by the number of the question."""
+
+_PIECE = 1 << 14  # pixels
 
 
 class Moments(NamedTuple):
@@ -43,15 +47,21 @@ def moments(x: Tensor, y: Tensor | None = None) -> Moments:
 
 
 def _moments(x: Tensor, y: Tensor | None = None) -> Part:
+    """Piece by piece, each so small that it stays in the processor's cache."""
+    pieces = zip(*(v.split(_PIECE, -1) for v in ((x,) if y is None else (x, y))), strict=True)
+    return reduce(_merged_moments, (_moments_of_piece(*piece) for piece in pieces))
+
+
+def _moments_of_piece(x: Tensor, y: Tensor | None = None) -> Part:
     count = x.new_tensor(x.shape[-1])
     mean = x.mean(-1)
     away = x - mean[..., None]
-    square = away.square().sum(-1)
+    square = vecdot(away, away)
     if y is None:
         return count, mean, mean, square, square, square
     mean_y = y.mean(-1)
     away_y = y - mean_y[..., None]
-    return count, mean, mean_y, square, away_y.square().sum(-1), (away * away_y).sum(-1)
+    return count, mean, mean_y, square, vecdot(away_y, away_y), vecdot(away, away_y)
 
 
 def _merged_moments(a: Part, b: Part) -> Part:
@@ -195,14 +205,16 @@ def _ask(images: tuple[Tensor, ...], measure: Measure, merge: Merge) -> Part:
     number, visit.asked = visit.asked, visit.asked + 1
     if number in visit.answers:
         return visit.answers[number]
-    part = measure(*(_own(x, visit.grids) for x in images))
+    own = [_own(x, visit.grids) for x in images]
+    if visit.missing and any(bool(x.sum().isnan()) for x in own):
+        return tuple(x * torch.nan for x in measure(*(x[..., :1].nan_to_num() for x in own)))
+    part = measure(*own)
     if visit.at_once:
         return part
     visit.missing = True
-    if not any(bool(x.sum().isnan()) for x in images):
-        visit.parts[number] = part, merge
-        if number == visit.last:
-            raise _Enough
+    visit.parts[number] = part, merge
+    if number == visit.last:
+        raise _Enough
     return tuple(x * torch.nan for x in part)
 
 
