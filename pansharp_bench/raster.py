@@ -426,7 +426,8 @@ def geotiff(
             f"{wrong[0].upper()} is no creation option of a GeoTIFF: it follows from PAN and the method"
         )
     if "compress" not in given:
-        usual |= {"compress": "deflate", "predictor": 3 if np.dtype(dtype).kind == "f" else 2}
+        # the usual level 6 takes 2.5 times as long, for files 2 % smaller
+        usual |= {"compress": "deflate", "predictor": 3 if np.dtype(dtype).kind == "f" else 2, "zlevel": 1}
     with atomically(path) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:

@@ -190,8 +190,10 @@ class TiledFusion:
             own = fused[(..., *seen.own_pan)]
             if seams:
                 seams.add(tile, fused)
-            values = own if seen.valid_pan is None else own[:, seen.valid_pan]
-            self.beyond += int(((values > 1.5 * sensor.peak) | (values < -0.5 * sensor.peak)).sum())
+            low, high = -0.5 * sensor.peak, 1.5 * sensor.peak
+            if not low <= own.min() <= own.max() <= high:
+                beyond = (own > high) | (own < low)
+                self.beyond += int((beyond if seen.valid_pan is None else beyond & seen.valid_pan).sum())
             yield FusedTile(*tile.own(sensor.ratio), own, seen.valid_pan)
         self.seam = seams.found() if seams else None
 

@@ -33,14 +33,20 @@ Operator = list[tuple[slice | Tensor, Tensor]]
 """Blocks of rows, from the top: which inputs they take, and their weights for these."""
 
 
-@constant
 def operator(device: torch.device, build: Callable[..., np.ndarray], *args: Any) -> Operator:
     """The matrix ``build(*args)`` in float64 on the device, kept for the next call."""
-    return _cached(device, build, *args)
+    if torch.compiler.is_compiling():  # a graph can keep a tensor, but no list of them
+        return [(slice(None), _whole(device, build, *args))]
+    return _blocks(device, build, *args)
+
+
+@constant
+def _whole(device: torch.device, build: Callable[..., np.ndarray], *args: Any) -> Tensor:
+    return torch.from_numpy(build(*args)).to(device)
 
 
 @lru_cache(maxsize=256)
-def _cached(device: torch.device, build: Callable[..., np.ndarray], *args: Any) -> Operator:
+def _blocks(device: torch.device, build: Callable[..., np.ndarray], *args: Any) -> Operator:
     matrix = build(*args)
     blocks: Operator = []
     with torch.inference_mode(False):  # a cached inference tensor could not be used under autograd later
@@ -48,9 +54,7 @@ def _cached(device: torch.device, build: Callable[..., np.ndarray], *args: Any) 
             rows = matrix[first : first + _ROWS]
             taken = np.flatnonzero(rows.any(0))
             weights = torch.from_numpy(np.ascontiguousarray(rows[:, taken])).to(device)
-            whole = (
-                len(taken) and taken[-1] - taken[0] == len(taken) - 1
-            )  # a circular border takes from both ends
+            whole = len(taken) and taken[-1] - taken[0] == len(taken) - 1  # a circular border takes from both ends
             index = slice(taken[0], taken[-1] + 1) if whole else torch.from_numpy(taken).to(device)
             blocks.append((index, weights))
     return blocks
