@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.imaging import interp23, mtf_reduce, statistics
-from pansharp_bench.imaging.statistics import Moments, moments, percentile
+from pansharp_bench.imaging.statistics import Moments, moments, percentile, products
 from pansharp_bench.scene import Sensor, as_images, as_sensor
 
 EPS = 2.0**-52  # MATLAB's eps, which the toolbox adds to denominators
@@ -79,12 +79,21 @@ def gain(x: Tensor, y: Tensor) -> Tensor:
 
 
 def deviations(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The means of the bands (N, C), and an R (N, C, C) such that RᵀR are the sums of products of their deviations
-    from these, 0 of a flat band: the moments of any combination of bands, without computing it."""
-    r = statistics.triangle(torch.cat([torch.ones_like(x[:, :1]), x], 1))
-    root, mean, r = r[:, 0, :1], r[:, 0, 1:], r[:, 1:, 1:]
-    mean, square = mean / root, r.square().sum(1)
-    return mean, r.masked_fill(_flat(root.square(), mean, square)[:, None], 0)
+    """The means of the bands (N, C), and the sums of products of their deviations from these (N, C, C), 0 of a flat
+    band: the moments of any combination of bands, without computing it."""
+    m = products(x)
+    flat = _flat(m.pixels, m.mean, m.products.diagonal(dim1=1, dim2=2))
+    return m.mean, m.products.masked_fill(flat[:, None] | flat[..., None], 0)
+
+
+def centred_regression(regressors: Tensor, targets: Tensor) -> Tensor:
+    """:func:`regression` of what is freed of its mean; where that leaves nothing but rounding it is 0."""
+    n = regressors.shape[1]
+    r = statistics.triangle(torch.cat([torch.ones_like(targets[:, :1]), regressors, targets], 1))
+    root, mean, r = r[:, 0, :1], r[:, 0, 1:], r[:, 1:, 1:]  # the first column took the means away
+    flat = _flat(root.square(), mean / root, r.square().sum(1))
+    r = r.masked_fill(flat[:, None], 0)
+    return _solved(r[..., :n], r[..., n:])
 
 
 def injected(lms: Tensor, gains: Tensor, detail: Tensor) -> Tensor:
@@ -141,10 +150,10 @@ def combine(regressors: Tensor, weights: Tensor) -> Tensor:
 
 def regression(regressors: Tensor, targets: Tensor) -> Tensor:
     """Least-squares weights (N, n, m), of least norm where they are not unique but for rounding."""
-    return solved(*triangle(regressors, targets))
+    return _solved(*triangle(regressors, targets))
 
 
-def solved(r: Tensor, q: Tensor) -> Tensor:
+def _solved(r: Tensor, q: Tensor) -> Tensor:
     """The w of least norm that minimises |r w - q|, but for rounding."""
     # the 23 taps ripple by 4e-10: not another direction; NaN in q stand for what is not known of a scene yet
     return torch.linalg.pinv(r.nan_to_num(), rtol=1e-8) @ q

@@ -1,17 +1,16 @@
 """GSA: Gram-Schmidt adaptive."""
 
-import torch
 from torch import Tensor
 
 from pansharp_bench.imaging import atrous
 from pansharp_bench.methods._classical import (
+    centred_regression,
     combine,
     deviations,
     divide,
     fusion,
     injected,
     mean,
-    solved,
 )
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
@@ -34,12 +33,9 @@ def gsa(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     w: least squares of PAN, decimated after the à-trous low pass, on the MS; g_b = cov(M_b, I) / var(I). All
     images are freed of their means first; w_0 is then 0.
     """
-    bands = ms.shape[1]
-    low = atrous(pan, levels=(sensor.ratio - 1).bit_length(), step=sensor)
-    _, r = deviations(torch.cat([ms, low], 1))
-    weights = solved(r[..., :bands], r[..., bands:])
-    means, r = deviations(lms)
-    spread = r @ weights  # of the intensity
-    gains = divide(r.mT @ spread, spread.square().sum(1, keepdim=True))[..., None]
+    weights = centred_regression(ms, atrous(pan, levels=(sensor.ratio - 1).bit_length(), step=sensor))
+    means, products = deviations(lms)
+    with_intensity = products @ weights
+    gains = divide(with_intensity, weights.mT @ with_intensity)[..., None]
     centre = mean(pan) - (means[:, None] @ weights)[..., None]
     return injected(lms, gains, pan - combine(lms, weights) - centre)

@@ -54,7 +54,9 @@ def _blocks(device: torch.device, build: Callable[..., np.ndarray], *args: Any) 
             rows = matrix[first : first + _ROWS]
             taken = np.flatnonzero(rows.any(0))
             weights = torch.from_numpy(np.ascontiguousarray(rows[:, taken])).to(device)
-            whole = len(taken) and taken[-1] - taken[0] == len(taken) - 1  # a circular border takes from both ends
+            whole = (
+                len(taken) and taken[-1] - taken[0] == len(taken) - 1
+            )  # a circular border takes from both ends
             index = slice(taken[0], taken[-1] + 1) if whole else torch.from_numpy(taken).to(device)
             blocks.append((index, weights))
     return blocks
@@ -67,9 +69,21 @@ def separable(x: Tensor, rows: Operator, cols: Operator) -> Tensor:
 
 def along_rows(x: Tensor, matrix: Operator) -> Tensor:
     """``matrix @ x`` for float64 (..., h, w)."""
-    return torch.cat([weights @ x[..., taken, :] for taken, weights in matrix], -2)
+    made, first = x.new_empty(*x.shape[:-2], _count(matrix), x.shape[-1]), 0
+    for taken, weights in matrix:
+        made[..., first : first + len(weights), :] = weights @ x[..., taken, :]
+        first += len(weights)
+    return made
 
 
 def along_columns(x: Tensor, matrix: Operator) -> Tensor:
     """``x @ matrix.T`` for float64 (..., h, w)."""
-    return torch.cat([x[..., taken] @ weights.mT for taken, weights in matrix], -1)
+    made, first = x.new_empty(*x.shape[:-1], _count(matrix)), 0
+    for taken, weights in matrix:
+        made[..., first : first + len(weights)] = x[..., taken] @ weights.mT
+        first += len(weights)
+    return made
+
+
+def _count(matrix: Operator) -> int:
+    return sum(len(weights) for _, weights in matrix)

@@ -122,7 +122,7 @@ def _factors(gains: tuple[float, ...], ratio: int) -> tuple[np.ndarray, np.ndarr
     """The kernels as sums of products: of a column, the same for all, (K, 41), and a row (K, len(gains), 41)."""
     kernels = np.concatenate([_kernel(g, ratio, TAPS - 1) for g in gains], 1)
     columns, sizes, _ = np.linalg.svd(kernels)
-    columns = columns[:, sizes > 1e-14 * sizes[0]].T
+    columns = columns[:, sizes > 1e-13 * sizes[0]].T
     return columns, (columns @ kernels).reshape(len(columns), len(gains), TAPS)
 
 
