@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from torch import Tensor
 
-from pansharp_bench.imaging.linear import operator, separable
+from pansharp_bench.imaging.linear import Operator, operator, separable
 from pansharp_bench.scene import Sensor, as_float, as_sensor
 
 Phase = tuple[float, float] | float | None
@@ -188,7 +188,7 @@ def resize_bicubic(
         raise ValueError("resize_bicubic needs either scale or size")
     x = as_float(x)
 
-    def matrix(n: int, wanted: int | None) -> Tensor:
+    def matrix(n: int, wanted: int | None) -> Operator:
         m = wanted or math.ceil((scale or 1) * n)
         return operator(x.device, _bicubic_matrix, n, m, scale or m / n, antialias)
 

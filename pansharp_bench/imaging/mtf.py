@@ -8,7 +8,7 @@ transform of the input serves all bands, and the kernels' spectra are real and k
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
@@ -113,7 +113,7 @@ def _reduce(x: Tensor, sensor: Sensor, gains: tuple[float, ...]) -> Tensor:
     rows = operator(x.device, _reducing_rows, h, ratio, phase[0], gains)
     wide = along_rows(x.double(), rows).unflatten(-2, (h // ratio, rank))
     columns = (operator(x.device, _reducing_columns, w, ratio, phase[1], gains, k) for k in range(rank))
-    reduced = sum(along_columns(part, at) for part, at in zip(wide.unbind(-2), columns, strict=True))
+    reduced = reduce(torch.add, map(along_columns, wide.unbind(-2), columns))
     return reduced[:, 0].unflatten(-1, (w // ratio, len(gains))).movedim(-1, 1).to(x.dtype).contiguous()
 
 
