@@ -9,8 +9,8 @@ from functools import wraps
 import torch
 from torch import Tensor
 
-from pansharp_bench.imaging import decimate, interp23, mtf_filter, statistics
-from pansharp_bench.imaging.statistics import moments, percentile
+from pansharp_bench.imaging import interp23, mtf_reduce, statistics
+from pansharp_bench.imaging.statistics import Moments, moments, percentile, products
 from pansharp_bench.scene import Sensor, as_images, as_sensor
 
 EPS = 2.0**-52  # MATLAB's eps, which the toolbox adds to denominators
@@ -37,13 +37,6 @@ def mean(x: Tensor) -> Tensor:
     return moments(x).mean[..., None, None]
 
 
-def centred(x: Tensor) -> Tensor:
-    """``x`` less its mean; exactly 0 where all that varies is rounding, which must not be divided by."""
-    m = moments(x)
-    flat = _flat(m.pixels, m.mean, m.square)
-    return (x - m.mean[..., None, None]).masked_fill(flat[..., None, None], 0)
-
-
 def _flat(pixels: Tensor, mean: Tensor, square: Tensor) -> Tensor:
     """Whether the deviations, whose squares' sum is given, are no more than rounding."""
     return square.sqrt() <= FLAT * (square + pixels * mean.square()).sqrt()
@@ -56,7 +49,10 @@ def cov(x: Tensor, y: Tensor) -> Tensor:
 
 
 def var(x: Tensor) -> Tensor:
-    m = moments(x)
+    return _var(moments(x))
+
+
+def _var(m: Moments) -> Tensor:
     spread = m.square / (m.pixels - 1).clamp(min=1)
     return spread.masked_fill(_flat(m.pixels, m.mean, m.square), 0)[..., None, None]
 
@@ -75,15 +71,49 @@ def divide(x: Tensor, y: Tensor) -> Tensor:
     return torch.where(y == 0, 0, x / torch.where(y == 0, 1, y))
 
 
+def gain(x: Tensor, y: Tensor) -> Tensor:
+    """cov(x, y) / var(y), by which y explains x; 0 where either is flat."""
+    m = moments(x, y)
+    flat = _flat(m.pixels, m.mean, m.square) | _flat(m.pixels, m.mean_y, m.square_y)
+    return divide(m.product, m.square_y).masked_fill(flat, 0)[..., None, None]
+
+
+def deviations(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The means of the bands (N, C), and the sums of products of their deviations from these (N, C, C), 0 of a flat
+    band: the moments of any combination of bands, without computing it."""
+    m = products(x)
+    flat = _flat(m.pixels, m.mean, m.products.diagonal(dim1=1, dim2=2))
+    return m.mean, m.products.masked_fill(flat[:, None] | flat[..., None], 0)
+
+
+def centred_regression(regressors: Tensor, targets: Tensor) -> Tensor:
+    """:func:`regression` of what is freed of its mean; where that leaves nothing but rounding it is 0."""
+    n = regressors.shape[1]
+    r = statistics.triangle(torch.cat([torch.ones_like(targets[:, :1]), regressors, targets], 1))
+    root, mean, r = r[:, 0, :1], r[:, 0, 1:], r[:, 1:, 1:]  # the first column took the means away
+    flat = _flat(root.square(), mean / root, r.square().sum(1))
+    r = r.masked_fill(flat[:, None], 0)
+    return _solved(r[..., :n], r[..., n:])
+
+
+def injected(lms: Tensor, gains: Tensor, detail: Tensor) -> Tensor:
+    """M_b + g_b D_b; ``detail`` (N, C or 1, H, W)."""
+    return torch.addcmul(lms, gains, detail)
+
+
 def matched(pan: Tensor, target: Tensor, low: Tensor, centre: Tensor | None = None) -> Tensor:
     """PAN with the target's mean, and its standard deviation where PAN is as blurred as ``low``."""
-    return (pan - mean(pan if centre is None else centre)) * divide(std(target), std(low)) + mean(target)
+    of, blurred = moments(target), moments(low)
+    centre = pan if centre is None else centre
+    around = blurred if centre is low else moments(centre)
+    scale = divide(_var(of).sqrt(), _var(blurred).sqrt())
+    return torch.addcmul(of.mean[..., None, None], pan - around.mean[..., None, None], scale)
 
 
 def blurred_pan(pan: Tensor, sensor: Sensor) -> Tensor:
     """PAN as sharp as each expanded MS band: band MTF, decimation, 23-tap expansion. (N, 1 or C, H, W) ->
     (N, C, H, W)."""
-    return interp23(decimate(mtf_filter(pan, sensor), sensor), sensor)
+    return interp23(mtf_reduce(pan, sensor), sensor)
 
 
 _HAZE = (0.95, 0.45, 0.40, 0.05)  # of the first percentile of blue, green, red, NIR
@@ -120,7 +150,11 @@ def combine(regressors: Tensor, weights: Tensor) -> Tensor:
 
 def regression(regressors: Tensor, targets: Tensor) -> Tensor:
     """Least-squares weights (N, n, m), of least norm where they are not unique but for rounding."""
-    r, q = triangle(regressors, targets)
+    return _solved(*triangle(regressors, targets))
+
+
+def _solved(r: Tensor, q: Tensor) -> Tensor:
+    """The w of least norm that minimises |r w - q|, but for rounding."""
     # the 23 taps ripple by 4e-10: not another direction; NaN in q stand for what is not known of a scene yet
     return torch.linalg.pinv(r.nan_to_num(), rtol=1e-8) @ q
 

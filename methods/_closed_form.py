@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.imaging import decimate, mtf_filter
+from pansharp_bench.imaging import mtf_reduce
 from pansharp_bench.method import Pairing, TrainedMethod, TrainingData
 from pansharp_bench.methods._classical import FLAT, divide
 from pansharp_bench.scene import Scene, Sensor
@@ -23,7 +23,7 @@ def ms_like(pan: Tensor, sensor: Sensor) -> Tensor:
 
     For comparing the distributions of one scene's PAN and MS at one resolution, that of the MS.
     """
-    return decimate(mtf_filter(pan, sensor), sensor)
+    return mtf_reduce(pan, sensor)
 
 
 def transport(values: Tensor, source: Tensor, target: Tensor) -> Tensor:

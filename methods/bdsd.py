@@ -5,7 +5,7 @@ from einops import rearrange
 from torch import Tensor
 
 from pansharp_bench.errors import OptionError
-from pansharp_bench.imaging import decimate, mtf_filter, mtf_filter_pan, reduce_bicubic
+from pansharp_bench.imaging import mtf_filter, mtf_reduce_pan, reduce_bicubic
 from pansharp_bench.methods._classical import combine, fusion, regression
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
@@ -41,7 +41,7 @@ def bdsd_by_blocks(pan: Tensor, lms: Tensor, sensor: Sensor, block: tuple[int, i
         raise OptionError(f"blocks of {bh} x {bw} do not tile an image of {h} x {w} at ratio {r}")
     low_ms = reduce_bicubic(lms, sensor)
     blurred = mtf_filter(low_ms, sensor)
-    low_pan = decimate(mtf_filter_pan(pan, sensor), sensor)
+    low_pan = mtf_reduce_pan(pan, sensor)
 
     def blocks(x: Tensor, bh: int, bw: int) -> Tensor:
         return rearrange(x, "n c (y i) (x j) -> (n y x) c i j", i=bh, j=bw)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pansharp_bench.imaging import decimate, mtf_filter, mtf_filter_pan, reduce_bicubic
+from pansharp_bench.imaging import mtf_filter, mtf_reduce_pan, reduce_bicubic
 from pansharp_bench.methods._classical import combine, fusion, nonnegative_regression
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
@@ -28,6 +28,6 @@ def bdsd_pc(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     """
     low_ms = reduce_bicubic(lms, sensor)
     blurred = mtf_filter(low_ms, sensor)
-    low_pan = decimate(mtf_filter_pan(pan, sensor), sensor)
+    low_pan = mtf_reduce_pan(pan, sensor)
     weights = nonnegative_regression(torch.cat([-blurred, low_pan], 1), low_ms - blurred)
     return lms + combine(torch.cat([-lms, pan], 1), weights)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pansharp_bench.methods._classical import cov, divide, fusion, matched, var
+from pansharp_bench.methods._classical import fusion, gain, injected, matched
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 
@@ -23,4 +23,4 @@ def gs(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     P': PAN with I's mean and standard deviation; g_b = cov(M_b, I) / var(I).
     """
     intensity = lms.mean(1, keepdim=True)
-    return lms + divide(cov(lms, intensity), var(intensity)) * (matched(pan, intensity, pan) - intensity)
+    return injected(lms, gain(lms, intensity), matched(pan, intensity, pan) - intensity)

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pansharp_bench.methods._classical import blurred_pan, cov, divide, fusion, var
+from pansharp_bench.methods._classical import blurred_pan, fusion, gain, injected
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 
@@ -21,4 +21,4 @@ from pansharp_bench.scene import Sensor
 def gs2_glp(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     """M_b + g_b (P - P_b^L), g_b = cov(M_b, P_b^L) / var(P_b^L); MTF-GLP-CBD with one context, the whole image."""
     low = blurred_pan(pan, sensor)
-    return lms + divide(cov(lms, low), var(low)) * (pan - low)
+    return injected(lms, gain(lms, low), pan - low)

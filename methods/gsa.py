@@ -4,14 +4,13 @@ from torch import Tensor
 
 from pansharp_bench.imaging import atrous
 from pansharp_bench.methods._classical import (
-    centred,
+    centred_regression,
     combine,
-    cov,
+    deviations,
     divide,
     fusion,
-    regression,
-    var,
-    with_ones,
+    injected,
+    mean,
 )
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
@@ -32,10 +31,11 @@ def gsa(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     """M_b + g_b (P - I), the intensity I = Σ w_b M_b + w_0 regressed on PAN at reduced resolution.
 
     w: least squares of PAN, decimated after the à-trous low pass, on the MS; g_b = cov(M_b, I) / var(I). All
-    images are freed of their means first.
+    images are freed of their means first; w_0 is then 0.
     """
-    pan = centred(pan)
-    low = atrous(pan, levels=(sensor.ratio - 1).bit_length(), step=sensor)
-    weights = regression(with_ones(centred(ms)), low)
-    intensity = combine(with_ones(centred(lms)), weights)
-    return lms + divide(cov(lms, intensity), var(intensity)) * (pan - centred(intensity))
+    weights = centred_regression(ms, atrous(pan, levels=(sensor.ratio - 1).bit_length(), step=sensor))
+    means, products = deviations(lms)
+    with_intensity = products @ weights
+    gains = divide(with_intensity, weights.mT @ with_intensity)[..., None]
+    centre = mean(pan) - (means[:, None] @ weights)[..., None]
+    return injected(lms, gains, pan - combine(lms, weights) - centre)

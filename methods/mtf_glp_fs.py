@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pansharp_bench.methods._classical import blurred_pan, cov, divide, fusion
+from pansharp_bench.methods._classical import blurred_pan, cov, divide, fusion, injected
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 
@@ -22,4 +22,4 @@ from pansharp_bench.scene import Sensor
 def mtf_glp_fs(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     """M_b + g_b (P - P_b^L), g_b = cov(M_b, P) / cov(P_b^L, P)."""
     low = blurred_pan(pan, sensor)
-    return lms + divide(cov(lms, pan), cov(low, pan)) * (pan - low)
+    return injected(lms, divide(cov(lms, pan), cov(low, pan)), pan - low)

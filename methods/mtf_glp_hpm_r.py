@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pansharp_bench.methods._classical import EPS, blurred_pan, cov, divide, fusion, mean, var
+from pansharp_bench.methods._classical import EPS, blurred_pan, fusion, gain, mean
 from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor
 
@@ -24,6 +24,6 @@ def mtf_glp_hpm_r(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tenso
     it is, near 0 too, as in the toolbox.
     """
     low = blurred_pan(pan, sensor)
-    gain = divide(cov(lms, low), var(low))
-    high, low = (gain * (x - mean(pan)) + mean(lms) for x in (pan, low))
+    gains = gain(lms, low)
+    high, low = (gains * (x - mean(pan)) + mean(lms) for x in (pan, low))
     return lms * high / (low + EPS)

@@ -583,7 +583,8 @@ def geotiff(
     else:
         creation = usual | {"tiled": True} | given
         if "compress" not in given:
-            creation |= {"compress": "deflate", "predictor": predictor}
+            # the usual level 6 takes 2.5 times as long, for files 2 % smaller
+            creation |= {"compress": "deflate", "predictor": predictor, "zlevel": 1}
     with atomically(path, folder=folder) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         plain = part.with_suffix(".plain.tif") if cog else part

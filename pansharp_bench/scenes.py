@@ -54,6 +54,9 @@ _ITSELF = 256 << 20  # bytes that the program takes before any image
 _CACHE = (
     8  # of memory, the part that GDAL may keep blocks of files in; by itself it takes a part of the machine's
 )
+_ARRAY = 24 << 20
+"""Bytes of one of these, halo aside, at which to stop: beyond 32 MiB glibc asks the system for every array anew and
+gives it back, so that a sum takes four times as long."""
 _FAR = 0.5  # PAN pixels of residual offset that are worth a warning
 
 
@@ -384,9 +387,10 @@ def fuse_files(
             )
             counted = {"clipped": 0, "valid": 0}
             grid, camera = pair.grid, pair.sensor
+            own = {"NUM_THREADS": str(threads)} | dict(options or {}) if threads > 1 else options
             with geotiff(
                 out, pair.size, camera.bands, crs=grid.crs, transform=grid.transform, dtype=kind.name,
-                nodata=nodata, options=options, format=format, overviews=overviews, folder=work.folder,
+                nodata=nodata, options=own, format=format, overviews=overviews, folder=work.folder,
             ) as file:  # fmt: skip
                 scale, offset = pair.pan.scaling[0]
                 if (scale, offset) != (1.0, 0.0):
@@ -457,8 +461,9 @@ def _type(name: str) -> np.dtype:
 def _tile(memory: int, sensor: Sensor, threads: int) -> int:
     free = memory - memory // _CACHE - _ITSELF
     side = math.isqrt(max(1, free // (_COPIES * 8 * (sensor.channels + 1) * threads)))
+    side = min(side, math.isqrt(_ARRAY // (8 * sensor.channels)))
     step = 64 * sensor.ratio
-    return max(step, min(4096, side // step * step))
+    return max(step, side // step * step)
 
 
 def _nodata(pair: RasterPair, kind: np.dtype) -> float | None:
@@ -481,15 +486,18 @@ def as_samples(
 ) -> tuple[np.ndarray, int]:
     """As the file's type: rounded and saturated where it holds integers. Also how many values that changed by more
     than rounding. A value that happens to be the one that means none becomes its neighbour."""
-    known = torch.ones_like(fused, dtype=torch.bool) if valid is None else valid.expand_as(fused)
-    known = known & ~fused.isnan()
+    known = torch.ones(fused.shape[-2:], dtype=torch.bool) if valid is None else valid
+    least, most = (float(v) for v in fused.aminmax())
+    if math.isnan(least):
+        known = known & ~fused.isnan()
     clipped = 0
     if kind.kind in "ui":
         limits = np.iinfo(kind)
         low, high = float(limits.min), float(limits.max)
-        rounded = fused.round()
-        clipped = int(((rounded < low) | (rounded > high))[known].sum())
-        fused = rounded.clamp(low, high)
+        fused = fused.round()
+        if not low <= least <= most <= high:
+            clipped = int((((fused < low) | (fused > high)) & known).sum())
+            fused.clamp_(low, high)
         if nodata is not None:
             fused = torch.where(fused == nodata, nodata + (1 if nodata < high else -1), fused)
     if nodata is not None:

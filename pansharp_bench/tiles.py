@@ -222,8 +222,10 @@ class TiledFusion:
             if seams:
                 seams.add(tile, fused)
                 reached.seams = seams.state()
-            values = own if seen.valid_pan is None else own[:, seen.valid_pan]
-            reached.beyond += int(((values > 1.5 * sensor.peak) | (values < -0.5 * sensor.peak)).sum())
+            low, high = -0.5 * sensor.peak, 1.5 * sensor.peak
+            if not low <= own.min() <= own.max() <= high:
+                beyond = (own > high) | (own < low)
+                reached.beyond += int((beyond if seen.valid_pan is None else beyond & seen.valid_pan).sum())
             reached.tiles += 1
             yield FusedTile(*tile.own(sensor.ratio), own, seen.valid_pan)
         self.seam = seams.found() if seams else None

@@ -3,7 +3,9 @@
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from goldens import DEVICES, nchw, toolbox_arrays, toolbox_cases, toolbox_kind, toolbox_sensor
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from pansharp_bench import imaging
 from pansharp_bench.errors import BenchError
-from pansharp_bench.imaging import LaplacianPyramid
+from pansharp_bench.imaging import LaplacianPyramid, linear
 from pansharp_bench.scene import Sensor, as_sensor
 
 
@@ -88,6 +90,28 @@ def test_equal_to_the_toolbox(case, output, device):
 def test_blocks_stand_in_a_compiled_graph_without_a_break(block):
     x = torch.rand(1, 4, 16, 16, dtype=torch.float64)
     assert torch.equal(torch.compile(block, backend="eager", fullgraph=True)(x), block(x))
+
+
+@pytest.mark.parametrize("phase", [None, 1.5, (0.0, 2.7)])
+def test_mtf_and_decimation_in_one(phase):
+    """Of PAN by every band's filter, and band by band; many blocks of rows and columns, all borders."""
+    sensor = replace(as_sensor("qb"), phase=phase)
+    pan = torch.rand(2, 1, 300, 84, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    apart = imaging.decimate(imaging.mtf_filter(pan, sensor), sensor)
+    for x in (pan, pan.expand(-1, 4, -1, -1)):
+        torch.testing.assert_close(imaging.mtf_reduce(x, sensor), apart, rtol=0, atol=1e-12)
+    apart = imaging.decimate(imaging.mtf_filter_pan(pan, sensor), sensor)
+    torch.testing.assert_close(imaging.mtf_reduce_pan(pan, sensor), apart, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [3, 64, 65, 200])
+def test_blocks_of_an_operator_are_its_matrix(size):
+    rng = np.random.default_rng(0)
+    matrix = np.where(rng.random((size, 90)) < 0.1, rng.random((size, 90)), 0)
+    blocks = linear.operator(torch.device("cpu"), lambda _: matrix, size)
+    x = torch.from_numpy(rng.random((2, 90, 90)))
+    expected = torch.from_numpy(matrix) @ x @ torch.from_numpy(matrix).mT
+    torch.testing.assert_close(linear.separable(x, blocks, blocks), expected)
 
 
 def test_other_ways_to_say_the_same():

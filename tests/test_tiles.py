@@ -11,13 +11,13 @@ from torch import Tensor
 
 import pansharp_bench as pb
 from pansharp_bench.errors import BenchError, ImageError
-from pansharp_bench.imaging import decimate, interp23, mtf_filter
-from pansharp_bench.imaging.statistics import Own, Survey, moments, ordered, percentile, triangle
-from pansharp_bench.method import FunctionMethod, TrainedMethod, build, resolve_config
+from pansharp_bench.imaging import decimate, interp23, mtf_filter, statistics
+from pansharp_bench.imaging.statistics import Own, Survey, moments, ordered, percentile, products, triangle
+from pansharp_bench.method import FunctionMethod, TrainedMethod, build, ready_method, resolve_config
 from pansharp_bench.methods._classical import mean
 from pansharp_bench.registry import METHODS, MethodCard
 from pansharp_bench.scene import Sensor, as_sensor
-from pansharp_bench.tiles import REACH, TensorPair, fuse_pair
+from pansharp_bench.tiles import REACH, TensorPair, _rounds, fuse_pair
 from pansharp_bench.weights import save_weights
 
 SHIPPED = [
@@ -92,6 +92,13 @@ def test_tiles_of_any_size(name):
     one = whole(name, scene, tile=1000)
     for tile in (33, 64, 88, 107):
         assert (whole(name, scene, tile=tile) - one).abs().max() < 1e-9 * Q.peak
+
+
+def test_a_round_of_statistics_is_enough():
+    """Of the moments of what is linear in the bands none has to wait for the weights."""
+    assert {name: _rounds(ready_method(name, Q), Q) for name in ("exp", "gsa", "gs", "mtf-glp-fs", "mtf-glp")} == {
+        "exp": 0, "gsa": 1, "gs": 1, "mtf-glp-fs": 1, "mtf-glp": 1
+    }  # fmt: skip
 
 
 def test_threads_change_nothing():
@@ -280,6 +287,7 @@ class TestStatistics:
         x = torch.randn(1, 3, 7, 400, generator=torch.Generator().manual_seed(0)).double() * 5 + 1e4
         asked = [
             lambda x: torch.cat([v.flatten() for v in moments(x[:, :2], x[:, 2:])]),
+            lambda x: products(x).products,
             lambda x: percentile(x, 1),
             lambda x: percentile(x, 50),
             lambda x: percentile(x, 0),
@@ -289,6 +297,17 @@ class TestStatistics:
         for ask in asked:
             for cuts in ([1, 3, 200], [399], [50, 100, 150, 200, 250, 300]):
                 torch.testing.assert_close(self.pieces(ask, x, cuts), ask(x), rtol=1e-11, atol=0)
+
+    def test_what_is_not_known_yet_is_not_measured(self, monkeypatch):
+        measured = []
+        plain = statistics._moments_of_piece
+        monkeypatch.setattr(
+            statistics, "_moments_of_piece", lambda *x: measured.append(x[0].shape[-1]) or plain(*x)
+        )
+        x, whole = torch.rand(1, 1, 20, 20), slice(None)
+        grids = {(20, 20): Own(whole, whole, None, 400)}
+        Survey().visit(lambda: moments(x - moments(x).mean[..., None, None]).mean, grids)
+        assert measured == [400, 1]
 
     def test_percentiles_are_matlabs(self):
         x = torch.tensor([[[[3.0, 1.0, 2.0, 4.0]]]], dtype=torch.float64)

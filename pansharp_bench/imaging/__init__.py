@@ -7,7 +7,14 @@ no tensor of real numbers is an ImageError.
 
 from pansharp_bench.imaging.degrade import Degraded, wald_degrade
 from pansharp_bench.imaging.interpolation import decimate, interp23, reduce_bicubic, resize_bicubic
-from pansharp_bench.imaging.mtf import lowpass, mtf_filter, mtf_filter_pan, mtf_kernel
+from pansharp_bench.imaging.mtf import (
+    lowpass,
+    mtf_filter,
+    mtf_filter_pan,
+    mtf_kernel,
+    mtf_reduce,
+    mtf_reduce_pan,
+)
 from pansharp_bench.imaging.pyramid import (
     LaplacianPyramid,
     atrous,
@@ -21,6 +28,7 @@ from pansharp_bench.imaging.transport import LeastTransport, least_transport
 
 __all__ = [
     "Degraded", "LaplacianPyramid", "LeastTransport", "atrous", "decimate", "decompose", "interp23",
-    "least_transport", "lowpass", "max_bands", "mtf_filter", "mtf_filter_pan", "mtf_kernel", "pyramid_down",
+    "least_transport", "lowpass", "max_bands", "mtf_filter", "mtf_filter_pan", "mtf_kernel", "mtf_reduce",
+    "mtf_reduce_pan", "pyramid_down",
     "pyramid_up", "reconstruct", "reduce_bicubic", "resize_bicubic", "wald_degrade",
 ]  # fmt: skip

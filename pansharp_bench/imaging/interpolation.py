@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from torch import Tensor
 
-from pansharp_bench.imaging.linear import operator, separable
+from pansharp_bench.imaging.linear import Operator, operator, separable
 from pansharp_bench.scene import Sensor, as_float, as_sensor
 
 Phase = tuple[float, float] | float | None
@@ -51,8 +51,15 @@ def decimate(x: Tensor, ratio: int | str | Sensor = 4, phase: Phase = None) -> T
 
 def decimating(n: int, ratio: int, phase: float) -> np.ndarray:
     """The matrix of :func:`decimate` along an axis of n samples."""
+    index, weights = taps(n, ratio, phase)
+    return scattered(weights, index, n)
+
+
+def taps(n: int, ratio: int, phase: float) -> tuple[np.ndarray, np.ndarray]:
+    """What :func:`decimate` takes along an axis of n samples: indices (n // ratio, k), and their weights (k,)."""
     at, weights = _kernel(phase)
-    return _scattered(weights, _mirrored(at + ratio * np.arange(n // ratio)[:, None], n), n)
+    at, weights = at[weights != 0], weights[weights != 0]
+    return _mirrored(at + ratio * np.arange(n // ratio)[:, None], n), weights
 
 
 def interp23(x: Tensor, ratio: int | str | Sensor = 4, phase: Phase = None) -> Tensor:
@@ -95,7 +102,7 @@ def _interp23_matrix(n: int, ratio: int, phase: float) -> np.ndarray:
         raise ValueError(f"the 23-tap interpolator expands by a power of two, not by {ratio}")
     if phase != ratio // 2:
         kernels = (_kernel((row - phase) / ratio) for row in range(ratio))
-        rows = [_scattered(weights, (at + np.arange(n)[:, None]) % n, n) for at, weights in kernels]
+        rows = [scattered(weights, (at + np.arange(n)[:, None]) % n, n) for at, weights in kernels]
         return np.stack(rows, 1).reshape(ratio * n, n)
     taps = 2 * np.array(_HALF_BAND[:0:-1] + _HALF_BAND)
     matrix = np.eye(n)
@@ -140,7 +147,7 @@ def _exact_taps() -> np.ndarray:
     return taps
 
 
-def _scattered(weights: np.ndarray, index: np.ndarray, n: int) -> np.ndarray:
+def scattered(weights: np.ndarray, index: np.ndarray, n: int) -> np.ndarray:
     """Rows of length n that hold the weights at the indices given for each."""
     matrix = np.zeros((len(index), n))
     np.add.at(matrix, (np.arange(len(index))[:, None], index), weights)
@@ -181,7 +188,7 @@ def resize_bicubic(
         raise ValueError("resize_bicubic needs either scale or size")
     x = as_float(x)
 
-    def matrix(n: int, wanted: int | None) -> Tensor:
+    def matrix(n: int, wanted: int | None) -> Operator:
         m = wanted or math.ceil((scale or 1) * n)
         return operator(x.device, _bicubic_matrix, n, m, scale or m / n, antialias)
 
@@ -214,4 +221,4 @@ def _bicubic_matrix(n: int, m: int, scale: float, antialias: bool, shift: float 
     far = -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
     weight = np.where(d <= 1, near, np.where(d <= 2, far, 0.0))
     weight /= weight.sum(1, keepdims=True)
-    return _scattered(weight, _mirrored(index.astype(int) - 1, n), n)
+    return scattered(weight, _mirrored(index.astype(int) - 1, n), n)

@@ -10,20 +10,24 @@ whatever the image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.linalg import vecdot
 
 Part = tuple[Tensor, ...]
 Measure = Callable[..., Part]
 Merge = Callable[[Part, Part], Part]
 Parts = dict[int, tuple[Part, Merge]]
 """What a tile contributes, by the number of the question."""
+
+_PIECE = 1 << 14  # pixels
 
 
 class Moments(NamedTuple):
@@ -42,16 +46,20 @@ def moments(x: Tensor, y: Tensor | None = None) -> Moments:
     return Moments(*_ask((x,) if y is None else (x, y), _moments, _merged_moments))
 
 
-def _moments(x: Tensor, y: Tensor | None = None) -> Part:
+def _moments(*images: Tensor) -> Part:
+    return reduce(_merged_moments, (_moments_of_piece(*piece) for piece in _pieces(images)))
+
+
+def _moments_of_piece(x: Tensor, y: Tensor | None = None) -> Part:
     count = x.new_tensor(x.shape[-1])
     mean = x.mean(-1)
     away = x - mean[..., None]
-    square = away.square().sum(-1)
+    square = vecdot(away, away)
     if y is None:
         return count, mean, mean, square, square, square
     mean_y = y.mean(-1)
     away_y = y - mean_y[..., None]
-    return count, mean, mean_y, square, away_y.square().sum(-1), (away * away_y).sum(-1)
+    return count, mean, mean_y, square, vecdot(away_y, away_y), vecdot(away, away_y)
 
 
 def _merged_moments(a: Part, b: Part) -> Part:
@@ -71,6 +79,43 @@ def _merged_moments(a: Part, b: Part) -> Part:
     )
 
 
+class Products(NamedTuple):
+    """Of an image of c pixels, over these: means (N, C), sums of products of all bands' deviations (N, C, C)."""
+
+    pixels: Tensor
+    mean: Tensor
+    products: Tensor
+
+
+def products(x: Tensor) -> Products:
+    """Moments of every band of x (N, C, H, W) with every other."""
+    return Products(*_ask((x,), _products, _merged_products))
+
+
+def _products(x: Tensor) -> Part:
+    def measured(piece: Tensor) -> Part:
+        mean = piece.mean(-1)
+        away = piece - mean[..., None]
+        return x.new_tensor(piece.shape[-1]), mean, away @ away.mT
+
+    return reduce(_merged_products, (measured(piece) for (piece,) in _pieces((x,))))
+
+
+def _merged_products(a: Part, b: Part) -> Part:
+    one, other = Products(*a), Products(*b)
+    count = one.pixels + other.pixels
+    share, step = other.pixels / count, other.mean - one.mean
+    between = step[..., None] * step[..., None, :] * (one.pixels * share)
+    return count, one.mean + step * share, one.products + other.products + between
+
+
+def _pieces(images: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
+    """Their pixels, (N, C, k) each, so few at a time that they stay in the processor's cache."""
+    rows = max(1, _PIECE // images[0].shape[-1])
+    for strips in zip(*(x.split(rows, -2) for x in images), strict=True):
+        yield from zip(*(x.flatten(2).split(2 * _PIECE, -1) for x in strips), strict=True)
+
+
 def triangle(x: Tensor) -> Tensor:
     """R of the QR decomposition of the matrix whose columns are the bands: (N, C, H, W) -> (N, C, C)."""
 
@@ -78,7 +123,7 @@ def triangle(x: Tensor) -> Tensor:
         rows = F.pad(rows, (0, 0, 0, max(0, rows.shape[2] - rows.shape[1])))  # fewer pixels than bands
         return (torch.linalg.qr(rows, mode="r").R,)
 
-    return _ask((x,), lambda v: upper(v.mT), lambda a, b: upper(torch.cat([a[0], b[0]], 1)))[0]
+    return _ask((x,), lambda v: upper(v.flatten(2).mT), lambda a, b: upper(torch.cat([a[0], b[0]], 1)))[0]
 
 
 def percentile(x: Tensor, percent: float) -> Tensor:
@@ -95,7 +140,10 @@ def percentile(x: Tensor, percent: float) -> Tensor:
     def merged(a: Part, b: Part) -> Part:
         return a[0] + b[0], smallest(torch.cat([a[1], b[1]], -1))
 
-    count, values = _ask((x,), lambda v: (v.new_tensor(v.shape[-1]), smallest(v)), merged)
+    def measured(v: Tensor) -> Part:
+        return v.new_tensor(v[0, 0].numel()), smallest(v.flatten(2))
+
+    count, values = _ask((x,), measured, merged)
     place = (share * count + 0.5).clamp(min=1).minimum(count) - 1
     around = torch.stack([place.floor(), place.ceil()]).nan_to_num().long().clamp(max=values.shape[-1] - 1)
     lower, upper = values.index_select(-1, around).unbind(-1)
@@ -104,7 +152,7 @@ def percentile(x: Tensor, percent: float) -> Tensor:
 
 def ordered(x: Tensor) -> Tensor:
     """All values of each band, sorted: (N, C, H, W) -> (N, C, K). They are kept in memory."""
-    (values,) = _ask((x,), lambda v: (v,), lambda a, b: (torch.cat([a[0], b[0]], -1),))
+    (values,) = _ask((x,), lambda v: (v.flatten(2),), lambda a, b: (torch.cat([a[0], b[0]], -1),))
     return values.sort(-1).values
 
 
@@ -192,25 +240,28 @@ class Survey:
 def _ask(images: tuple[Tensor, ...], measure: Measure, merge: Merge) -> Part:
     visit = _visit.get()
     if visit is None:
-        return measure(*(x.flatten(2) for x in images))
+        return measure(*images)
     number, visit.asked = visit.asked, visit.asked + 1
     if number in visit.answers:
         return visit.answers[number]
-    part = measure(*(_own(x, visit.grids) for x in images))
+    own = [_own(x, visit.grids) for x in images]
+    if visit.missing and any(bool(x.sum().isnan()) for x in own):
+        return tuple(x * torch.nan for x in measure(*(x[..., :1, :1].nan_to_num() for x in own)))
+    part = measure(*own)
     if visit.at_once:
         return part
     visit.missing = True
-    if not any(bool(x.sum().isnan()) for x in images):
-        visit.parts[number] = part, merge
-        if number == visit.last:
-            raise _Enough
+    visit.parts[number] = part, merge
+    if number == visit.last:
+        raise _Enough
     return tuple(x * torch.nan for x in part)
 
 
 def _own(x: Tensor, grids: Grids) -> Tensor:
+    """The tile's own pixels, as an image; what is valid of them, if not all, in one row."""
     own = grids[x.shape[-2], x.shape[-1]]
     x = x[..., own.rows, own.cols]
-    return x.flatten(2) if own.valid is None else x[..., own.valid]
+    return x if own.valid is None else x[..., own.valid].unsqueeze(-2)
 
 
 def _pixels(x: Tensor) -> int:
