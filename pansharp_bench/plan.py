@@ -13,7 +13,7 @@ import torch
 from pansharp_bench import record as records
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import RunFolder, sha256_of
-from pansharp_bench.method import TrainedMethod, is_trained, resolve_config
+from pansharp_bench.method import TrainedMethod, is_trained, resolve_config, takes_steps
 from pansharp_bench.protocol import Protocol
 from pansharp_bench.registry import DATASETS, METHODS, SENSORS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import (
@@ -27,6 +27,7 @@ from pansharp_bench.scene import (
 )
 from pansharp_bench.source import source_of
 from pansharp_bench.training.loop import choose_device, choose_precision
+from pansharp_bench.training.team import check_even
 from pansharp_bench.weights import located
 
 
@@ -34,7 +35,7 @@ from pansharp_bench.weights import located
 class RunSpec:
     """What to run. ``preset=None`` takes ``standard`` on CUDA and ``quick`` on CPU; ``weights`` is a file, or
     ``FILE:NAME`` where a file holds several state dicts; ``accept_faults`` runs on files in which errors are found,
-    which the record then says."""
+    which the record then says; ``devices`` on each of ``nodes`` share the training, whose result is the same."""
 
     method: str
     dataset: str
@@ -47,6 +48,8 @@ class RunSpec:
     device: str = "auto"
     precision: str = "auto"
     accept_faults: bool = False
+    devices: int = 1
+    nodes: int = 1
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def outline(spec: RunSpec) -> dict[str, Any]:
         raise BenchError(
             f"method {card.name!r} is not made for {track}, the track of dataset {spec.dataset!r}"
         )
-    device = choose_device(spec.device)
+    device = choose_device(spec.device, spec.devices)
     preset = spec.preset or ("standard" if device.type == "cuda" else "quick")
     config = resolve_config(entry, preset, spec.options)
     learns = config is not None
@@ -108,6 +111,12 @@ def outline(spec: RunSpec) -> dict[str, Any]:
         raise BenchError(
             f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
         )
+    size = spec.devices * spec.nodes
+    if size > 1 and (spec.weights or not takes_steps(entry)):
+        raise BenchError(
+            f"method {card.name!r} takes no training steps here that {size} devices could share: run it on one"
+        )
+    check_even(getattr(config, "batch", size), size)
     given = {"weights": spec.weights, "precision": spec.precision != "auto"}
     if not learns and (useless := [f"--{name}" for name, value in given.items() if value]):
         raise BenchError(f"method {card.name!r} is not trained; leave out {' and '.join(useless)}")
@@ -154,7 +163,9 @@ def plan(spec: RunSpec) -> Plan:
     described = _describe_dataset(dataset, dataset.files(*needed), protocols)
     identity = {**settled, "dataset": dataset.name, "data": described["fingerprint"]}
     identity |= _foreign(entry, spec.dataset, dataset, settled["track"], protocols)
-    return Plan(spec, entry, dataset, config, choose_device(spec.device), protocols, described, identity)
+    return Plan(
+        spec, entry, dataset, config, choose_device(spec.device, spec.devices), protocols, described, identity
+    )
 
 
 def plan_external(spec: RunSpec, card: MethodCard, images: Mapping[SplitName, Sequence[Path]]) -> Plan:
@@ -190,7 +201,9 @@ def plan_external(spec: RunSpec, card: MethodCard, images: Mapping[SplitName, Se
     }
     entry = Entry(card, None, __name__)
     identity |= _foreign(entry, spec.dataset, dataset, track, protocols)
-    return Plan(spec, entry, dataset, None, choose_device(spec.device), protocols, described, identity)
+    return Plan(
+        spec, entry, dataset, None, choose_device(spec.device, spec.devices), protocols, described, identity
+    )
 
 
 def recorded(spec: RunSpec, results: Path) -> Path | None:
