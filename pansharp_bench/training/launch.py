@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import IO, Any
+from typing import Any
 
 import torch
 
@@ -293,11 +293,11 @@ def _serve(host: str, port: int, rank: int, size: int, local: int) -> None:
     """The life of a helper."""
     import torch.distributed as dist
 
-    def end_with(parent: IO[bytes]) -> None:
-        parent.read()
+    def end_with_parent() -> None:
+        os.read(0, 1)  # not sys.stdin, whose lock a thread would hold while Python ends
         os._exit(_GONE)
 
-    threading.Thread(target=end_with, args=(sys.stdin.buffer,), daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         _obey(
             dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=_PATIENCE)),
