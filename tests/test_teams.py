@@ -29,7 +29,7 @@ def both(tmp_path_factory):
     """What two processes learnt and, beside it, where one began what they went on with; then one of them fails."""
     folder = tmp_path_factory.mktemp("line")
     teams.line(folder, 2, resume=False)
-    with launch._post(Launch(2), 1) as post:
+    with launch._post(Launch(2)) as post:
         order = partial(teams.work, folder)
         with post.carried_out(order, "cpu") as first:
             done = order(first)

@@ -204,11 +204,13 @@ def run_options(command: Callable) -> Callable:
     @wraps(command)
     def collected(*args: Any, **given: Any) -> Any:
         shared = RunOptions(**{name: given.pop(name) for name in names})
-        from pansharp_bench.training.launch import assist, launched
+        from pansharp_bench.training.launch import assist, launched, stand_by
 
         here = launched(shared.devices, shared.nodes)
         if here.rank:
             return assist(here)
+        if here.standing:
+            stand_by(here)
         shared = replace(shared, devices=here.devices, nodes=here.nodes)
         return command(*args, shared=shared, **given)
 

@@ -51,6 +51,16 @@ class Launch:
         """Processes in all."""
         return self.devices * self.nodes
 
+    @property
+    def standing(self) -> bool:
+        """Whether some of the others were not started by this process."""
+        return self.external or self.nodes > 1
+
+
+def _threads(launch: Launch) -> int:
+    """Of each process: together they have those of one."""
+    return max(1, torch.get_num_threads() // (1 if launch.external else launch.devices))
+
 
 def launched(devices: int = 1, nodes: int = 1) -> Launch:
     """What was asked for and what the environment says: under ``torchrun`` all of it; on several nodes which of
@@ -91,10 +101,9 @@ def team(launch: Launch, device: torch.device, order: Order) -> Iterator[Team]:
     if launch.rank:
         raise BenchError(f"process {launch.rank} of {launch.size} carries out no runs of its own: it assists")
     threads = torch.get_num_threads()
-    own = max(1, threads // launch.devices) if device.type == "cpu" else threads
-    torch.set_num_threads(own)
+    torch.set_num_threads(_threads(launch))
     try:
-        with _post(launch, own) as post, post.carried_out(order, device.type) as first:
+        with _post(launch) as post, post.carried_out(order, device.type) as first:
             yield first
     finally:
         torch.set_num_threads(threads)
@@ -108,7 +117,7 @@ def assist(launch: Launch) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     local = int(os.environ.get("LOCAL_RANK", 0)) if launch.external else 0
-    with _local(launch, torch.get_num_threads()) as (store, _):
+    with _local(launch) as (store, _):
         _obey(store, Team(launch.rank, launch.size, local))
 
 
@@ -185,13 +194,12 @@ class _Post:
 
 
 @contextlib.contextmanager
-def _post(launch: Launch, threads: int) -> Iterator[_Post]:
-    """The post of a team whose helpers end with it; that of one on several nodes, or which ``torchrun`` started,
-    stays until this process ends."""
-    if launch.external or launch.nodes > 1:
-        yield _standing(launch, threads)
+def _post(launch: Launch) -> Iterator[_Post]:
+    """The post of a team whose helpers end with it, or that of :func:`stand_by`."""
+    if launch.standing:
+        yield stand_by(launch)
         return
-    with _local(launch, threads) as (store, helpers):
+    with _local(launch) as (store, helpers):
         post = _Post(store, launch.size, helpers)
         yield post
         post.close()
@@ -200,11 +208,13 @@ def _post(launch: Launch, threads: int) -> Iterator[_Post]:
 
 
 @cache
-def _standing(launch: Launch, threads: int) -> _Post:
+def stand_by(launch: Launch) -> _Post:
+    """The post of those who were not started here. It is open until this process ends and tells them to end, so it
+    has to be opened even where there will be no training."""
     import atexit
 
     stack = contextlib.ExitStack()
-    store, helpers = stack.enter_context(_local(launch, threads))
+    store, helpers = stack.enter_context(_local(launch))
     post = _Post(store, launch.size, helpers)
     atexit.register(stack.close)
     atexit.register(post.close)  # the last is called first
@@ -212,7 +222,7 @@ def _standing(launch: Launch, threads: int) -> _Post:
 
 
 @contextlib.contextmanager
-def _local(launch: Launch, threads: int) -> Iterator[tuple[Any, list[_Helper]]]:
+def _local(launch: Launch) -> Iterator[tuple[Any, list[_Helper]]]:
     """The store, and the helpers that this process has to start; leaving on an error ends these."""
     import torch.distributed as dist
 
@@ -238,7 +248,7 @@ def _local(launch: Launch, threads: int) -> Iterator[tuple[Any, list[_Helper]]]:
         helpers = []
         for local in range(1, 1 if launch.external else launch.devices):
             place = Team(launch.rank + local, launch.size, local)
-            helpers.append(stack.enter_context(_Helper(place, host, port, threads)))
+            helpers.append(stack.enter_context(_Helper(place, host, port, _threads(launch))))
         yield store, helpers
 
 
@@ -343,4 +353,4 @@ def _watched(helpers: list[_Helper]) -> Iterator[None]:
         thread.join()
 
 
-__all__ = ["Launch", "Order", "assist", "launched", "team"]
+__all__ = ["Launch", "Order", "assist", "launched", "stand_by", "team"]

@@ -83,7 +83,7 @@ class Team:
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Put the mean over processes in the place of each tensor: one message for all of a type.
 
-        All at once and after the backward pass, not beside it: what networks of this size have to say (45 MB at
+        All at once and after the backward pass, not beside it: what networks of this size have to say (57 MB at
         most) takes far less time than they do, and no wrapper need know how often a step calls which network.
         """
         if self.size == 1:
