@@ -309,7 +309,7 @@ def _train(plan: Plan, folder: Path, resume: bool, progress: bool) -> tuple[Trai
     spec = replace(plan.spec, preset=plan.identity["preset"], precision=plan.identity["precision"])
     order = partial(_assist, loaded_plugins(), spec, plan.sha256, resume)
     with launch.team(launch.launched(spec.devices, spec.nodes), plan.device, order) as team:
-        method, told = _fitted(plan, team, folder, resume, progress)
+        method, told = _fit(plan, team, folder, resume, progress)
     return method, told | {"devices": spec.devices, "nodes": spec.nodes}
 
 
@@ -323,10 +323,10 @@ def _assist(plugins: list[Path], spec: RunSpec, sha256: str, resume: bool, team:
             f"{socket.gethostname()} has other data files or other plug-ins than the first process of this "
             "training"
         )
-    _fitted(settled, team, None, resume, progress=False)
+    _fit(settled, team, None, resume, progress=False)
 
 
-def _fitted(
+def _fit(
     plan: Plan, team: Team, folder: Path | None, resume: bool, progress: bool
 ) -> tuple[TrainedMethod, dict[str, Any]]:
     dataset, device = plan.dataset, plan.device
