@@ -25,6 +25,7 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "git": git_state(Path(__file__).resolve().parent),
         "device": str(device),
         "device_name": device_name(device),
+        "processor": processor(),
         "precision": precision,
         "threads": torch.get_num_threads(),
     }
@@ -54,6 +55,16 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"
+
+
+def processor() -> str:
+    """What the processor calls itself, or its kind."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:

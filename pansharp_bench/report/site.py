@@ -75,7 +75,7 @@ class Site:
 
     def __init__(self, records: Sequence[Record], results: Path, runs: Path, pictures: int) -> None:
         self.records = sorted(records, key=lambda r: r.path(Path()))
-        self.boards = tables(self.records, remarks=read_remarks(results))
+        self.boards = tables(self.records, remarks=read_remarks(results), speeds=read_speeds(results))
         self.runs, self.pictures = runs, Pictures(runs, pictures)
         self.scenes = {id(r): self.pictures.of(r) for r in self.records}
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pansharp_bench.record import Record, apart, spec_hash
 from pansharp_bench.registry import TRACKS
+from pansharp_bench.speed import Speeds
 from pansharp_bench.tables.editions import Edition, editions_of
 from pansharp_bench.tables.measured import measured_rows
 from pansharp_bench.tables.model import Choice, Column, Row, Spread, Table, own_rows
@@ -29,6 +30,7 @@ def tables(
     source: str = "",
     varied: Sequence[str] = (),
     remarks: Sequence[Remark] = (),
+    speeds: Sequence[Speeds] = (),
 ) -> list[Table]:
     """One table per dataset and protocol (or, with ``combine``, per dataset with its protocols side by side).
 
@@ -45,6 +47,7 @@ def tables(
         source: keep published rows whose source begins so.
         varied: options that are named in every row; rows keep the order of their records.
         remarks: what is known of test files, said below the tables that rest on them.
+        speeds: figures of machines, which count for milliseconds instead of those of runs there.
     """
     choice = choice or Choice()
     by_dataset: dict[tuple[str, str], list[Record]] = defaultdict(list)
@@ -71,7 +74,7 @@ def tables(
                     shown = list(dict.fromkeys(named))
                     if not shown:
                         continue
-                every = measured_rows(edition, shown, spread == "ci", methods, varied, choice.sort)
+                every = measured_rows(edition, shown, spread == "ci", methods, varied, choice.sort, speeds)
                 every += published_rows(edition, shown, all_published, methods, source)
                 rows = choice.chosen(every)
                 others = [e for e in editions if e is not edition]
