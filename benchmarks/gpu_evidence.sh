@@ -19,6 +19,7 @@ for wheel in "${WHEELS:-wheels}"/*.whl; do
     [ -e "$wheel" ] && "$python" -m zipfile -e "$wheel" "$out/site" && export PYTHONPATH="$PYTHONPATH:$out/site"
 done
 failed=0
+trap 'kill $(jobs -p) 2>/dev/null' EXIT
 
 piece() { # piece NAME SECONDS COMMAND...: run it within these and what is left of the call, keep its log
     local name=$1 most=$2 left=$((deadline - SECONDS)) status=0; shift 2
@@ -52,9 +53,15 @@ trainings() { # most valuable first
     [ -z "$data" ] || runs "$paired $light" "qb gf2" 0 $mini
     runs "$light" qb-sim 0
 }
+jupiter() { # Tables 1 and 3 at the paper's 256 pixels and levels, shorter than `standard`
+    local short="--set steps=2000 --set batch=4"
+    runs sp-i2i "$full" 0 --levels 8,1,6,4,2 $short
+    runs "unsb cut" "$full" 0 $short
+    runs sp-i2i "$full" 0 --no-gating --set levels=8 $short
+}
 shared=(--preset standard --resume --quiet --pictures 0 --results "$out/results" --runs "$out/runs")
 tests=() metrics=() steps=(--methods sp-i2i,unsb,cut) networks=(--methods "${paired// /,},${light// /,}")
-sets=(qb-sim gf2-sim junocam2hst-sim junocam2hst-uvm-sim)
+sets=(qb-sim gf2-sim junocam2hst-sim junocam2hst-uvm-sim) full=junocam2hst-sim-full sizes=(--plugin benchmarks/_sizes.py)
 
 if [ -n "${REHEARSE:-}" ]; then # one of each kind
     trainings() {
@@ -64,23 +71,26 @@ if [ -n "${REHEARSE:-}" ]; then # one of each kind
         runs sp-i2i junocam2hst-sim-tiny 0 --no-gating --set levels=2
         runs pixel-regression junocam2hst-uvm-sim-tiny 0
     }
-    few=(--set steps=2 --set batch=2 --set validations=1 --plugin benchmarks/_tiny.py --device cpu)
+    jupiter() { runs sp-i2i "$full" 0 --levels 4; }
+    few=(--set steps=2 --set batch=2 --set validations=1 --device cpu)
     shared=("${shared[@]/standard/quick}" "${few[@]}")
     tests=(--collect-only)
     metrics=(--repeat 1 --side 64)
     steps=(--device cpu --threads 1 --repeats 1 --cases 32x1 --ngf 8 --blocks 5 --methods sp-i2i,cut)
     networks=(--device cpu --threads 1 --repeat 1 --methods pnn --batch 1 --side 64)
-    sets=(qb-sim-tiny junocam2hst-sim-tiny junocam2hst-uvm-sim-tiny --plugin benchmarks/_tiny.py)
+    sets=(qb-sim-tiny junocam2hst-sim-tiny junocam2hst-uvm-sim-tiny) full=junocam2hst-sim-tiny
 fi
 
-"$python" benchmarks/_trainings.py make "${sets[@]}" >"$out/logs/sets.log" 2>&1 & # before anything is timed
+"$python" benchmarks/_trainings.py make "${sets[@]}" "${sizes[@]}" >"$out/logs/sets.log" 2>&1 & # before anything is timed
 piece tests 300 "$python" -m pytest $(grep -l cuda tests/test_*.py) -q -k cuda -p no:cacheprovider \
     --continue-on-collection-errors "${tests[@]}"
 wait $! || { failed=1; tail -n 3 "$out/logs/sets.log"; }
 piece metrics 120 "$python" benchmarks/metrics.py --threads 1 --out "$out/bench/metrics.json" "${metrics[@]}"
 piece steps 200 "$python" benchmarks/unpaired_step.py --out "$out/bench/unpaired_step.json" "${steps[@]}"
 piece paired 200 "$python" benchmarks/paired.py --out "$out/bench/paired.json" "${networks[@]}"
-piece trainings 3600 "$python" benchmarks/_trainings.py run "${shared[@]}" <<<"$(trainings)"
+"$python" benchmarks/_trainings.py make "$full" "${sizes[@]}" >"$out/logs/full.log" 2>&1 & # a quarter of an hour
+piece trainings 3600 "$python" benchmarks/_trainings.py run "${shared[@]}" "${sizes[@]}" <<<"$(trainings)"
+piece jupiter 3600 "$python" benchmarks/_trainings.py run "${shared[@]}" "${sizes[@]}" <<<"$(jupiter)"
 "$python" -m pansharp_bench leaderboard --results "$out/results" >"$out/logs/leaderboard.md" || failed=1
 tar -C "$out" -czf "$out/evidence.tar.gz" results logs bench && echo "all of it: $out/evidence.tar.gz"
 exit $failed

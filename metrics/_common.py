@@ -1,4 +1,4 @@
-"""What several metrics share: checked images, work in pieces, window sums, 32 x 32 blocks."""
+"""What several metrics share: checked images, work in pieces, window sums, blocks."""
 
 from __future__ import annotations
 
@@ -111,6 +111,12 @@ def weighted_sum(x: Tensor, taps: Sequence[float]) -> Tensor:
     return x
 
 
-def blocks(x: Tensor) -> Tensor:
-    """Non-overlapping 32 x 32 blocks: (N, C, H, W) -> (N, H/32, W/32, C, 1024)."""
-    return rearrange(x, "n c (y i) (x j) -> n y x c (i j)", i=BLOCK, j=BLOCK)
+def blocks(x: Tensor, side: int = BLOCK) -> Tensor:
+    """Non-overlapping blocks of b x b pixels: (N, C, H, W) -> (N, H/b, W/b, C, b²)."""
+    return rearrange(x, "n c (y i) (x j) -> n y x c (i j)", i=side, j=side)
+
+
+def check_block(side: int) -> None:
+    """Raise ImageError unless moments can be taken of blocks of that side."""
+    if side < 2:
+        raise ImageError(f"blocks of side {side} have no variance; 2 is the least, {BLOCK} what papers use")

@@ -24,28 +24,34 @@ class HQNR(NamedTuple):
 
 
 def hqnr(
-    fused: Tensor, ms: Tensor, pan: Tensor, sensor: str | Sensor = "qb", lms: Tensor | None = None
+    fused: Tensor,
+    ms: Tensor,
+    pan: Tensor,
+    sensor: str | Sensor = "qb",
+    lms: Tensor | None = None,
+    block: int = BLOCK,
 ) -> HQNR:
     """Hybrid quality with no reference.
 
     ``(1 - Dλ_K)(1 - D_s)``; 1 is perfect.
     ``Dλ_K = 1 - Q2n(MS expanded, fused image filtered by the sensor's MTF)``, nothing decimated.
     ``D_s = mean_b |Q(F_b, PAN) - Q(MS_b expanded, PAN_low)|`` with PAN_low = PAN reduced by MATLAB's bicubic
-    and expanded again, and Q the universal quality index on 32 x 32 blocks. Q2n rounds to integers, so the images
-    must be DN; values that all lie in [0, 1] are warned of.
+    and expanded again, and Q the universal quality index on blocks of 32 x 32. Q2n rounds to integers, so the
+    images must be DN; values that all lie in [0, 1] are warned of.
 
     Args:
-        fused: (N, C, H, W) DN, H and W multiples of 32.
+        fused: (N, C, H, W) DN, H and W multiples of ``block``.
         ms: (N, C, H/4, W/4) DN.
         pan: (N, 1, H, W) DN.
         sensor: registered name, e.g. ``"wv3"``, or a Sensor; gives MTF, ratio and phase.
         lms: ``ms`` expanded by the 23-tap interpolator (N, C, H, W), computed when not given.
+        block: side of a block; papers use 32.
 
     Returns:
         Named tuple ``hqnr, d_lambda, d_s``, each (N,) float64.
 
     Raises:
-        ImageError: shapes that do not belong together, or sides that are no multiples of 32.
+        ImageError: shapes that do not belong together, or sides that are no multiples of ``block``.
         BenchError: the sensor has another number of bands.
         UnknownName: no such sensor.
 
@@ -58,20 +64,25 @@ def hqnr(
     """
     sensor = as_sensor(sensor)
 
-    value, d_s, d_lambda = full_resolution(_BLOCKWISE, fused, ms, pan, lms, sensor).unbind(1)
+    value, d_s, d_lambda = full_resolution(_BLOCKWISE, fused, ms, pan, lms, sensor, block).unbind(1)
     warn_of_normalised("HQNR", fused, ms)
     return HQNR(value, d_lambda, d_s)
 
 
 def _parts(
-    fused: Tensor, pan: Tensor, lms: Tensor, low: Tensor, sensor: str | Sensor, core: tuple[slice, slice]
+    fused: Tensor,
+    pan: Tensor,
+    lms: Tensor,
+    low: Tensor,
+    sensor: str | Sensor,
+    core: tuple[slice, slice],
+    block: int = BLOCK,
 ) -> Tensor:
     """(N, h, w, 1 + 2C): Q2n of the fused image at the MS's sharpness, and what D_s is made of."""
     inner = (..., *core)
-    spectral = block_q2n(mtf_filter(fused, sensor)[inner], lms[inner])
-    return torch.cat(
-        [spectral[..., None], spatial_parts(fused[inner], pan[inner], lms[inner], low[inner])], -1
-    )
+    spectral = block_q2n(mtf_filter(fused, sensor)[inner], lms[inner], block)
+    spatial = spatial_parts(fused[inner], pan[inner], lms[inner], low[inner], block)
+    return torch.cat([spectral[..., None], spatial], -1)
 
 
 def _combine(means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,8 +99,13 @@ _BLOCKWISE = Blockwise(_parts, _combine)
     order=10, smallest=BLOCK, blockwise=_BLOCKWISE,
 )  # fmt: skip
 def _columns(
-    fused: Tensor, ms: Tensor, pan: Tensor, sensor: str | Sensor, lms: Tensor | None = None
+    fused: Tensor,
+    ms: Tensor,
+    pan: Tensor,
+    sensor: str | Sensor,
+    lms: Tensor | None = None,
+    block: int = BLOCK,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Hybrid quality with no reference, the spatial distortion D_s and the spectral distortion Dλ_K."""
-    score = hqnr(fused, ms, pan, sensor, lms)
+    score = hqnr(fused, ms, pan, sensor, lms, block)
     return score.hqnr, score.d_s, score.d_lambda

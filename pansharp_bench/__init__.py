@@ -22,7 +22,7 @@ from pansharp_bench.registry import (
 
 if TYPE_CHECKING:
     from pansharp_bench.assess import assess_files
-    from pansharp_bench.method import fuse
+    from pansharp_bench.method import Loaded, fuse, load
     from pansharp_bench.results import load_results
     from pansharp_bench.scene import Dataset, Scene, Sensor, Split, load_dataset
     from pansharp_bench.scenes import fuse_files
@@ -34,7 +34,9 @@ _LAZY = {
     "Scene": ("scene", "Scene"),
     "Sensor": ("scene", "Sensor"),
     "Split": ("scene", "Split"),
+    "Loaded": ("method", "Loaded"),
     "fuse": ("method", "fuse"),
+    "load": ("method", "load"),
     "load_dataset": ("scene", "load_dataset"),
     "assess_files": ("assess", "assess_files"),
     "fuse_files": ("scenes", "fuse_files"),
@@ -71,6 +73,7 @@ def get_method(name: str) -> Any:
 
 __all__ = [
     "Dataset",
+    "Loaded",
     "Scene",
     "Sensor",
     "Split",
@@ -81,6 +84,7 @@ __all__ = [
     "list_datasets",
     "list_methods",
     "list_metrics",
+    "load",
     "load_dataset",
     "load_results",
     "register_dataset",

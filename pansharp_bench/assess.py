@@ -19,7 +19,7 @@ from pansharp_bench.imaging import interp23, reduce_bicubic, wald_degrade
 from pansharp_bench.imaging.mtf import TAPS
 from pansharp_bench.imaging.registration import Read, Registration
 from pansharp_bench.protocols.pansharpening import BLOCK, FULL, REDUCED, TRUTH
-from pansharp_bench.raster import Raster, geotiff
+from pansharp_bench.raster import Raster, geotiff, within
 from pansharp_bench.registry import METHODS, Entry, MetricCard
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.scenes import (
@@ -45,8 +45,9 @@ class Assessment:
 
     ``full``: without reference, as ``phase`` says: of MS at its true place on PAN, or at the toolbox's. ``blocks``
     of 32 x 32 pixels were scored, ``skipped`` had pixels without a value in or near them. ``registration`` is the
-    offset that was measured, and was corrected where it is ``registered``. ``truth``: against a reference.
-    ``wald``: of a method on the same pair one ratio coarser, whose reference is MS itself.
+    offset that was measured, and was corrected where it is ``registered``; ``resampled``: the kernel by which MS
+    was brought onto PAN's grid, "" where it lay there. ``truth``: against a reference. ``wald``: of a method on the
+    same pair one ratio coarser, whose reference is MS itself.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Assessment:
     full: Mapping[str, float]
     registration: Registration
     registered: bool = False
+    resampled: str = ""
     truth: Mapping[str, float] = field(default_factory=dict)
     wald: Mapping[str, float] = field(default_factory=dict)
     wald_method: str = ""
@@ -78,6 +80,7 @@ class Assessment:
             "fused": str(self.path),
             "sensor": self.sensor.facts(),
             "phase": self.phase,
+            "ms_resampled": self.resampled or None,
             "size": list(self.size),
             "blocks": self.blocks,
             "skipped": self.skipped,
@@ -97,6 +100,8 @@ def assess_files(
     sensor: str | Sensor | SensorFigures,
     align: Align = "geo",
     bands: Sequence[int] | None = None,
+    warp: bool = False,
+    resample: bool = False,
     toolbox: bool = False,
     register: bool = False,
     reference: str | Path | None = None,
@@ -112,7 +117,8 @@ def assess_files(
 
     Args:
         fused: on PAN's grid, or a part of it; its bands as those of ``ms``.
-        pan, ms, sensor, align, bands: see :func:`~pansharp_bench.scenes.open_pair`; ``bands`` are of ``ms``.
+        pan, ms, sensor, align, bands, warp, resample: see :func:`~pansharp_bench.scenes.open_pair`; ``bands`` are
+            of ``ms``.
         toolbox: at the phase that the field's toolbox assumes, with its borders, which takes the scene into memory.
         register: take MS to lie where the measured offset puts it; of a product that was fused so.
         reference: the true image, on the fused one's grid.
@@ -130,7 +136,10 @@ def assess_files(
         )
     if maps:
         check_writable(maps)
-    with open_pair(pan, ms, sensor, align=align, bands=bands) as whole, Raster(fused, "fused image") as image:
+    with (
+        open_pair(pan, ms, sensor, align=align, bands=bands, warp=warp, resample=resample) as whole,
+        Raster(fused, "fused image") as image,
+    ):
         offset = whole.registration()
         if moved := register and offset.judged:
             whole = whole.registered(offset)
@@ -167,6 +176,7 @@ def assess_files(
             found.scores(entries),
             offset,
             moved,
+            pair.ms.resampled,
             truth,
             tried,
             wald or "",
@@ -210,14 +220,13 @@ def _start(pair: RasterPair, image: Raster) -> tuple[int, int]:
         raise DataError(
             f"{image.path} is in another coordinate system than PAN: bring it onto PAN's grid by gdalwarp"
         )
-    a, b = own.transform, other.transform
-    at = ((b.f - a.f) / a.e, (b.c - a.c) / a.a)
-    row, column = round(at[0]), round(at[1])
-    sizes = max(abs(b.a / a.a - 1) * other.size[1], abs(b.e / a.e - 1) * other.size[0])
-    if max(abs(at[0] - row), abs(at[1] - column), sizes, abs(b.b), abs(b.d)) > 0.01:
+    t = within(own, other)
+    row, column = round(t.f), round(t.c)
+    sizes = max(abs(t.a - 1), abs(t.d)) * other.size[1], max(abs(t.e - 1), abs(t.b)) * other.size[0]
+    if max(abs(t.f - row), abs(t.c - column), *sizes) > 0.01:
         raise DataError(
-            f"{image.path} is not on PAN's grid: it begins at row {at[0] + 0:.6g}, column {at[1] + 0:.6g} of PAN, "
-            f"and its pixels are {b.a / a.a:.6g} x {b.e / a.e:.6g} of PAN's. Bring it there by gdalwarp -te … -tr …"
+            f"{image.path} is not on PAN's grid: it begins at row {t.f + 0:.6g}, column {t.c + 0:.6g} of PAN, "
+            f"and its pixels are {t.a:.6g} x {t.e:.6g} of PAN's. Bring it there by gdalwarp -te … -tr …"
         )
     return row, column
 
@@ -267,6 +276,7 @@ def _windowed(
     known = torch.zeros(size[0] // BLOCK, size[1] // BLOCK, dtype=torch.bool)
     parts: list[Tensor] = [torch.empty(0)] * len(entries)
     corners = [(y, x) for y in range(0, size[0], _WINDOW) for x in range(0, size[1], _WINDOW)]
+    progress(0.0)
     for done, (top, left) in enumerate(corners):
         # a window is of whole MS pixels, and the blocks in it
         rows, cols = (

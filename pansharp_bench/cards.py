@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
-from pansharp_bench.method import is_trained
-from pansharp_bench.registry import Card, DatasetCard, Entry, MethodCard, MetricCard
+from pansharp_bench.presets import options_of
+from pansharp_bench.registry import Card, DatasetCard, Entry, MethodCard, MetricCard, SensorCard
 from pansharp_bench.scene import Sensor, as_sensor
+from pansharp_bench.settings import shown_settings
 
 
 def prose(entry: Entry[Any]) -> str:
     """Its documentation up to arguments and examples, where it has one of its own."""
-    said = (inspect.getdoc(entry.obj) or "") if callable(entry.obj) else ""
+    said = entry.facts["doc"]
     for end in ("\nArgs:", "\nReturns:", "\nRaises:", "\n>>>"):
         said = said.partition(end)[0]
     return re.sub(r":\w+:`~?([^`]*)`", r"\1", said).strip() or entry.card.summary
@@ -33,22 +33,21 @@ def facts(card: Card) -> Iterator[tuple[str, str]]:
 
 def details(entry: Entry[Any]) -> Iterator[tuple[list[str], list[list[str]]]]:
     """Tables for what is of no fixed length: options and presets, columns, bands, settings."""
-    card, obj = entry.card, entry.obj
+    card = entry.card
     if isinstance(card, MetricCard):
         ways = {"high": "higher is better", "low": "lower is better"}
         yield ["column", "", "decimals"], [[c, ways[b], str(card.digits)] for c, b in card.directions.items()]
-    if isinstance(card, MethodCard) and is_trained(entry):
-        default = asdict(obj.Config())
-        presets = {name: asdict(obj.configure(name)) for name in obj.presets}
-        rows = [[k, *(text(given[k]) for given in presets.values())] for k in default]
+    if isinstance(card, MethodCard) and (own := options_of(entry)):
+        presets = {name: own.settle(name) for name in own.presets}
+        rows = [[k, *(text(given[k]) for given in presets.values())] for k in own.usual]
         yield ["option", *presets], rows
-    elif inspect.isfunction(obj):
-        given = inspect.signature(obj).parameters.values()
-        settings = [[p.name, text(p.default)] for p in given if p.default not in (p.empty, None)]
-        if settings:
-            yield ["setting", "default"], settings
-    if isinstance(obj, Sensor):
-        yield _bands(obj)
+    elif isinstance(card, MetricCard):
+        if rows := [list(pair) for pair in shown_settings(entry).items()]:
+            yield ["setting", "default"], rows
+    elif settings := entry.facts.get("settings"):
+        yield ["setting", "default"], [[name, text(value)] for name, value in settings.items()]
+    if isinstance(card, SensorCard):
+        yield _bands(entry.obj)
     elif isinstance(card, DatasetCard) and card.sensor:
         yield _bands(as_sensor(card.sensor))
 

@@ -23,8 +23,9 @@ from pansharp_bench.errors import BenchError, DataError, blaming
 from pansharp_bench.external import StoredImages, save_image
 from pansharp_bench.figures import compare_scene, training_curves
 from pansharp_bench.files import RunFolder, check_writable
-from pansharp_bench.method import Method, TrainedMethod, build, takes_steps
+from pansharp_bench.method import Method, TrainedMethod, build
 from pansharp_bench.plan import Plan, RunSpec, essential, plan, second_split
+from pansharp_bench.presets import takes_steps
 from pansharp_bench.protocol import Evaluation, evaluate, rehearse
 from pansharp_bench.record import Record
 from pansharp_bench.registry import TRACKS, load_plugin, loaded_plugins

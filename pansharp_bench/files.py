@@ -22,8 +22,9 @@ _hashed: dict[str, str] = {}
 
 
 @contextlib.contextmanager
-def atomically(path: Path, replace: bool = True) -> Iterator[Path]:
-    """A file that appears under its name whole, or not at all: write the one that is given, which lies beside it.
+def atomically(path: Path, replace: bool = True, folder: Path | None = None) -> Iterator[Path]:
+    """A file that appears under its name whole, or not at all: write the one that is given, which lies beside it,
+    or in a ``folder`` on the same disk.
 
     When the block ends it is brought to the disk and named ``path``; when it fails, nothing is left behind and a
     file that was there before stays.
@@ -39,7 +40,7 @@ def atomically(path: Path, replace: bool = True) -> Iterator[Path]:
     >>> [p.name for p in path.parent.iterdir()]
     ['numbers.txt']
     """
-    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    part = (folder or path.parent) / f".{path.stem}.{os.getpid()}{path.suffix}"
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:

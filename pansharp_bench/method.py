@@ -8,11 +8,10 @@ through :func:`build`, which gives an object with ``fuse(scene)``.
 from __future__ import annotations
 
 import inspect
-import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
@@ -21,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError, ImageError
+from pansharp_bench.presets import PRESETS, Options, is_trained, settled_options
 from pansharp_bench.registry import METHODS, SENSORS, Entry, MethodCard
 from pansharp_bench.scene import Scene, Sensor, as_images, as_sensor
-from pansharp_bench.weights import described, load_exactly, misfits, read_weights
+from pansharp_bench.weights import described, load_exactly, located, misfits, read_weights
 
 Pairing = Literal["disjoint", "independent"]
 Target = Literal["lms", "gt"]
@@ -100,7 +100,7 @@ class TrainedMethod(nn.Module):
     class Config:
         steps: int = 0
 
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"quick": {}, "standard": {}, "paper": {}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {name: {} for name in PRESETS}
     closed_form: ClassVar[bool] = False
     """Whether ``fit`` takes statistics and no steps: seconds, whatever the preset."""
     card: MethodCard
@@ -142,88 +142,45 @@ class TrainedMethod(nn.Module):
         return state
 
     @classmethod
+    def told(cls) -> dict[str, Any]:
+        """What is kept beside its card: see :class:`~pansharp_bench.presets.Options`."""
+        usual = cls.Config()
+        return {
+            "options": {
+                "usual": {f.name: getattr(usual, f.name) for f in fields(usual)},
+                "presets": cls.presets,
+                "choices": _choices(cls.Config),
+                "closed_form": cls.closed_form,
+            }
+        }
+
+    @classmethod
     def configure(cls, preset: str, options: Mapping[str, Any] | None = None) -> Config:
         """The Config of a preset with options changed; strings are read as the option's type.
 
         Raises BenchError on an unknown preset or option, a value of another type, one that is no finite number, and
         for an option whose type is a ``Literal`` one that is not among its values.
         """
-        if preset not in cls.presets:
-            raise BenchError(f"unknown preset {preset!r}; known are: {', '.join(cls.presets)}")
-        config = replace(cls.Config(), **cls.presets[preset])
-        known, hints = {f.name for f in fields(config)}, _hints(cls.Config)
-        changes: dict[str, Any] = {}
-        for name, value in (options or {}).items():
-            if name not in known:
-                raise BenchError(f"unknown option {name!r}; known are: {', '.join(sorted(known))}")
-            changes[name] = _read(name, value, getattr(config, name), cls.Config)
-            _check(name, changes[name], hints[name])
+        settled = Options(**cls.told()["options"]).settle(preset, options)
         try:
-            return replace(config, **changes)
+            return cls.Config(**settled)
         except (TypeError, ValueError) as error:
             raise BenchError(f"these options do not fit together: {error}") from error
 
 
 @cache
-def _hints(config: type) -> dict[str, Any]:
-    return get_type_hints(config)
-
-
-def _read(name: str, value: Any, current: Any, config: type) -> Any:
-    """A command-line string as the type the option has now."""
-    if not isinstance(value, str) or isinstance(current, str):
-        return value
-    if current is None:
-        current = next(
-            (f.default for f in fields(config) if f.name == name and f.default is not MISSING), None
-        )
-    try:
-        if isinstance(current, bool):
-            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
-                value.lower()
-            ]
-        if isinstance(current, tuple):
-            kind = type(current[0]) if current else float
-            return tuple(kind(v) for v in value.split(",") if v)
-        if current is None:
-            return None if value.lower() == "none" else float(value) if "." in value else int(value)
-        return type(current)(value)
-    except (KeyError, ValueError):
-        wanted = type(current).__name__
-        raise BenchError(f"option {name}={value!r} is not of type {wanted}") from None
-
-
-def _check(name: str, value: Any, kind: Any) -> None:
-    """Raises BenchError for a value that an option of this type cannot have."""
-    if get_origin(kind) is Literal and value not in get_args(kind):
-        raise BenchError(
-            f"option {name}={value!r} is unknown; known are: {', '.join(map(str, get_args(kind)))}"
-        )
-    if isinstance(value, float) and not math.isfinite(value):
-        raise BenchError(f"option {name}={value} is not a finite number")
-
-
-def is_trained(entry: Entry[MethodCard]) -> bool:
-    """Whether it is a class that learns, rather than a function."""
-    return isinstance(entry.obj, type) and issubclass(entry.obj, TrainedMethod)
-
-
-def takes_steps(entry: Entry[MethodCard]) -> bool:
-    """Whether the method is trained step by step: minutes and more, where others take seconds."""
-    return is_trained(entry) and not entry.obj.closed_form
+def _choices(config: type) -> dict[str, tuple[Any, ...]]:
+    """Of the options whose type is a ``Literal``."""
+    hints = get_type_hints(config)
+    return {name: get_args(kind) for name, kind in hints.items() if get_origin(kind) is Literal}
 
 
 def resolve_config(
     entry: Entry[MethodCard], preset: str, options: Mapping[str, Any] | None = None
 ) -> TrainedMethod.Config | None:
     """Every option of a trained method under a preset; None for a function. Raises BenchError."""
-    if is_trained(entry):
-        return entry.obj.configure(preset, options)
-    if options:
-        raise BenchError(f"method {entry.name!r} has no options (given: {', '.join(options)})")
-    if preset not in TrainedMethod.presets:
-        raise BenchError(f"unknown preset {preset!r}; known are: {', '.join(TrainedMethod.presets)}")
-    return None
+    settled = settled_options(entry, preset, options)
+    return None if settled is None else entry.obj.configure(preset, options)
 
 
 def build(
@@ -235,6 +192,20 @@ def build(
     method = entry.obj(sensor, config)
     method.card = entry.card
     return method
+
+
+def named_method(name: str, weights: str | Path | None) -> str:
+    """The name of a registered method: as given, or ``""`` for that which the weights tell. Raises BenchError where
+    they tell none, UnknownName where none is registered so."""
+    if name:
+        return METHODS.get(name).name
+    if weights is None:
+        raise BenchError("which method? Give its name, or weights that `bench run` saved")
+    if not (found := described(weights).get("method")):
+        there = located(weights)[0].exists()
+        why = "do not say which method they are of: give its name" if there else "do not exist"
+        raise BenchError(f"weights {weights} {why}")
+    return METHODS.get(found).name
 
 
 def ready_method(
@@ -253,6 +224,18 @@ def ready_method(
     return build(entry, sensor)
 
 
+def told_run(weights: str | Path | None) -> tuple[str | None, dict[str, Any]]:
+    """The preset that a run's weights were trained under, and the options that it changed."""
+    told = described(weights) if weights else {}
+    return told.get("preset"), {k: v for k, v in told_options(told).items() if k in told.get("changed", ())}
+
+
+def told_options(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in what weights say of themselves (:func:`~pansharp_bench.weights.described`), as a Config has
+    them."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in told.get("options", {}).items()}
+
+
 def load_trained(name: str, sensor: Sensor, weights: str | Path) -> TrainedMethod:
     """A trained method with its weights, to fuse with.
 
@@ -268,7 +251,7 @@ def load_trained(name: str, sensor: Sensor, weights: str | Path) -> TrainedMetho
         raise BenchError(f"method {name!r} is not trained; leave out the weights")
     if (of := told.get("method", name)) != name:
         raise BenchError(f"weights {weights} are of method {of!r}, not of {name!r}")
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in told.get("options", {}).items()}
+    options = told_options(told)
     of_sensor = told.get("sensor", "")
     known = isinstance(of_sensor, str) and of_sensor in SENSORS
     phase = as_sensor(of_sensor).phase if known else None
@@ -278,56 +261,105 @@ def load_trained(name: str, sensor: Sensor, weights: str | Path) -> TrainedMetho
     return method.eval()
 
 
-def fuse(
-    name: str, pan: Tensor, ms: Tensor, sensor: str | Sensor, weights: str | Path | None = None
-) -> Tensor:
-    """Fuse with an untrained method, or with a trained one and its weights.
+@dataclass(frozen=True)
+class Loaded:
+    """A pansharpening method, ready to fuse images of a sensor: :func:`load` gives it."""
 
-    Warns where the result has values outside [-peak, 2 peak]: some methods divide by what may be nearly nothing.
+    method: FunctionMethod | TrainedMethod
+    sensor: Sensor
+
+    @property
+    def card(self) -> MethodCard:
+        """What stands beside it in the registry."""
+        return self.method.card
+
+    def fuse(self, pan: Tensor, ms: Tensor) -> Tensor:
+        """Fuse images, on the device that they are on.
+
+        Warns where the result has values outside [-peak, 2 peak]: some methods divide by what may be nearly
+        nothing.
+
+        Args:
+            pan: (N, 1, H, W) DN, of any real number type.
+            ms: (N, C, H/4, W/4) DN.
+
+        Returns:
+            (N, C, H, W) DN, float64 where an input was (or held integers of 32 bits and more), else float32.
+
+        Raises:
+            ImageError: the images are no tensors of finite real numbers, or do not belong together or to the
+                sensor.
+        """
+        from pansharp_bench.imaging import interp23
+
+        pan, ms = as_images(pan, "pan"), as_images(ms, "ms")
+        if pan.device != ms.device:
+            raise ImageError(f"pan is on {pan.device} and ms on {ms.device}; move one of them")
+        for what, image in (("pan", pan), ("ms", ms)):
+            if missing := int((~image.isfinite()).sum()):
+                raise ImageError(
+                    f"{what} has {missing} values that are NaN or infinite, and one of them spoils a whole image: "
+                    "fill them or cut them away first"
+                )
+        dtype = torch.promote_types(pan.dtype, ms.dtype)
+        pan, ms = pan.to(dtype), ms.to(dtype)
+        scene = Scene(self.sensor, pan=pan, ms=ms)
+        scene = replace(scene, lms=interp23(ms, self.sensor))
+        if isinstance(self.method, TrainedMethod):
+            self.method.to(pan.device)
+        fused = self.method.fuse(scene.seen_by(self.card))
+        if outlier := implausible(fused, self.sensor):
+            warnings.warn(f"method {self.card.name!r} gave {outlier}", stacklevel=2)
+        return fused
+
+
+def load(name: str = "", *, weights: str | Path | None = None, sensor: str | Sensor | None = None) -> Loaded:
+    """A pansharpening method, ready to fuse: an untrained one, or a trained one with its weights.
+
+    Weights that ``bench run`` saved say which method and sensor they are of, so that neither need be given:
+    ``pb.load(weights="weights.safetensors").fuse(pan, ms)``. Of others, such as authors', both must.
 
     Args:
         name: a registered method, e.g. ``"gsa"``.
-        pan: (N, 1, H, W) DN, of any real number type.
-        ms: (N, C, H/4, W/4) DN.
+        weights: of a trained method: what ``bench run`` saved, or the authors' file; ``FILE:NAME`` where a file
+            holds several state dicts.
         sensor: registered name, e.g. ``"qb"``, or a Sensor.
-        weights: of a trained method: what ``bench run`` saved, or the authors' file.
-
-    Returns:
-        (N, C, H, W) DN, float64 where an input was (or held integers of 32 bits and more), else float32.
 
     Raises:
         UnknownName: no such method or sensor.
-        BenchError: the method needs training, or is made for another track, or the weights do not fit.
-        ImageError: the images are no tensors of finite real numbers, or do not belong together or to the sensor.
+        BenchError: method or sensor are not given and the weights do not tell them, the method needs training or is
+            made for another track, or the weights do not fit.
+
+    >>> import torch
+    >>> gsa = load("gsa", sensor="qb")
+    >>> gsa.fuse(torch.rand(1, 1, 64, 64) * 2047, torch.rand(1, 4, 16, 16) * 2047).shape
+    torch.Size([1, 4, 64, 64])
+    """
+    name = named_method(name, weights)
+    if sensor is None and weights is not None:
+        sensor = described(weights).get("sensor")
+    if sensor is None:
+        told = "" if weights is None else f", which weights {weights} do not say"
+        raise BenchError(f"method {name!r}: of which sensor are the images{told}? Give sensor=, e.g. 'qb'")
+    sensor = as_sensor(sensor)
+    return Loaded(ready_method(name, sensor, weights), sensor)
+
+
+def fuse(
+    name: str, pan: Tensor, ms: Tensor, sensor: str | Sensor, weights: str | Path | None = None
+) -> Tensor:
+    """Fuse with an untrained method, or with a trained one and its weights: :func:`load`, and its ``fuse``.
+
+    Args:
+        name, sensor, weights: see :func:`load`.
+        pan, ms: see :meth:`Loaded.fuse`, which tells what is returned and raised, too.
 
     >>> import torch
     >>> pan, ms = torch.rand(1, 1, 64, 64) * 2047, torch.rand(1, 4, 16, 16) * 2047
     >>> fuse("exp", pan, ms, sensor="qb").shape
     torch.Size([1, 4, 64, 64])
     """
-    from pansharp_bench.imaging import interp23
-
-    sensor = as_sensor(sensor)
-    method = ready_method(name, sensor, weights)
-    pan, ms = as_images(pan, "pan"), as_images(ms, "ms")
-    if pan.device != ms.device:
-        raise ImageError(f"pan is on {pan.device} and ms on {ms.device}; move one of them")
-    for what, image in (("pan", pan), ("ms", ms)):
-        if missing := int((~image.isfinite()).sum()):
-            raise ImageError(
-                f"{what} has {missing} values that are NaN or infinite, and one of them spoils a whole image: fill "
-                "them or cut them away first"
-            )
-    dtype = torch.promote_types(pan.dtype, ms.dtype)
-    pan, ms = pan.to(dtype), ms.to(dtype)
-    scene = Scene(sensor, pan=pan, ms=ms)
-    scene = replace(scene, lms=interp23(ms, sensor))
-    if isinstance(method, TrainedMethod):
-        method.to(pan.device)
-    fused = method.fuse(scene.seen_by(method.card))
-    if outlier := implausible(fused, sensor):
-        warnings.warn(f"method {name!r} gave {outlier}", stacklevel=2)
-    return fused
+    return load(name, weights=weights, sensor=sensor).fuse(pan, ms)
 
 
 def implausible(fused: Tensor, sensor: Sensor) -> str:

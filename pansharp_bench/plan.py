@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from pansharp_bench import record as records
+from pansharp_bench.environment import check_even, choose_precision, no_cuda
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import RunFolder, sha256_of
-from pansharp_bench.method import TrainedMethod, is_trained, resolve_config, takes_steps
+from pansharp_bench.presets import options_of, settled_options, takes_steps
 from pansharp_bench.protocol import Protocol
-from pansharp_bench.registry import DATASETS, METHODS, SENSORS, TRACKS, Entry, MethodCard
+from pansharp_bench.registry import DATASETS, METHODS, METRICS, SENSORS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import (
     Dataset,
     FileIdentity,
@@ -25,17 +24,21 @@ from pansharp_bench.scene import (
     load_dataset,
     served_by,
 )
+from pansharp_bench.settings import asked_metrics
 from pansharp_bench.source import source_of
-from pansharp_bench.training.loop import choose_device, choose_precision
-from pansharp_bench.training.team import check_even
-from pansharp_bench.weights import located
+
+if TYPE_CHECKING:  # which records are there is told without torch
+    import torch
+
+    from pansharp_bench.method import TrainedMethod
 
 
 @dataclass(frozen=True)
 class RunSpec:
     """What to run. ``preset=None`` takes ``standard`` on CUDA and ``quick`` on CPU; ``weights`` is a file, or
     ``FILE:NAME`` where a file holds several state dicts; ``accept_faults`` runs on files in which errors are found,
-    which the record then says; ``devices`` on each of ``nodes`` share the training, whose result is the same."""
+    which the record then says; ``metrics`` are asked for beside the usual ones, e.g. ``["q2n:block=64"]``;
+    ``devices`` on each of ``nodes`` share the training, whose result is the same."""
 
     method: str
     dataset: str
@@ -48,6 +51,7 @@ class RunSpec:
     device: str = "auto"
     precision: str = "auto"
     accept_faults: bool = False
+    metrics: Sequence[str] = ()
     devices: int = 1
     nodes: int = 1
 
@@ -103,20 +107,20 @@ def outline(spec: RunSpec) -> dict[str, Any]:
         raise BenchError(
             f"method {card.name!r} is not made for {track}, the track of dataset {spec.dataset!r}"
         )
-    device = choose_device(spec.device, spec.devices)
-    preset = spec.preset or ("standard" if device.type == "cuda" else "quick")
-    config = resolve_config(entry, preset, spec.options)
-    learns = config is not None
+    device = device_type(spec.device)
+    preset = spec.preset or ("standard" if device == "cuda" else "quick")
+    options = settled_options(entry, preset, spec.options)
+    learns = options is not None
     if learns != (card.training != "none"):
         raise BenchError(
             f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
         )
-    size = spec.devices * spec.nodes
-    if size > 1 and (spec.weights or not takes_steps(entry)):
-        raise BenchError(
-            f"method {card.name!r} takes no training steps here that {size} devices could share: run it on one"
-        )
-    check_even(getattr(config, "batch", size), size)
+    if (size := spec.devices * spec.nodes) > 1:
+        if spec.weights or not takes_steps(entry):
+            raise BenchError(
+                f"method {card.name!r} takes no training steps here that {size} devices could share: run it on one"
+            )
+        check_even((options or {}).get("batch", size), size)
     given = {"weights": spec.weights, "precision": spec.precision != "auto"}
     if not learns and (useless := [f"--{name}" for name, value in given.items() if value]):
         raise BenchError(f"method {card.name!r} is not trained; leave out {' and '.join(useless)}")
@@ -125,12 +129,12 @@ def outline(spec: RunSpec) -> dict[str, Any]:
         "dataset": _called(spec),
         "method": card.name,
         "preset": preset if learns else "untrained",
-        "options": asdict(config) if config else {},
-        "changed": _changed(entry, preset, config),
+        "options": options or {},
+        "changed": _changed(options, settled_options(entry, preset)) if options else [],
         "seed": spec.seed if learns and not spec.weights else 0,  # elsewhere nothing is drawn
         "weights": _identify(spec.weights) if spec.weights else {},
         "precision": choose_precision(device, spec.precision) if learns else "32-true",
-    }
+    } | _metrics(spec)
 
 
 def essential(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +144,8 @@ def essential(spec: Mapping[str, Any]) -> dict[str, Any]:
     what they were. A default is what the paper or its release does and does not change; presets may.
     """
     entry = METHODS.get(spec["method"]) if spec["method"] in METHODS else None
-    usual = asdict(entry.obj.Config()) if entry and is_trained(entry) else {}
+    own = options_of(entry) if entry else None
+    usual = own.usual if own else {}
     apart = {
         k: v
         for k, v in spec["options"].items()
@@ -154,23 +159,27 @@ def plan(spec: RunSpec) -> Plan:
 
     Raises BenchError (or a subclass) for every mistake a user can mend.
     """
+    from pansharp_bench.method import resolve_config
+    from pansharp_bench.training.loop import choose_device
+
     settled, entry = outline(spec), METHODS.get(spec.method)
-    config = resolve_config(entry, settled["preset"], spec.options) if is_trained(entry) else None
+    config = resolve_config(entry, settled["preset"], spec.options) if settled["options"] else None
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
-    protocols = _protocols(settled["track"], dataset, entry.card)
+    protocols = _asked(_protocols(settled["track"], dataset, entry.card), spec)
     needed = _needed_splits(config is not None and spec.weights is None, protocols, dataset)
     _refuse_small(entry.card, dataset, protocols, needed)
     described = _describe_dataset(dataset, dataset.files(*needed), protocols)
     identity = {**settled, "dataset": dataset.name, "data": described["fingerprint"]}
     identity |= _foreign(entry, spec.dataset, dataset, settled["track"], protocols)
-    return Plan(
-        spec, entry, dataset, config, choose_device(spec.device, spec.devices), protocols, described, identity
-    )
+    device = choose_device(spec.device, spec.devices)
+    return Plan(spec, entry, dataset, config, device, protocols, described, identity)
 
 
 def plan_external(spec: RunSpec, card: MethodCard, images: Mapping[SplitName, Sequence[Path]]) -> Plan:
     """Settle the scoring of fused images that were made elsewhere: files by split, one a scene. ``spec.method`` is
     the card's name. Raises BenchError for a name that is one of ours, or images of no scenes of the dataset."""
+    from pansharp_bench.training.loop import choose_device
+
     if card.name in METHODS:
         raise BenchError(
             f"{card.name!r} is a method of this package; give what was made elsewhere another name"
@@ -180,6 +189,7 @@ def plan_external(spec: RunSpec, card: MethodCard, images: Mapping[SplitName, Se
     protocols = [p for p in _protocols(track, dataset, card) if p.split in images]
     if not protocols:
         raise BenchError(f"dataset {dataset.name} is not scored on {', '.join(images)}")
+    protocols = _asked(protocols, spec)
     described = _describe_dataset(
         dataset, dataset.files(*_needed_splits(False, protocols, dataset)), protocols
     )
@@ -198,12 +208,10 @@ def plan_external(spec: RunSpec, card: MethodCard, images: Mapping[SplitName, Se
         "precision": "32-true",
         "data": described["fingerprint"],
         "images": digest.hexdigest(),
-    }
+    } | _metrics(spec)
     entry = Entry(card, None, __name__)
     identity |= _foreign(entry, spec.dataset, dataset, track, protocols)
-    return Plan(
-        spec, entry, dataset, None, choose_device(spec.device, spec.devices), protocols, described, identity
-    )
+    return Plan(spec, entry, dataset, None, choose_device(spec.device), protocols, described, identity)
 
 
 def recorded(spec: RunSpec, results: Path) -> Path | None:
@@ -219,7 +227,8 @@ def recorded(spec: RunSpec, results: Path) -> Path | None:
     found = []
     for path in (results / wanted["track"] / wanted["dataset"] / wanted["method"]).glob("*.json"):
         record = records.read(path)
-        protocols = [p for p in TRACKS.get(wanted["track"]).obj.protocols if p.name in record.protocols]
+        served = [p for p in TRACKS.get(wanted["track"]).obj.protocols if p.name in record.protocols]
+        protocols = _asked(served, spec)
         foreign = _foreign(METHODS.get(spec.method), spec.dataset, dataset, wanted["track"], protocols)
         own = essential(wanted | foreign)
         theirs = {k: v for k, v in essential(record.spec).items() if k != "data"}
@@ -229,6 +238,24 @@ def recorded(spec: RunSpec, results: Path) -> Path | None:
         ):
             found.append((record.created, path))
     return max(found)[1] if found else None
+
+
+def _metrics(spec: RunSpec) -> dict[str, list[str]]:
+    """What a specification says of metrics: nothing where they are the usual ones."""
+    asked = list(asked_metrics(spec.metrics))
+    return {"metrics": asked} if asked else {}
+
+
+def _asked(protocols: Sequence[Protocol], spec: RunSpec) -> list[Protocol]:
+    """The protocols with the metrics that the specification asks for. Raises BenchError for one that none has."""
+    asked = asked_metrics(spec.metrics)
+    for text in spec.metrics:
+        card = METRICS.get(text.partition(":")[0].strip()).card
+        if not any(card.has(protocol=p.metrics) for p in protocols):
+            served = ", ".join(p.name for p in protocols)
+            raise BenchError(f"metric {text!r} is of none of the protocols of this run: {served}")
+    chosen = {p: tuple(e for e in asked.values() if e.card.has(protocol=p.metrics)) for p in protocols}
+    return [replace(p, asked=entries) for p, entries in chosen.items()]
 
 
 def _called(spec: RunSpec) -> str:
@@ -263,7 +290,19 @@ def _foreign(
     return ({"source": source} if source else {}) | ({} if own else {"sensor": sensor.facts()})
 
 
+def device_type(name: str) -> str:
+    """``cpu`` or ``cuda``: what :func:`~pansharp_bench.training.loop.choose_device` gives, asked only where that is
+    not certain beforehand."""
+    if name == "cpu" or (name == "auto" and no_cuda()):
+        return "cpu"
+    from pansharp_bench.training.loop import choose_device
+
+    return choose_device(name).type
+
+
 def _identify(weights: Path) -> dict[str, str]:
+    from pansharp_bench.weights import located
+
     file, name = located(weights)
     return {"file_sha256": sha256_of(file)} | ({"state_dict": name} if name else {})
 
@@ -272,13 +311,9 @@ def _is_simulated(dataset: Dataset) -> bool:
     return dataset.name in DATASETS and DATASETS.get(dataset.name).card.simulated
 
 
-def _changed(entry: Entry[MethodCard], preset: str, config: TrainedMethod.Config | None) -> list[str]:
+def _changed(options: dict[str, Any], preset: dict[str, Any] | None) -> list[str]:
     """Names of the options that differ from their preset."""
-    usual = resolve_config(entry, preset)
-    if config is None or usual is None:
-        return []
-    before = asdict(usual)
-    return sorted(k for k, v in asdict(config).items() if v != before[k])
+    return sorted(k for k, v in options.items() if preset and v != preset[k])
 
 
 def _protocols(track: str, dataset: Dataset, card: MethodCard) -> list[Protocol]:

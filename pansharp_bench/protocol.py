@@ -8,16 +8,22 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from pansharp_bench.errors import BenchError, blaming
-from pansharp_bench.method import Method, call_by_name, implausible
 from pansharp_bench.registry import METRICS, Entry, MetricCard, Sees
 from pansharp_bench.scene import Dataset, Scene, Sensor, Split, SplitName
+
+if TYPE_CHECKING:  # a table of records needs protocols and no tensor
+    import torch
+    from torch import Tensor
+
+    from pansharp_bench.method import Method
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _AT_ONCE = 32  # target images read at a time
 
@@ -29,7 +35,7 @@ class Protocol:
     ``split`` is what it reads; ``metrics`` the ``protocol`` value of the metrics it computes; ``prepare``
     turns (fused, scene) into the named tensors that metrics ask for. ``needs_gt``: skipped where the split
     has no reference. ``target``: the split whose images, all together, metrics of sets compare with.
-    ``cut``: how many pixels a side loses before it is scored.
+    ``cut``: how many pixels a side loses before it is scored. ``asked``: metrics that it computes beside its own.
     ``short`` tells its columns from another protocol's in one table; ``published`` is its name in
     published.csv.
     """
@@ -44,6 +50,7 @@ class Protocol:
     short: str = ""
     published: str = ""
     cut: int = 0
+    asked: tuple[Entry[MetricCard], ...] = ()
 
     @property
     def smallest(self) -> int:
@@ -52,7 +59,7 @@ class Protocol:
 
     def entries(self, scope: str | None = None) -> list[Entry[MetricCard]]:
         """The metrics of this protocol's table, in its order; of one scope, if that is given."""
-        found = METRICS.entries(protocol=self.metrics, default=True)
+        found = [*METRICS.entries(protocol=self.metrics, default=True), *self.asked]
         chosen = (e for e in found if scope in (None, e.card.scope))
         return sorted(chosen, key=lambda e: (e.card.order, e.name))
 
@@ -67,6 +74,10 @@ class Protocol:
 
         Raises BenchError, which says ``where``, for a metric that fails or gives anything else.
         """
+        import torch
+
+        from pansharp_bench.method import call_by_name
+
         named = self.offered(fused, scene)
         scores: dict[str, Tensor] = {}
         for entry in self.entries("image"):
@@ -160,6 +171,8 @@ class _Sets:
 def _about(split: Split) -> dict[str, Tensor]:
     """(N,) each, of every sample: ``groups``, one for all where a split has none, and ``blocks`` where it has
     such."""
+    import torch
+
     groups = torch.zeros(len(split), dtype=torch.int64) if split.groups is None else split.groups
     origins = split.origins()
     return {"groups": groups} | ({"blocks": origins["block"]} if "block" in origins else {})
@@ -180,7 +193,20 @@ class Evaluation:
     fused: list[Tensor]
 
 
-@torch.inference_mode()
+def _without_gradients(function: F) -> F:
+    """``torch.inference_mode``, which is imported when the function is called."""
+
+    @wraps(function)
+    def called(*args: Any, **given: Any) -> Any:
+        import torch
+
+        with torch.inference_mode():
+            return function(*args, **given)
+
+    return cast("F", called)
+
+
+@_without_gradients
 def evaluate(
     method: Method,
     dataset: Dataset,
@@ -197,6 +223,8 @@ def evaluate(
     values are beyond reason.
     Raises BenchError on an output of wrong shape.
     """
+    from pansharp_bench.method import implausible
+
     split = dataset.split(protocols[0].split)
     scores: dict[str, dict[str, list[float]]] = {p.name: {} for p in protocols}
     sets = {p.name: _Sets(p, dataset.sensor) for p in protocols}
@@ -257,10 +285,12 @@ def evaluate(
     return Evaluation(scores, curves, floors, origins, seconds, pixels, kept)
 
 
-@torch.inference_mode()
+@_without_gradients
 def rehearse(dataset: Dataset, protocols: Sequence[Protocol], device: torch.device) -> None:
     """Score one scene of every split, its PAN as every band, so that a metric that fails does so before a training
     and not after it. Raises BenchError as :func:`evaluate` would."""
+    import torch
+
     for protocol in protocols:
         split = dataset.split(protocol.split)
         scene = split[0].to(device)
@@ -280,4 +310,6 @@ def rehearse(dataset: Dataset, protocols: Sequence[Protocol], device: torch.devi
 
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
+        import torch
+
         torch.cuda.synchronize(device)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -112,12 +112,18 @@ def _overlap(centre: float, ratio: int, pan: int, ms: int) -> tuple[float, int, 
     return max(found)[2]
 
 
-def relate(pan: Grid, ms: Grid) -> tuple[int, tuple[float, float]]:
-    """The ratio of the pixel sizes, and at which row and column of PAN the centre of MS pixel (0, 0) lies.
+@dataclass(frozen=True)
+class Misfit:
+    """Why MS does not lie on whole pixels of PAN, and by which resampling it would: ``warp`` where coordinate
+    systems or directions differ, ``resample`` where the pixel sizes alone do."""
 
-    Raises DataError where a georeference is missing, rotated, or in another coordinate system than the other's, and
-    where the ratio is no whole number to 1e-3.
-    """
+    why: str
+    mend: Literal["warp", "resample"]
+
+
+def misfit(pan: Grid, ms: Grid) -> Misfit | None:
+    """What keeps MS from lying on PAN as it is. Raises DataError where no resampling would help: a georeference is
+    missing, or PAN and MS seem to be swapped."""
     for grid in (pan, ms):
         if grid.transform is None and grid.rpc:
             raise DataError(
@@ -130,42 +136,128 @@ def relate(pan: Grid, ms: Grid) -> tuple[int, tuple[float, float]]:
                 "lie: --align counts (they begin at the same corner), or --align toolbox (as the field's toolbox "
                 "assumes: the first MS pixel is centred on PAN pixel ratio/2)"
             )
-        if max(abs(grid.transform.b), abs(grid.transform.d)) > 1e-9 * abs(grid.transform.a):
-            raise DataError(
-                f"{grid.name} is rotated or sheared against its coordinates; bring it north up first, e.g. by "
-                "gdalwarp -r cubic"
-            )
-    assert pan.transform is not None and ms.transform is not None
     if pan.crs != ms.crs:
-        raise DataError(
-            f"{pan.name} is in {_named(pan.crs)} and {ms.name} in {_named(ms.crs)}: bring them into one system "
-            f"first, e.g. by gdalwarp -t_srs {_named(pan.crs) if pan.crs else 'EPSG:…'} -r cubic"
+        if not (pan.crs and ms.crs):
+            raise DataError(
+                f"{pan.name} is in {_named(pan.crs)} and {ms.name} in {_named(ms.crs)}: name the one that is "
+                "missing, e.g. by gdal_edit.py -a_srs EPSG:…"
+            )
+        return Misfit(
+            f"{pan.name} is in {_named(pan.crs)} and {ms.name} in {_named(ms.crs)}: --warp resamples MS onto "
+            "PAN's grid",
+            "warp",
         )
-    sizes = [(ms.transform.e, pan.transform.e), (ms.transform.a, pan.transform.a)]
-    ratios = [m / p for m, p in sizes]
-    shown = " x ".join(f"{r:.6g}" for r in ratios)
-    if min(ratios) < 0:
-        raise DataError(f"{ms.name} is mirrored against {pan.name}: bring both north up by gdalwarp")
-    ratio = round(ratios[0])
-    if max(ratios) < 1:
+    t = within(pan, ms)
+    if max(abs(t.b), abs(t.d)) > 1e-9 * max(abs(t.a), abs(t.e)):
+        return Misfit(
+            f"{ms.name} is rotated or sheared against {pan.name}: --warp resamples it onto PAN's grid", "warp"
+        )
+    if min(t.a, t.e) < 0:
+        return Misfit(
+            f"{ms.name} is mirrored against {pan.name}: --warp resamples it onto PAN's grid", "warp"
+        )
+    shown = f"{t.e:.6g} x {t.a:.6g}"
+    if max(t.a, t.e) < 1:
         raise DataError(
             f"the pixels of {ms.name} are finer than those of {pan.name} (ratio {shown}): are PAN and MS swapped?"
         )
-    if max(abs(r - ratio) for r in ratios) > 1e-3:
-        x, y = (abs(p) * max(1, ratio) for _, p in reversed(sizes))
-        raise DataError(
-            f"pixels of {ms.name} are {shown} PAN pixels in size, which is no whole number to 0.001: their "
-            f"place would drift over the scene. Resample MS first, e.g. by gdalwarp -tr {x:g} {y:g} -r cubic; or, "
-            "where the sizes are known to be wrong and the counts of pixels right, --align counts"
+    if max(abs(r - round(t.e)) for r in (t.a, t.e)) > 1e-3:
+        return Misfit(
+            f"pixels of {ms.name} are {shown} PAN pixels in size, which is no whole number to 0.001: their place "
+            "would drift over the scene. --resample brings MS to whole ones; or, where the sizes are known to be "
+            "wrong and the counts of pixels right, --align counts",
+            "resample",
         )
-    origin = (pan.transform.f, pan.transform.c)
-    corner = (ms.transform.f, ms.transform.c)
+    return None
+
+
+def relate(pan: Grid, ms: Grid) -> tuple[int, tuple[float, float]]:
+    """The ratio of the pixel sizes, and at which row and column of PAN the centre of MS pixel (0, 0) lies.
+
+    Raises DataError where MS does not lie on whole pixels of PAN (see :func:`misfit`): its place is in another
+    coordinate system, rotated, mirrored or not known, or the ratio is no whole number to 1e-3.
+    """
+    if found := misfit(pan, ms):
+        raise DataError(found.why)
+    t = within(pan, ms)
+    ratio = round(t.e)
     middle = [(n - 1) / 2 for n in ms.size]  # where what the ratio lacks of a whole number is felt least
     row, column = (
-        round((m - o) / p + (i + 0.5) * exact - 0.5 - i * ratio, 6)
-        for m, o, (_, p), i, exact in zip(corner, origin, sizes, middle, ratios, strict=True)
+        round(start + (i + 0.5) * exact - 0.5 - i * ratio, 6)
+        for start, exact, i in zip((t.f, t.c), (t.e, t.a), middle, strict=True)
     )
     return ratio, (row, column)
+
+
+def within(pan: Grid, other: Grid) -> Affine:
+    """From column and row of another grid in the same coordinate system to those of PAN, counted from corners."""
+    assert pan.transform is not None and other.transform is not None
+    a, b = pan.transform, other.transform
+    linear = np.array([[a.a, a.b], [a.d, a.e]])
+    # corners are subtracted first: coordinates have many digits
+    (xx, xy, x), (yx, yy, y) = np.linalg.solve(
+        linear, [[b.a, b.b, b.c - a.c], [b.d, b.e, b.f - a.f]]
+    ).tolist()
+    return type(a)(xx, xy, x, yx, yy, y)
+
+
+def aligned(pan: Grid, ms: Grid) -> Grid:
+    """The grid for MS that lies on PAN: its pixels are ``ratio`` x ``ratio`` PAN pixels, counted from PAN's corner,
+    of the whole ratio that is nearest to MS's own pixels in the middle of MS. It holds the pixels of PAN's ground
+    whose centres lie within the rows and columns that MS reaches.
+
+    Raises DataError where these are none, or where MS is finer than PAN.
+    """
+    from rasterio.errors import RasterioError
+    from rasterio.warp import transform
+
+    assert pan.transform is not None and ms.transform is not None
+    (height, width), back = ms.size, ~pan.transform
+
+    def on_pan(columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x, y = _at(ms.transform, columns, rows)
+        if pan.crs != ms.crs:
+            x, y = (np.array(values) for values in transform(ms.crs, pan.crs, x, y))
+        return _at(back, x, y)
+
+    try:
+        # half a pixel to every side of the middle: how large a pixel is there
+        x, y = on_pan(width / 2 + np.array([-0.5, 0.5, 0, 0]), height / 2 + np.array([0, 0, -0.5, 0.5]))
+        area = abs((x[1] - x[0]) * (y[3] - y[2]) - (x[3] - x[2]) * (y[1] - y[0]))
+        along = np.linspace(0, 1, 33)
+        edge, far = np.zeros_like(along), np.ones_like(along)
+        outline = on_pan(
+            width * np.concatenate([along, along, edge, far]),
+            height * np.concatenate([edge, far, along, along]),
+        )
+    except RasterioError as error:
+        raise DataError(
+            f"{ms.name} cannot be brought from {_named(ms.crs)} to {_named(pan.crs)}: {_first_line(error)}"
+        ) from error
+    if not (np.isfinite(area) and np.isfinite(outline).all()):
+        raise DataError(f"{ms.name} reaches beyond where {_named(pan.crs)} can tell a place")
+    ratio = round(math.sqrt(area))
+    if ratio < 1 or area < 1 - 1e-3:
+        raise DataError(
+            f"the pixels of {ms.name} are finer than those of {pan.name} (ratio {math.sqrt(area):.6g}): "
+            "are PAN and MS swapped?"
+        )
+    starts, sizes = [], []
+    for places, whole in zip(reversed(outline), pan.size, strict=True):
+        first = max(0, math.ceil(places.min() / ratio - 0.5 + 1e-6))
+        starts.append(ratio * first)
+        sizes.append(min(whole // ratio, math.floor(places.max() / ratio + 0.5 - 1e-6)) - first)
+    if min(sizes) < 1:
+        raise DataError("PAN and MS have no ground in common. Are they of one scene?")
+    part = pan.window(starts[0], starts[1], (sizes[0], sizes[1]))
+    p = part.transform
+    assert p is not None
+    coarse = type(p)(ratio * p.a, ratio * p.b, p.c, ratio * p.d, ratio * p.e, p.f)
+    return Grid(ms.name, part.size, coarse, pan.crs)
+
+
+def _at(t: Affine, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
 
 
 def relate_counts(pan: Grid, ms: Grid) -> int:
@@ -195,7 +287,8 @@ _NAMES = {
 
 
 class Raster:
-    """The bands of one file, or of several on one grid, read window by window.
+    """The bands of one file, or of several on one grid, read window by window. ``resampled`` tells by which kernel
+    they were brought to another grid than that of the files, "" where they were not.
 
     ``paths``: a file, or one a band or more. ``names``: what each band shows, where its description or colour
     interpretation says so, else ""; an alpha band is no band. Raises DataError for what cannot be opened, or does
@@ -211,6 +304,8 @@ class Raster:
         if not files:
             raise DataError(f"no file is given for {what}")
         self._files: list[Any] = []
+        self._views: dict[Any, Any] = {}  # of files, on another grid
+        self.resampled = ""
         self._bands: list[tuple[Any, int]] = []  # file and 1-based band
         self.names: tuple[str, ...] = ()
         try:
@@ -252,7 +347,7 @@ class Raster:
 
     def close(self) -> None:
         """Give the files back."""
-        for file in self._files:
+        for file in (*self._views.values(), *self._files):
             file.close()
 
     def __len__(self) -> int:
@@ -280,7 +375,35 @@ class Raster:
         from rasterio.enums import MaskFlags
 
         flags = (f.mask_flag_enums[b - 1] for f, b in self._bands)
-        return np.dtype(self.dtype).kind == "f" or any(MaskFlags.all_valid not in found for found in flags)
+        return (
+            bool(self._views)
+            or np.dtype(self.dtype).kind == "f"
+            or any(MaskFlags.all_valid not in found for found in flags)
+        )
+
+    def onto(self, grid: Grid) -> None:
+        """Resample from now on onto another grid, of those pixels that have a value; there a pixel has one where
+        the nearest of the file has. Raises DataError where GDAL cannot.
+
+        By Lanczos' kernel of three lobes: cubic convolution delays what is finer than about three pixels, by up to
+        a twentieth of an MS pixel, which is a fifth of PAN's.
+        """
+        from rasterio.enums import Resampling
+        from rasterio.errors import RasterioError
+        from rasterio.vrt import WarpedVRT
+
+        kernel = Resampling.lanczos
+        try:
+            for file in self._files:
+                self._views[file] = WarpedVRT(
+                    file, crs=grid.crs, transform=grid.transform, height=grid.size[0], width=grid.size[1],
+                    resampling=kernel, src_nodata=math.nan if file.nodata is None else file.nodata,
+                    nodata=math.nan, dtype="float64", tolerance=1e-3,  # pixels: place is exact beyond measure
+                    XSCALE=1, YSCALE=1,  # else the kernel's width is estimated anew in every block
+                )  # fmt: skip
+        except RasterioError as error:
+            raise DataError(f"{self.what} {self.path} cannot be resampled: {_first_line(error)}") from error
+        self.grid, self.resampled = grid, kernel.name
 
     def choose(self, bands: Sequence[int]) -> None:
         """Keep these bands alone, in this order, numbered from 1 over all files, alpha bands left out.
@@ -334,8 +457,9 @@ class Raster:
             for file in dict.fromkeys(file for file, _ in self._bands):
                 where = [i for i, (f, _) in enumerate(self._bands) if f is file]
                 bands = [self._bands[i][1] for i in where]
-                values[where] = file.read(bands, window=window)
-                if self.masked:
+                view = self._views.get(file)
+                values[where] = (view or file).read(bands, window=window)
+                if self.masked and not view:  # a view has NaN where there is no value
                     valid &= (file.read_masks(bands, window=window) > 0).all(0)
         except RasterioError as error:
             raise DataError(
@@ -399,6 +523,7 @@ def geotiff(
     dtype: str = "float32",
     nodata: float | None = None,
     options: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Iterator[Any]:
     """A GeoTIFF of ``size`` (height, width) to write windows to, which appears whole or not at all.
 
@@ -411,6 +536,7 @@ def geotiff(
         dtype: of the samples.
         nodata: the value that means none.
         options: GDAL's creation options; by default it is tiled and compressed without loss.
+        folder: where it lies until it is whole, on the same disk; by default beside it.
 
     Raises BenchError for another suffix, an option that GDAL does not know or take, or where it cannot be written.
     """
@@ -427,7 +553,7 @@ def geotiff(
         )
     if "compress" not in given:
         usual |= {"compress": "deflate", "predictor": 3 if np.dtype(dtype).kind == "f" else 2}
-    with atomically(path) as part, warnings.catch_warnings():
+    with atomically(path, folder=folder) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             with _gdal_warnings() as said:

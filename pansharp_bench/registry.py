@@ -2,6 +2,9 @@
 
 Registering is one decorator; discovery imports the plug-in folders, installed entry points and ``--plugin``
 files on first use. A plug-in that fails to import is kept in ``broken`` with its error and harms nothing else.
+
+While no file has changed, what the project's own folders hold is told by the cards of the last time
+(:mod:`~pansharp_bench.catalogue`), and a module is imported when its object is asked for.
 """
 
 from __future__ import annotations
@@ -16,13 +19,14 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
+from pansharp_bench import catalogue
 from pansharp_bench.errors import BenchError, UnknownName, blaming
 
 Sees = Literal["pan", "pan+latitude", "pan+bag", "pan+ms", "reference"]
@@ -54,6 +58,10 @@ class Card:
     def label(self) -> str:
         """What tables and pictures call it."""
         return self.title or self.name
+
+    def has(self, **where: Any) -> bool:
+        """Whether its fields have these values or, where a field has several, have them among these."""
+        return all(_has(getattr(self, k), v) for k, v in where.items())
 
 
 @dataclass(frozen=True)
@@ -185,11 +193,44 @@ class TrackCard(Card):
 
 @dataclass(frozen=True)
 class Entry(Generic[C]):
-    """A registered thing beside its card."""
+    """A registered thing beside its card. ``obj`` may come later: asking for it imports the module it is from.
+    Raises BenchError where that fails."""
 
     card: C
     obj: Any
     origin: str  # module that registered it
+
+    @classmethod
+    def later(cls, card: C, origin: str, facts: Mapping[str, Any]) -> Entry[C]:
+        """The entry of a module that is not imported yet, which said this of it."""
+        entry = object.__new__(cls)
+        vars(entry).update(card=card, origin=origin, _kept=facts)
+        return entry
+
+    @property
+    def late(self) -> bool:
+        """Whether its object is still to come."""
+        return "obj" not in vars(self)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "obj":
+            raise AttributeError(name)
+        with blaming(f"{self.origin}, which {self.card.name!r} is from, failed", (Exception, SystemExit)):
+            try:
+                importlib.import_module(self.origin)  # registers it, which fills this entry: Registry.add
+            except BaseException:
+                catalogue.forget(_package_of(self.origin))
+                raise
+        if self.late:
+            catalogue.forget(_package_of(self.origin))
+            raise BenchError(f"{self.origin} does not register {self.card.name!r} any more; try again")
+        return vars(self)["obj"]
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What can be told of the object without it, as JSON has it: ``module`` and ``doc``; of a function its
+        ``settings``; the ``commands`` of a dataset; and what its own ``told()`` gives."""
+        return vars(self)["_kept"] if self.late else _facts(self.obj)
 
     @property
     def name(self) -> str:
@@ -222,14 +263,18 @@ class Registry(Generic[C]):
         """Register a thing without a decorator; refuses as :meth:`register` does."""
         origin = _caller()
         made = self.card_type(**card)
-        if taken := self._entries.get(made.name):
+        taken = self._entries.get(made.name)
+        if taken and not (taken.late and taken.origin == origin):
             raise ValueError(
                 f"{self.kind} {made.name!r} from {origin} is already registered by {taken.origin}; "
                 "give one of them another name"
             )
         if not made.summary and (doc := getattr(obj, "__doc__", None)):
             made = self.card_type(**{**card, "summary": doc.strip().splitlines()[0]})
-        self._entries[made.name] = Entry(made, obj, origin)
+        if taken:  # whoever holds the entry now has its object
+            vars(taken).update(card=made, obj=obj)
+        else:
+            self._entries[made.name] = Entry(made, obj, origin)
 
     def get(self, name: str) -> Entry[C]:
         """The entry of that name; raises UnknownName with the nearest names."""
@@ -244,7 +289,7 @@ class Registry(Generic[C]):
         has them among these), sorted by name."""
         self.discover()
         found = (e for n, e in sorted(self._entries.items()) if fnmatch.fnmatch(n, pattern))
-        return [e for e in found if all(_has(getattr(e.card, k), v) for k, v in where.items())]
+        return [e for e in found if e.card.has(**where)]
 
     def names(self, pattern: str = "*", **where: Any) -> list[str]:
         """Names of :meth:`entries`."""
@@ -258,12 +303,12 @@ class Registry(Generic[C]):
         return name in self._entries
 
     def discover(self) -> None:
-        """Import every plug-in of this kind once; failures go to ``broken``."""
+        """Find every plug-in of this kind, once; those that fail to import go to ``broken``."""
         if self._discovered:
             return
         self._discovered = True
         for package in self.packages:
-            _import_tree(package)
+            _discover(package)
         if self.entry_points:
             for point in importlib.metadata.entry_points(group=self.entry_points):
                 _guarded(f"{point.name} = {point.value}", point.load)
@@ -305,6 +350,86 @@ def _guarded(origin: str, load: Callable[[], Any]) -> None:
         raise
     except BaseException:  # a plug-in may even call sys.exit; nothing it does may stop the others
         broken[origin] = traceback.format_exc(limit=-4)
+
+
+def _facts(obj: Any) -> dict[str, Any]:
+    found = {
+        "module": getattr(obj, "__module__", None) or type(obj).__module__,
+        "doc": (inspect.getdoc(obj) or "") if callable(obj) else "",
+    }
+    if inspect.isfunction(obj):
+        given = [p for p in inspect.signature(obj).parameters.values() if p.default not in (p.empty, None)]
+        found["settings"] = {p.name: _plain(p.default) for p in given}
+    if commands := getattr(obj, "commands", None):
+        found["commands"] = dict(commands)
+    return found | (obj.told() if hasattr(obj, "told") else {})
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float, str, tuple)) else str(value)
+
+
+def _discover(package: str) -> None:
+    """The plug-ins of one of the project's folders: by what is kept of them, else by importing them."""
+    spec = importlib.util.find_spec(package)
+    try:
+        key = catalogue.fingerprint((spec and spec.submodule_search_locations) or ())
+    except OSError:  # a file vanished meanwhile
+        key = ""
+    kept = _revived(catalogue.read(package, key)) if key else None
+    for table, entry in kept or ():
+        known = table._entries.get(entry.name)
+        if known is None and entry.origin not in sys.modules:
+            table._entries[entry.name] = entry
+        elif known is not None and known.origin != entry.origin:  # says who took the name
+            _guarded(entry.origin, partial(importlib.import_module, entry.origin))
+    if kept is not None:
+        return
+    _import_tree(package)
+    found = [(t, e) for t in TABLES for e in t._entries.values() if _package_of(e.origin) == package]
+    # what a helper registers for others does not come with the helper alone
+    private = any("._" in e.origin for _, e in found)
+    if key and not private and not any(_package_of(origin) == package for origin in broken):
+        catalogue.keep(package, key, [_kept(table, entry) for table, entry in found])
+
+
+def _kept(table: Registry[Any], entry: Entry[Any]) -> dict[str, Any]:
+    """An entry as JSON has it; of a card's code it says that it is there."""
+    card = {f.name: getattr(entry.card, f.name) for f in fields(entry.card)}
+    told = {k: bool(v) if isinstance(v, Blockwise) else v for k, v in card.items()}
+    return {"kind": table.kind, "card": told, "origin": entry.origin, "facts": entry.facts}
+
+
+def _revived(kept: Any) -> list[tuple[Registry[Any], Entry[Any]]] | None:
+    """The entries of what was kept; None where there is nothing, or nothing that makes cards."""
+    tables = {table.kind: table for table in TABLES}
+    found = []
+    try:
+        for it in kept:
+            table = tables[it["kind"]]
+            entry = Entry.later(table.card_type(**it["card"]), it["origin"], it["facts"])
+            if it["card"].get("blockwise"):
+                vars(entry)["card"] = replace(entry.card, blockwise=_blockwise_later(entry))
+            found.append((table, entry))
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return None
+    return found
+
+
+def _blockwise_later(entry: Entry[Any]) -> Blockwise:
+    def part(name: str) -> Callable[..., Any]:
+        def called(*args: Any, **given: Any) -> Any:
+            _ = entry.obj  # its module brings the card with the code
+            return getattr(entry.card.blockwise, name)(*args, **given)
+
+        return called
+
+    return Blockwise(*(part(f.name) for f in fields(Blockwise)))
+
+
+def _package_of(module: str) -> str:
+    """The folder of plug-ins that a module of the project lies in."""
+    return ".".join(module.split(".")[:2])
 
 
 def _import_tree(package: str) -> None:

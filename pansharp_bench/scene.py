@@ -26,13 +26,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pansharp_bench.errors import BenchError, ImageError
 from pansharp_bench.registry import DATASETS, SENSORS, DatasetCard, Entry, MethodCard
+
+if TYPE_CHECKING:  # a table of records needs sensors and no tensor
+    import torch
+    from torch import Tensor
 
 DATA_VARIABLE = "PANSHARP_DATA"
 SplitName = Literal["train", "valid", "reduced", "full", "target", "test"]
@@ -140,7 +141,9 @@ def as_float(x: Tensor, name: str = "image") -> Tensor:
 
     Raises ImageError for anything but a tensor of real numbers.
     """
-    if not isinstance(x, Tensor):
+    import torch
+
+    if not isinstance(x, torch.Tensor):
         what = f"{type(x).__module__}.{type(x).__qualname__}".removeprefix("builtins.")
         raise ImageError(
             f"{name} must be a torch.Tensor, found {what} (of an array: torch.from_numpy(array))"
@@ -216,7 +219,7 @@ class Scene:
 
     def clone(self) -> Scene:
         """Scenes of their own memory."""
-        return self._map(torch.clone)
+        return self._map(lambda x: x.clone())
 
     def _map(self, fn: Callable[[Tensor], Tensor]) -> Scene:
         others = (None if x is None else fn(x) for x in (self.ms, self.lms, self.gt, self.latitude))
@@ -233,6 +236,8 @@ class Scene:
             latitude = self.latitude if card.sees == "pan+latitude" else None
             return replace(self, ms=None, lms=None, gt=None, latitude=latitude)
         if card.sees == "pan+bag":
+            import torch
+
             if self.ms is None:
                 raise ValueError("this scene has no ms to shuffle")
             generator = torch.Generator().manual_seed(seed)

@@ -20,11 +20,26 @@ from torch import Tensor
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import check_writable, sha256_of
 from pansharp_bench.imaging.registration import Registration, measure
-from pansharp_bench.raster import Grid, Placement, Raster, check_name, geotiff, place, relate, relate_counts
+from pansharp_bench.method import named_method
+from pansharp_bench.raster import (
+    Grid,
+    Placement,
+    Raster,
+    aligned,
+    check_name,
+    geotiff,
+    misfit,
+    place,
+    relate,
+    relate_counts,
+)
+from pansharp_bench.record import canonical
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import Sensor
 from pansharp_bench.sensors import sensor_given, unknown_sensor
+from pansharp_bench.source import source_of
 from pansharp_bench.tiles import fuse_pair
+from pansharp_bench.unfinished import Tile, Unfinished
 from pansharp_bench.weights import located
 
 Align = Literal["geo", "counts", "toolbox"]
@@ -139,6 +154,8 @@ def open_pair(
     *,
     align: Align = "geo",
     bands: Sequence[int] | None = None,
+    warp: bool = False,
+    resample: bool = False,
 ) -> Iterator[RasterPair]:
     """The pair of a PAN and an MS raster (or one file a band), open for reading.
 
@@ -149,15 +166,25 @@ def open_pair(
         align: ``geo``: by both transforms. ``counts``: the images begin at the same corner, and the numbers of
             pixels give the ratio. ``toolbox``: likewise, but MS pixel 0 is centred on PAN pixel ratio // 2.
         bands: the bands of ``ms`` in the sensor's order, numbered from 1 over all its files.
+        warp: resample an MS that is in another coordinate system than PAN, rotated or mirrored against it, onto a
+            grid that lies on PAN's; PAN is never resampled.
+        resample: likewise an MS whose pixels are no whole number of PAN pixels in size.
 
     Raises:
         DataError: files that cannot be read, or do not belong together.
         BenchError: a sensor that does not fit them.
     """
+    mends = {name for name, asked in (("warp", warp), ("resample", resample)) if asked}
+    if mends and align != "geo":
+        raise BenchError(
+            f"--{max(mends)} goes by the georeferences, which --align {align} sets aside: leave one of them out"
+        )
     with Raster(pan, "PAN") as fine, Raster(ms, "MS") as coarse:
         if len(fine) != 1:
             raise DataError(f"PAN {pan} has {len(fine)} bands where one is expected: are PAN and MS swapped?")
         if align == "geo":
+            if (found := misfit(fine.grid, coarse.grid)) and found.mend in mends:
+                coarse.onto(aligned(fine.grid, coarse.grid))
             ratio, centre = relate(fine.grid, coarse.grid)
         else:
             ratio = relate_counts(fine.grid, coarse.grid)
@@ -189,10 +216,11 @@ def _camera(sensor: str | Sensor | SensorFigures, bands: int, ratio: int) -> Sen
 
 @dataclass(frozen=True)
 class FusedFile:
-    """What was written: ``phase`` of MS on PAN, the ``registration`` that was measured before and whether it was
-    corrected (``registered``), whether bands were found by their names (``named``), the ``valid`` share of the
-    pixels, values ``clipped`` to the type's range, values ``beyond`` 1.5 times the sensor's peak, and the mean and
-    largest difference at the ``seam`` of tiles, of a method that would see the whole."""
+    """What was written: ``phase`` of MS on PAN, the kernel by which MS was ``resampled`` onto PAN's grid ("" where
+    it lay there), the ``registration`` that was measured then and whether it was corrected (``registered``),
+    whether bands were found by their names (``named``), the ``valid`` share of the pixels, values ``clipped`` to
+    the type's range, values ``beyond`` 1.5 times the sensor's peak, and the mean and largest difference at the
+    ``seam`` of tiles, of a method that would see the whole."""
 
     path: Path
     bands: tuple[str, ...]
@@ -200,6 +228,7 @@ class FusedFile:
     dtype: str
     sensor: Sensor
     phase: tuple[float, float]
+    resampled: str
     registration: Registration
     registered: bool
     named: bool
@@ -245,12 +274,14 @@ def fuse_files(
     pan: str | Path,
     ms: Paths,
     out: str | Path,
-    method: str,
+    method: str = "",
     *,
     sensor: str | Sensor | SensorFigures,
     weights: str | Path | None = None,
     align: Align = "geo",
     bands: Sequence[int] | None = None,
+    warp: bool = False,
+    resample: bool = False,
     register: bool = False,
     dtype: str | None = None,
     tile: int | None = None,
@@ -258,6 +289,8 @@ def fuse_files(
     threads: int = 1,
     approximate: bool = False,
     options: Mapping[str, str] | None = None,
+    resume: bool = False,
+    force: bool = False,
     progress: Callable[[float], None] = lambda share: None,
 ) -> FusedFile:
     """Fuse a PAN and an MS raster into a GeoTIFF on PAN's grid, over the whole MS pixels that both cover.
@@ -265,12 +298,12 @@ def fuse_files(
     Where MS lies on PAN is computed from both transforms (``align="geo"``), and the offset that is left is
     measured and said in the file's metadata, with version, method, sensor and weights. Pixels without a value
     (nodata, mask or alpha of either file) take no part and have none in the result. The result appears whole or
-    not at all.
+    not at all; what is finished of it lies in ``.<name>.part`` beside it until then.
 
     Args:
-        pan, ms, sensor, align, bands: see :func:`open_pair`.
+        pan, ms, sensor, align, bands, warp, resample: see :func:`open_pair`.
         out: the GeoTIFF to be written; one that is there is replaced.
-        method: a registered method.
+        method: a registered method; may be left out where weights say it, as those do that a run saved.
         weights: of a trained method.
         register: correct the measured offset, where it can be judged.
         dtype: of the samples, PAN's by default; integers are rounded and saturated.
@@ -278,60 +311,100 @@ def fuse_files(
         threads: tiles fused at the same time.
         approximate: let a method that looks at the whole scene at once look at tiles.
         options: GDAL's creation options, e.g. ``{"COMPRESS": "ZSTD"}``.
+        resume: go on with an interrupted fusion of the same files and options, with the same result.
+        force: begin anew where there is an interrupted one.
         progress: called with the share done.
 
     Warns of what the result's ``remarks`` say.
 
     Raises:
         DataError: files that cannot be read, or do not belong together.
-        BenchError: a sensor or method that does not fit, or a file that cannot be written.
+        BenchError: a sensor or method that does not fit, a file that cannot be written, an interrupted fusion that
+            is neither to be resumed nor replaced, or none to resume, or of other files or options.
     """
+    from pansharp_bench import __version__
+
+    if resume and force:
+        raise BenchError("--resume goes on with what --force would drop: leave one of them out")
     out, start = Path(out), time.perf_counter()
     check_name(out)
-    METHODS.get(method)
+    method = named_method(method, weights)
     if register and align == "toolbox":
         raise BenchError(
             "align 'toolbox' says where MS lies, and register would move it: leave one of them out"
         )
-    with open_pair(pan, ms, sensor, align=align, bands=bands) as pair:
+    with open_pair(pan, ms, sensor, align=align, bands=bands, warp=warp, resample=resample) as pair:
         _refuse_overwriting(out, pan, ms)
         check_writable(out.parent)
         kind = _type(dtype or pair.pan.dtype)
-        _refuse_too_large(out, pair, kind)
-        found = pair.registration()
-        if moved := register and found.judged:
-            pair = pair.registered(found)
-        nodata = _nodata(pair, kind)
-        running = fuse_pair(
-            method,
-            pair,
-            tile=tile or _tile(memory, pair.sensor, threads),
-            weights=weights,
-            approximate=approximate,
-            border="toolbox" if align == "toolbox" else "mirror",
-            threads=threads,
-            progress=progress,
-        )
-        clipped = valid = 0
-        grid, camera = pair.grid, pair.sensor
-        with geotiff(
-            out, pair.size, camera.bands, crs=grid.crs, transform=grid.transform, dtype=kind.name, nodata=nodata,
-            options=options,
-        ) as file:  # fmt: skip
-            scale, offset = pair.pan.scaling[0]
-            if (scale, offset) != (1.0, 0.0):
-                file.scales, file.offsets = (scale,) * camera.channels, (offset,) * camera.channels
-            for rows, cols, fused, mask in running:
-                samples, lost = as_samples(fused, mask, kind, nodata)
-                clipped += lost
-                valid += fused[0].numel() if mask is None else int(mask.sum())
-                file.write(samples, window=((rows.start, rows.stop), (cols.start, cols.stop)))
-            if not valid:
-                raise DataError("no pixel has a value in both PAN and MS: all is nodata or masked")
-            file.update_tags(**_tags(method, weights, pair, found, moved))
+        side = tile or _tile(memory, pair.sensor, threads)
+        whole = max(pair.size) <= side
+        if not resume:
+            _refuse_too_large(out, pair, kind, whole)
+        work = Unfinished(out)
+        plan = {
+            "pansharp-bench": __version__,
+            "torch": torch.__version__,
+            "method": method,
+            "code": source_of(METHODS.get(method)),
+            "weights": weights and (located(Path(weights))[1], sha256_of(located(Path(weights))[0])),
+            "pan": _fingerprint(pan),
+            "ms": _fingerprint(ms),
+            "sensor": pair.sensor.facts(),
+            "align": align,
+            "bands": bands,
+            "warp": warp,
+            "resample": resample,
+            "register": register,
+            "dtype": kind.name,
+            "tile": side,
+            "approximate": approximate,
+        }
+        with work.held(plan, resume, force):
+            found = pair.registration()
+            if moved := register and found.judged:
+                pair = pair.registered(found)
+            nodata = _nodata(pair, kind)
+            running = fuse_pair(
+                method,
+                pair,
+                tile=side,
+                weights=weights,
+                approximate=approximate,
+                border="toolbox" if align == "toolbox" else "mirror",
+                threads=threads,
+                progress=progress,
+                reached=work.reached(),
+                surveyed=work.keep_statistics,
+            )
+            counted = {"clipped": 0, "valid": 0}
+            grid, camera = pair.grid, pair.sensor
+            with geotiff(
+                out, pair.size, camera.bands, crs=grid.crs, transform=grid.transform, dtype=kind.name,
+                nodata=nodata, options=options, folder=work.folder,
+            ) as file:  # fmt: skip
+                scale, offset = pair.pan.scaling[0]
+                if (scale, offset) != (1.0, 0.0):
+                    file.scales, file.offsets = (scale,) * camera.channels, (offset,) * camera.channels
+                for kept in work.finished():
+                    file.write(kept.samples.numpy(), window=kept.window)
+                    counted = {name: kept.counted[name] for name in counted}
+                for rows, cols, fused, mask in running:
+                    samples, lost = as_samples(fused, mask, kind, nodata)
+                    counted["clipped"] += lost
+                    counted["valid"] += fused[0].numel() if mask is None else int(mask.sum())
+                    window = (rows.start, rows.stop), (cols.start, cols.stop)
+                    if len(running) > 1:
+                        told = {**counted, "beyond": running.beyond, "seams": running.reached.seams}
+                        work.keep(running.reached.tiles, Tile(torch.from_numpy(samples), window, told))
+                    file.write(samples, window=window)
+                if not counted["valid"]:
+                    raise DataError("no pixel has a value in both PAN and MS: all is nodata or masked")
+                file.update_tags(**_tags(method, weights, pair, found, moved))
         done = FusedFile(
-            out, camera.bands, pair.size, kind.name, camera, pair.placement.phase, found, moved, pair.named,
-            valid / math.prod(pair.size), clipped, running.beyond, running.seam, time.perf_counter() - start,
+            out, camera.bands, pair.size, kind.name, camera, pair.placement.phase, pair.ms.resampled, found, moved,
+            pair.named, counted["valid"] / math.prod(pair.size), counted["clipped"], running.beyond, running.seam,
+            time.perf_counter() - start,
         )  # fmt: skip
     for text in done.remarks:
         warnings.warn(text, stacklevel=2)
@@ -344,15 +417,22 @@ def _refuse_overwriting(out: Path, pan: str | Path, ms: Paths) -> None:
             raise BenchError(f"{out} is one of the files to be read; write to another")
 
 
-def _refuse_too_large(out: Path, pair: RasterPair, kind: np.dtype) -> None:
-    """Raises BenchError where the disk has no room for the result even if it could be compressed to a quarter."""
+def _refuse_too_large(out: Path, pair: RasterPair, kind: np.dtype, whole: bool) -> None:
+    """Raises BenchError where the disk has no room for the finished tiles (none where it is one tile, ``whole``)
+    and the result, even if that could be compressed to a quarter."""
     needed = math.prod(pair.size) * pair.sensor.channels * kind.itemsize
     free = shutil.disk_usage(out.parent).free
-    if needed > 4 * free:
+    if needed * (0.25 if whole else 1.25) > free:
         raise BenchError(
             f"{out} would hold {pair.size[0]} x {pair.size[1]} pixels, {needed / 2**30:.3g} GiB, and {out.parent} "
             f"has {free / 2**30:.3g} GiB left: choose another folder, or look whether {pair.pan.path} is sound"
         )
+
+
+def _fingerprint(paths: Paths) -> list[tuple[str, int, int]]:
+    """Name, bytes and time of the last change."""
+    files = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    return [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
 
 
 def _type(name: str) -> np.dtype:
@@ -414,8 +494,8 @@ def as_samples(
 def _tags(
     method: str, weights: str | Path | None, pair: RasterPair, found: Registration, registered: bool
 ) -> dict[str, str]:
+
     from pansharp_bench import __version__
-    from pansharp_bench.record import canonical
 
     tags = {
         "SOFTWARE": f"pansharp-bench {__version__}",
@@ -424,6 +504,8 @@ def _tags(
         "PHASE": canonical(pair.placement.phase),
         "REGISTRATION": canonical({**found.facts(), "corrected": registered}),
     }
+    if pair.ms.resampled:
+        tags["MS_RESAMPLED"] = pair.ms.resampled
     if weights:
         file, name = located(Path(weights))
         tags["WEIGHTS_SHA256"] = sha256_of(file)

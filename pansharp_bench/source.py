@@ -31,8 +31,8 @@ def source_of(entry: Entry[Any], *others: object) -> dict[str, str]:
     code it does, but not into installed packages: of these the name tells the version, unless every record does.
     """
     found: dict[str, str] = {}
-    objects = (entry.obj, *others)
-    modules = {entry.origin, *(getattr(o, "__module__", None) or type(o).__module__ for o in objects)}
+    modules = {getattr(o, "__module__", None) or type(o).__module__ for o in others}
+    modules |= {entry.origin, entry.facts["module"]}
     for module in sorted(modules):
         if module.partition(".")[0] not in _KNOWN and not _add(module, found, itself=True):
             found[module] = _text_hash(entry.obj)

@@ -1,92 +1,42 @@
 """How fast methods and metrics are on this machine, and how fast they could be.
 
 A figure stands beside a floor: the operations of its convolutions and matrix products at the rate at which the
-machine multiplies large matrices, or the bytes that it must read and write at the rate at which it copies, whichever
-takes longer. Both rates are measured just before. Figures of a machine are kept in one file below the records, and
-tables take milliseconds per megapixel from there: those of runs were taken beside whatever else was running.
+machine multiplies large matrices, or the bytes that it must read and write at the rate at which it copies,
+whichever takes longer. Both rates are measured just before.
 """
 
 from __future__ import annotations
 
-import json
+import inspect
 import math
 import os
-import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from pansharp_bench.contract import InMemory, scenes
 from pansharp_bench.environment import environment
-from pansharp_bench.errors import BenchError
-from pansharp_bench.files import write_text
-from pansharp_bench.method import TrainedMethod, build, call_by_name, is_trained, takes_steps
-from pansharp_bench.plan import essential
-from pansharp_bench.record import Record, canonical
+from pansharp_bench.method import TrainedMethod, build, call_by_name
+from pansharp_bench.presets import is_trained, takes_steps
 from pansharp_bench.registry import METHODS, METRICS, Entry, MethodCard
 from pansharp_bench.scene import Sensor, as_sensor
+from pansharp_bench.timings import KINDS, Figure, Kind, Rates, Speeds, machine_of, read_speeds
 from pansharp_bench.training import Learner, PairedData, Trainer, TrainingSummary, UnpairedData
 
-SCHEMA = 1
-Kind = Literal["inference", "step", "metric"]
-KINDS: tuple[Kind, ...] = ("inference", "step", "metric")
-_OWN_STATE = (
-    7  # times an Adam step moves a weight: it, its gradient and two moments read, all but that written
+_PER_WEIGHT = (
+    7  # numbers that Adam moves: weight, gradient, two moments are read, all but the gradient written
 )
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What the machine does in a second: operations of matrix products (a multiplication and an addition are two),
-    and bytes moved by copying, read and written ones."""
-
-    operations: float
-    bytes: float
-
-    def floor(self, operations: int, moved: int) -> float:
-        """The seconds that so much takes at least."""
-        return max(operations / self.operations, moved / self.bytes)
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One thing that was timed: median ``seconds``, on the CPU the processor's too (which other load disturbs less).
-
-    ``operations`` are those of convolutions and matrix products, ``moved`` the bytes of inputs, weights and
-    results, ``floor`` the seconds which these take at least. ``pixels``: of PAN; ``options``: those of a trained method that
-    are not at their defaults. ``failed`` says why there is no time.
-    """
-
-    kind: Kind
-    name: str
-    channels: int
-    pixels: int
-    batch: int = 1
-    preset: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    processor_seconds: float | None = None
-    operations: int = 0
-    moved: int = 0
-    floor: float = 0.0
-    parameters: int = 0
-    failed: str = ""
-
-    @property
-    def milliseconds_per_megapixel(self) -> float:
-        """Of PAN."""
-        return self.seconds * 1e9 / (self.batch * self.pixels)
 
 
 @dataclass(frozen=True)
@@ -103,64 +53,6 @@ class Extent:
 
 
 QUICK = Extent(64, 32, 2, 1, ("qb",), ("quick",))
-
-
-@dataclass(frozen=True)
-class Speeds:
-    """What was measured on one machine, and under which conditions."""
-
-    created: str
-    environment: dict[str, Any]
-    conditions: dict[str, Any]
-    rates: Rates
-    figures: list[Figure]
-    schema: int = SCHEMA
-
-    @property
-    def machine(self) -> str:
-        """The card, or the processor and its threads."""
-        return machine(self.environment)
-
-    def path(self, results: Path) -> Path:
-        """Where it lies below the records."""
-        return results / "speed" / f"{re.sub('[^a-z0-9]+', '-', self.machine.lower()).strip('-')}.json"
-
-    def of(self, record: Record) -> float | None:
-        """Milliseconds per megapixel of a run's method on such images, if it ran on such a machine."""
-        if machine(record.environment) != self.machine:
-            return None
-        options = canonical(essential(record.spec)["options"])
-        for figure in self.figures:
-            same = (figure.kind, figure.name, figure.channels) == (
-                "inference", record.spec["method"], record.dataset["channels"],
-            )  # fmt: skip
-            if same and not figure.failed and canonical(figure.options) == options:
-                return figure.milliseconds_per_megapixel
-        return None
-
-
-def machine(environment: dict[str, Any]) -> str:
-    """What a speed is of: a card, or a processor with so many threads; empty where an old record does not say."""
-    if environment.get("device", "").startswith("cuda"):
-        return environment.get("device_name", "")
-    processor = environment.get("processor", "")
-    return processor and f"{processor}, {environment['threads']} threads"
-
-
-def read_speeds(results: Path) -> list[Speeds]:
-    """The figures of every machine below a folder of records. Raises BenchError for a file that holds none."""
-    found = []
-    for path in sorted((Path(results) / "speed").glob("*.json")):
-        try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            if told["schema"] != SCHEMA:
-                raise ValueError(f"schema {told['schema']}, where this version reads {SCHEMA}")
-            told["rates"] = Rates(**told["rates"])
-            told["figures"] = [Figure(**f) for f in told["figures"]]
-            found.append(Speeds(**told))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BenchError(f"{path} holds no speeds of a machine: {error}; delete it") from error
-    return found
 
 
 Work = Callable[[], list[Figure]]
@@ -191,20 +83,9 @@ def measure(
     return Speeds(now, environment(device, "32-true"), conditions, rates, figures)
 
 
-def write(speeds: Speeds, results: Path) -> Path:
-    """Write them below the records. Of kinds that were not measured this time, figures of before stay."""
-    path = speeds.path(results)
-    kinds = {f.kind for f in speeds.figures}
-    before = [s for s in read_speeds(results) if s.path(results) == path]
-    kept = [f for s in before for f in s.figures if f.kind not in kinds]
-    told = asdict(replace(speeds, figures=[*kept, *speeds.figures]))
-    write_text(path, json.dumps(told, indent=1, allow_nan=False) + "\n")
-    return path
-
-
 def expected_seconds(results: Path, device: torch.device, kinds: Sequence[Kind]) -> float | None:
     """What this will take, from what it took before on this machine; None where it was never measured."""
-    here = machine(environment(device, "32-true"))
+    here = machine_of(environment(device, "32-true"))
     for known in read_speeds(results):
         times = [f.seconds for f in known.figures if f.kind in kinds]
         if known.machine == here and times:
@@ -268,14 +149,6 @@ def _counted(figure: Figure, work: Callable[[], Any], device: torch.device, repe
     return replace(figure, operations=operations, seconds=seconds, processor_seconds=processor)
 
 
-def _configurations(entry: Entry[MethodCard], extent: Extent) -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    """Preset, Config and options off their defaults, of a trained method; of another one only itself."""
-    for preset in extent.presets if is_trained(entry) else ("untrained",):
-        config = entry.obj.configure(preset) if is_trained(entry) else None
-        options = asdict(config) if config else {}
-        yield preset, config, essential({"method": entry.name, "options": options})["options"]
-
-
 def _inference(entries: Sequence[Entry[MethodCard]], extent: Extent, device: torch.device) -> Iterator[Work]:
     return (partial(_fusing, e, as_sensor(s), extent, device) for s in extent.sensors for e in entries)
 
@@ -287,7 +160,10 @@ def _fusing(entry: Entry[MethodCard], sensor: Sensor, extent: Extent, device: to
     scene = scenes(sensor, 1, side, side).to(device).seen_by(entry.card)
     figures: dict[tuple[int, int], Figure] = {}
     found = []
-    for preset, config, options in _configurations(entry, extent):
+    for preset in extent.presets if is_trained(entry) else ("untrained",):
+        config = entry.obj.configure(preset) if is_trained(entry) else None
+        options, usual = (asdict(c) if c else {} for c in (config, entry.obj.Config() if config else None))
+        apart = tuple(k for k, v in options.items() if v != usual[k])
         torch.manual_seed(0)
         method = build(entry, sensor, config)
         weights = 0
@@ -317,7 +193,7 @@ def _fusing(entry: Entry[MethodCard], sensor: Sensor, extent: Extent, device: to
         if key not in figures:
             seconds, processor = timed(partial(method.fuse, scene), device, extent.repeats)
             figures[key] = replace(own, operations=key[0], seconds=seconds, processor_seconds=processor)
-        found.append(replace(figures[key], preset=preset, options=options))
+        found.append(replace(figures[key], preset=preset, options=options, apart=apart))
     return found
 
 
@@ -366,13 +242,16 @@ class _Timing(Trainer):
         f = self.figure
         images = f.batch * f.pixels * (1 + 2 * f.channels)
         step = partial(learner.step, self.fabric.backward)
-        moved = 4 * (_OWN_STATE * weights + images)
+        moved = 4 * (_PER_WEIGHT * weights + images)
         self.figure = _counted(replace(f, parameters=weights, moved=moved), step, self.device, self.repeats)
         return TrainingSummary(steps, 0.0, 0.0, steps, None, {})
 
 
 def _metrics(entries: Sequence[Entry[MethodCard]], extent: Extent, device: torch.device) -> Iterator[Work]:
-    chosen = [e for e in METRICS if e.card.scope == "image" and e.card.protocol in ("reduced", "full")]
+    chosen = [
+        *METRICS.entries(protocol="reduced", scope="image"),
+        *METRICS.entries(protocol="full", scope="image"),
+    ]
     return (partial(_scoring, e, as_sensor(s), extent, device) for s in extent.sensors for e in chosen)
 
 
@@ -385,7 +264,8 @@ def _scoring(entry: Entry[Any], sensor: Sensor, extent: Extent, device: torch.de
         "fused": scene.lms, "reference": scene.gt, "ms": scene.ms, "lms": scene.lms, "pan": scene.pan,
         "sensor": sensor, "ratio": sensor.ratio, "peak": sensor.peak,
     }  # fmt: skip
-    moved = 2 * scene.gt.nbytes if entry.card.protocol == "reduced" else scene.gt.nbytes + scene.ms.nbytes
+    wanted = inspect.signature(entry.obj).parameters
+    moved = sum(x.nbytes for k, x in offered.items() if k in wanted and isinstance(x, Tensor))
     own = Figure("metric", entry.name, sensor.channels, side * side, moved=moved)
     return [_counted(own, lambda: call_by_name(entry.obj, offered, entry.name), device, extent.repeats)]
 

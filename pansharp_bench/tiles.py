@@ -15,9 +15,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pansharp_bench.errors import BenchError, ImageError
 from pansharp_bench.imaging import interp23
-from pansharp_bench.imaging.statistics import Own, Parts, Survey
+from pansharp_bench.imaging.statistics import Own, Part, Parts, Survey
 from pansharp_bench.method import Method, ready_method
 from pansharp_bench.scene import Scene, Sensor
 
@@ -138,8 +138,21 @@ class _Seen(NamedTuple):
     valid_pan: Tensor | None
 
 
+@dataclass
+class Reached:
+    """How far a fusion has come, in numbers and tensors alone: the means of the images where pixels are masked, the
+    ``rounds`` of statistics and their ``answers``, the ``tiles`` that are fused, and what they told."""
+
+    means: tuple[Tensor, Tensor] | None = None
+    rounds: int = 0
+    answers: dict[int, Part] = field(default_factory=dict)
+    tiles: int = 0
+    beyond: int = 0
+    seams: dict[str, Any] | None = None
+
+
 class TiledFusion:
-    """A scene being fused: iterate over it for its tiles, row by row.
+    """A scene being fused: iterate over it for its tiles, row by row, from where ``reached`` says on.
 
     Afterwards ``beyond`` is the number of valid values above 1.5 times the sensor's peak or below -0.5 times, and
     ``seam`` the mean and the largest difference in DN of neighbouring tiles where they meet; None where tiles are
@@ -153,35 +166,53 @@ class TiledFusion:
         tiles: list[_Tile],
         threads: int,
         progress: Callable[[float], None],
+        reached: Reached,
+        surveyed: Callable[[Reached], None],
     ) -> None:
-        self.beyond = 0
+        self.reached = reached
         self.seam: tuple[float, float] | None = None
+        self._surveyed = surveyed
         self._method, self._pair, self._tiles = method, pair, tiles
         self._threads, self._progress = threads, progress
         self._reading = threading.Lock()
-        self._means: tuple[Tensor, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self._tiles)
+
+    @property
+    def beyond(self) -> int:
+        """Of the tiles up to now."""
+        return self.reached.beyond
 
     def __iter__(self) -> Iterator[FusedTile]:
-        sensor, tiles = self._pair.sensor, self._tiles
-        survey = Survey(single=len(tiles) == 1)
+        sensor, tiles, reached = self._pair.sensor, self._tiles, self.reached
+        survey = Survey(single=len(tiles) == 1, answers=reached.answers)
         rounds = 0 if survey.single else _rounds(self._method, sensor)
         masked = any(valid is not None for _, valid in self._read(tiles[0]))
-        done, total = 0, (masked + rounds + 1) * len(tiles)
+        total = (masked + rounds + 1) * len(tiles)
+        done = ((reached.means is not None) + reached.rounds) * len(tiles) + reached.tiles
+        self._progress(done / total)
 
-        def each(function: Callable[[_Tile], T]) -> Iterator[T]:
+        def each(function: Callable[[_Tile], T], first: int = 0) -> Iterator[T]:
             nonlocal done
-            for made in _in_order(function, tiles, self._threads):
+            for made in _in_order(function, tiles[first:], self._threads):
                 yield made
                 done += 1
                 self._progress(done / total)
 
-        if masked:
-            self._means = _means(each(lambda tile: self._read(replace(tile, margin=0))))
-        for _ in range(rounds):
+        if masked and reached.means is None:
+            reached.means = _means(each(lambda tile: self._read(replace(tile, margin=0))))
+            if not survey.single:
+                self._surveyed(reached)
+        while reached.rounds < rounds:
             survey.learn(each(lambda tile: self._visit(survey, tile)[1]))
-        seams = _Seams(sensor.ratio) if len(tiles) > 1 and self._method.card.halo is None else None
+            reached.rounds += 1
+            self._surveyed(reached)
+        exact = len(tiles) == 1 or self._method.card.halo is not None
+        seams = None if exact else _Seams(sensor.ratio, **(reached.seams or {}))
+        start = reached.tiles
         for tile, (fused, missing, seen) in zip(
-            tiles, each(lambda tile: self._visit(survey, tile)), strict=True
+            tiles[start:], each(lambda tile: self._visit(survey, tile), start), strict=True
         ):
             if missing:
                 raise BenchError(
@@ -190,8 +221,10 @@ class TiledFusion:
             own = fused[(..., *seen.own_pan)]
             if seams:
                 seams.add(tile, fused)
+                reached.seams = seams.state()
             values = own if seen.valid_pan is None else own[:, seen.valid_pan]
-            self.beyond += int(((values > 1.5 * sensor.peak) | (values < -0.5 * sensor.peak)).sum())
+            reached.beyond += int(((values > 1.5 * sensor.peak) | (values < -0.5 * sensor.peak)).sum())
+            reached.tiles += 1
             yield FusedTile(*tile.own(sensor.ratio), own, seen.valid_pan)
         self.seam = seams.found() if seams else None
 
@@ -221,12 +254,12 @@ class TiledFusion:
         valid_ms: Tensor | None = None
         valid_pan: Tensor | None = None
         (pan, in_pan), (ms, in_ms) = images
-        if self._means:
+        if self.reached.means:
             valid_ms = _reached(in_pan, in_ms, r)[own_ms]
             valid_pan = valid_ms.repeat_interleave(r, 0).repeat_interleave(r, 1)
             pan, ms = (
                 x if valid is None else torch.where(valid, x, mean[:, None, None])
-                for (x, valid), mean in zip(images, self._means, strict=True)
+                for (x, valid), mean in zip(images, self.reached.means, strict=True)
             )
         for name, x in (("pan", pan), ("ms", ms)):
             if not x.sum().isfinite():
@@ -269,6 +302,8 @@ def fuse_pair(
     whole: int = 1 << 22,
     threads: int = 1,
     progress: Callable[[float], None] = lambda share: None,
+    reached: Reached | None = None,
+    surveyed: Callable[[Reached], None] = lambda reached: None,
 ) -> TiledFusion:
     """Fuse a scene tile by tile; the result does not depend on the tiles.
 
@@ -281,7 +316,9 @@ def fuse_pair(
         border: ``mirror`` the images beyond their edges, or ``toolbox``: each filter's own border, in one tile.
         whole: the most PAN pixels that are fused in one tile where they must be.
         threads: tiles at work at the same time.
-        progress: called with the share done, 0 to 1.
+        progress: called with the share done, 0 to 1, first before any work.
+        reached: where an earlier fusion of the same scene and tiles stood, to be gone on with; it is changed.
+        surveyed: called after every round of statistics over several tiles.
 
     Raises:
         BenchError: the method cannot fuse such a scene, or not by tiles; while iterating, where nothing is valid.
@@ -323,7 +360,7 @@ def fuse_pair(
         for top in range(0, h // r, side)
         for left in range(0, w // r, side)
     ]
-    return TiledFusion(method, pair, tiles, threads, progress)
+    return TiledFusion(method, pair, tiles, threads, progress, reached or Reached(), surveyed)
 
 
 def _rounds(method: Method, sensor: Sensor) -> int:
@@ -377,14 +414,20 @@ def _means(reads: Iterable[tuple[Read, Read]]) -> tuple[Tensor, Tensor]:
     return pan, ms
 
 
+@dataclass
 class _Seams:
     """Differences of neighbouring tiles in a strip on the far side of the border between them."""
 
-    def __init__(self, ratio: int) -> None:
-        self.ratio = ratio
-        self.total, self.count, self.largest = 0.0, 0, 0.0
-        self.above: dict[int, Tensor] = {}
-        self.before: tuple[_Tile, Tensor] | None = None
+    ratio: int
+    total: float = 0.0
+    count: int = 0
+    largest: float = 0.0
+    above: dict[int, Tensor] = field(default_factory=dict)
+    before: Tensor | None = None
+
+    def state(self) -> dict[str, Any]:
+        """All but the ratio."""
+        return {name: value for name, value in vars(self).items() if name != "ratio"}
 
     def add(self, tile: _Tile, fused: Tensor) -> None:
         """The next tile of the scene, with its margin."""
@@ -393,10 +436,10 @@ class _Seams:
         own = fused[:, rows, cols]
         if tile.left:
             assert self.before is not None
-            self._compare(own[..., :strip], self.before[1])
+            self._compare(own[..., :strip], self.before)
         if tile.top:
             self._compare(own[:, :strip], self.above[tile.left])
-        self.before = tile, fused[:, rows, cols.stop : cols.stop + strip].clone()
+        self.before = fused[:, rows, cols.stop : cols.stop + strip].clone()
         self.above[tile.left] = fused[:, rows.stop : rows.stop + strip, cols].clone()
 
     def _compare(self, here: Tensor, there: Tensor) -> None:
@@ -426,4 +469,4 @@ def _in_order(function: Callable[[_Tile], T], tiles: list[_Tile], threads: int) 
             yield waiting.popleft().result()
 
 
-__all__ = ["FusedTile", "Pair", "TensorPair", "TiledFusion", "fuse_pair", "mirrored"]
+__all__ = ["FusedTile", "Pair", "Reached", "TensorPair", "TiledFusion", "fuse_pair", "mirrored"]

@@ -1,6 +1,7 @@
 """The walls of the house: who may import whom, and the mapped top-level folders."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -14,12 +15,15 @@ PACKAGE = "pansharp_bench"
 ENGINE = {
     "errors",
     "files",
+    "catalogue",
     "registry",
+    "presets",
     "scene",
     "imaging",
     "weights",
     "method",
     "training",
+    "settings",
     "protocol",
     "protocols",
     "record",
@@ -40,6 +44,8 @@ ENGINE = {
     "tiles",
     "cards",
     "report",
+    "speed",
+    "timings",
     "sweep",
     "cli",
 }
@@ -48,16 +54,19 @@ ENGINE = {
 MAY = {
     "errors": set(),
     "files": {"errors"},
-    "registry": {"errors"},
+    "catalogue": {"errors", "files"},
+    "registry": {"errors", "catalogue"},
+    "presets": {"errors", "registry"},
     "scene": {"errors", "registry"},
     "imaging": {"scene", "registry", "errors"},
-    "method": {"errors", "registry", "scene", "imaging", "weights"},
+    "method": {"errors", "registry", "presets", "scene", "imaging", "weights"},
     "weights": {"errors", "files"},
-    "training": {"errors", "files", "registry", "scene", "imaging", "method"},
+    "settings": {"errors", "registry", "presets"},
+    "training": {"errors", "environment", "files", "registry", "scene", "imaging", "method"},
     "protocol": {"errors", "registry", "scene", "method"},
     "protocols": {"protocol", "errors", "registry", "scene", "imaging", "weights", "method"},
     "record": {"errors", "files"},
-    "environment": set(),
+    "environment": {"errors"},
     "source": {"environment", "registry"},
     "figures": {"files", "scene"},
     "raster": {"errors", "files"},
@@ -66,18 +75,24 @@ MAY = {
     "assess": {"errors", "files", "registry", "scene", "imaging", "protocols", "raster", "scenes", "tiles"},
     "scenes": {
         "errors",
+        "method",
         "files",
         "registry",
         "scene",
         "imaging",
         "raster",
         "sensors",
+        "source",
         "tiles",
+        "unfinished",
         "weights",
         "record",
     },
+    "unfinished": {"errors", "files", "record", "tiles"},
     "tiles": {"errors", "registry", "scene", "imaging", "method"},
     "plan": {
+        "environment",
+        "presets",
         "errors",
         "files",
         "registry",
@@ -88,8 +103,10 @@ MAY = {
         "record",
         "source",
         "weights",
+        "settings",
     },
     "experiment": {
+        "presets",
         "errors",
         "files",
         "registry",
@@ -106,10 +123,12 @@ MAY = {
     },
     "contract": {"errors", "registry", "scene", "imaging", "method", "training", "protocol"},
     "sweep": {"errors", "files", "registry", "scene", "training", "record", "plan", "experiment"},
-    "tables": {"errors", "files", "method", "record", "registry", "protocol"},
+    "tables": {"errors", "files", "presets", "record", "registry", "protocol", "timings"},
+    "timings": {"errors", "files", "record"},
+    "speed": {"environment", "registry", "scene", "method", "presets", "training", "contract", "timings"},
     "results": {"errors", "record"},
-    "cards": {"registry", "method", "scene"},
-    "report": {"errors", "files", "record", "registry", "tables", "figures", "cards"},
+    "cards": {"registry", "presets", "scene", "settings"},
+    "report": {"errors", "files", "record", "registry", "tables", "figures", "cards", "timings"},
     "uncertainty": {"errors", "protocol", "record", "registry"},
     "cli": ENGINE,
     "methods": {"errors", "registry", "method", "scene", "imaging", "training"},
@@ -294,6 +313,68 @@ for words in (
         f"{word} []" for word in ("list", "list", "table", "run", "leaderboard", "table", "run")
     ]
     assert len(list(tmp_path.rglob("*.png"))) == 8  # two scenes of two splits each
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory):
+    """What commands print in a process of its own, with a cache of cards, and whether they imported torch."""
+    folder = tmp_path_factory.mktemp("listed")
+    (folder / "papers.toml").write_text(
+        '[7]\ntitle = "T"\ndataset = "qb-sim"\nprotocols = ["reduced"]\nsource = ""\n'
+        'methods = ["exp", "gsa", "unsb"]\n'
+    )
+    code = """
+import sys
+from pathlib import Path
+from pansharp_bench.cli import main
+sys.modules["pansharp_bench.cli.table"].PAPERS = Path(sys.argv[1])
+heavy = {"torch", "scipy", "pandas", "matplotlib", "lightning_fabric", "h5py"}
+for words in sys.argv[2:]:
+    main(words.split(), standalone_mode=False)
+    print("\\n=>", words, sorted(heavy & set(sys.modules)))
+"""
+
+    def listed(*commands: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(folder / "papers.toml"), *commands],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env={**os.environ, "PANSHARP_CACHE": str(folder / "cache"), "COLUMNS": "200"},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    listed.cards = folder / "cache" / "cards"
+    listed("list all")
+    return listed
+
+
+def test_lists_and_tables_of_records_import_no_torch(listed):
+    results = ROOT / "results"
+    commands = (
+        "list all",
+        "list gsa",
+        "list sp-i2i",
+        "list hqnr",
+        "list qb",
+        f"leaderboard --results {results} --dataset qb-sim --protocol reduced",
+        f"table 7 --results {results} --preset quick --device cpu",
+        f"table 7 --results {results} --dry-run --device cpu",
+    )
+    told = [line for line in listed(*commands).splitlines() if line.startswith("=> ")]
+    assert told == [f"=> {words} []" for words in commands]
+
+
+def test_kept_cards_are_not_believed_once_they_are_corrupt(listed):
+    whole = {path.name: path.read_bytes() for path in listed.cards.iterdir()}
+    assert len(whole) == 4
+    before = listed("list all")
+    for path, text in zip(sorted(listed.cards.iterdir()), (b"", b"{", b"\xff", b"0\n[1, 2]"), strict=True):
+        path.write_bytes(text)
+    assert listed("list all").partition("=>")[0] == before.partition("=>")[0]
+    assert {path.name: path.read_bytes() for path in listed.cards.iterdir()} == whole
+    assert listed("list all") == before
 
 
 def test_the_repository_speaks_of_the_project_alone():

@@ -12,7 +12,7 @@ import pytest
 from pansharp_bench.files import cache_dir
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu_evidence.sh"
-PIECES = {"tests", "metrics", "steps", "paired", "trainings"}
+PIECES = {"tests", "metrics", "steps", "paired", "trainings", "jupiter"}
 
 
 @pytest.mark.slow
@@ -40,7 +40,7 @@ def test_the_rehearsal_goes_the_whole_way_without_rasterio_or_an_install(tmp_pat
     ]
     found = {(r["spec"]["method"], r["spec"]["dataset"], r["spec"]["options"].get("levels")) for r in records}
     assert {("sp-i2i", "qb-sim-tiny"), ("pnn", "qb-sim-tiny")} <= {f[:2] for f in found}
-    assert {2, 1} == {
+    assert {4, 2, 1} == {
         levels for method, name, levels in found if (method, name) == ("sp-i2i", "junocam2hst-sim-tiny")
     }
     for name in ("metrics", "unpaired_step", "paired"):

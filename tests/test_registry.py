@@ -1,6 +1,7 @@
 """Registering, finding, refusing, and surviving plug-ins that fail."""
 
 import importlib.metadata
+import sys
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,87 @@ def test_everything_shipped_imports():
         table.discover()
     shipped = {k: v for k, v in registry.broken.items() if k.startswith("pansharp_bench.")}
     assert not shipped
+
+
+@pytest.fixture
+def shop(monkeypatch, tmp_path, broken):
+    """A folder of plug-ins of its own: a function that finds what is in it, as a new process would."""
+    for folder in ("shop", "shop/methods"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PANSHARP_CACHE", str(tmp_path / "cache"))
+
+    def shop(**modules: str) -> Registry:
+        for name, text in modules.items():
+            (tmp_path / "shop" / "methods" / f"{name}.py").write_text(text)
+        for name in [n for n in sys.modules if n.partition(".")[0] == "shop"]:
+            monkeypatch.delitem(sys.modules, name)
+        importlib.invalidate_caches()
+        registry.broken.clear()
+        table = Registry("shop method", MethodCard, ("shop.methods",))
+        monkeypatch.setattr(registry, "TABLES", (table,))
+        monkeypatch.setattr(registry, "SHOP", table, raising=False)
+        table.discover()
+        return table
+
+    return shop
+
+
+MADE = """
+from pansharp_bench import registry
+@registry.SHOP.register("{name}", title="{title}")
+def made(lms, gain=(1, 2)):
+    'Made so.'
+"""
+
+
+def imported() -> list[str]:
+    return sorted(n for n in sys.modules if n.startswith("shop.methods."))
+
+
+def test_what_is_kept_imports_nothing_until_it_is_asked_for(shop):
+    text = MADE.format(name="a", title="A")
+    shop(one=text, two=MADE.format(name="b", title="B"))
+    assert imported() == ["shop.methods.one", "shop.methods.two"]
+    table = shop()
+    entry = table.get("a")
+    assert entry.late and not imported()
+    assert (entry.card.label, entry.card.summary, entry.origin) == ("A", "Made so.", "shop.methods.one")
+    assert entry.facts == {"module": "shop.methods.one", "doc": "Made so.", "settings": {"gain": (1, 2)}}
+    kept = entry.facts
+    assert entry.obj.__name__ == "made" and imported() == ["shop.methods.one"]
+    assert not entry.late and entry.facts == kept and table.get("a") is entry
+
+
+def test_a_module_that_is_edited_is_seen_at_once(shop):
+    shop(one=MADE.format(name="a", title="A"))
+    assert shop(one=MADE.format(name="a", title="Z")).get("a").card.title == "Z"
+    assert shop().get("a").late
+    assert shop(two=MADE.format(name="b", title="B")).names() == ["a", "b"]
+
+
+def test_names_of_what_is_kept_are_taken(shop):
+    shop(one=MADE.format(name="a", title="A"))
+    with pytest.raises(ValueError, match=r"already registered by shop\.methods\.one"):
+        shop().register("a")(lambda lms: lms)
+
+
+def test_what_is_broken_is_told_of_every_time(shop):
+    for _ in range(2):
+        table = shop(one=MADE.format(name="a", title="A"), bad="import a_module_that_is_not_there\n")
+        assert table.names() == ["a"] and list(registry.broken) == ["shop.methods.bad"]
+
+
+def test_a_kept_card_whose_module_fails_is_one_error_and_kept_no_longer(shop, tmp_path):
+    import tempfile  # any module that can be told to fail
+
+    shop(one="from tempfile import gettempdir\n" + MADE.format(name="a", title="A"))
+    table, whole = shop(), tempfile.gettempdir
+    del tempfile.gettempdir
+    try:
+        with pytest.raises(BenchError, match=r"shop\.methods\.one, which 'a' is from, failed: ImportError"):
+            _ = table.get("a").obj
+        assert list(shop()) == [] and list(registry.broken) == ["shop.methods.one"]
+    finally:
+        tempfile.gettempdir = whole

@@ -654,3 +654,24 @@ def _rounded(text):
         return f"{float(text):.10g}"
     except ValueError:
         return text
+
+
+@pytest.mark.parametrize("number", ["1", "2", "3", "4"])
+def test_the_page_of_the_papers_tables_is_that_of_the_records(number, tmp_path):
+    """Mend: `bench table N --label mini --recorded --into docs/reproduce.md`."""
+    page = tmp_path / "page.md"
+    page.write_text((ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8"), encoding="utf-8")
+    there = ["--label", "mini", "--recorded", "--results", str(ROOT / "results"), "--into", str(page)]
+    done = CliRunner().invoke(main, ["table", number, *there, "--device", "cpu"])
+    assert done.exit_code == 0 and f"Table {number}" in done.output
+    assert page.read_text(encoding="utf-8") == (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+
+
+def test_a_page_without_a_place_for_the_table_is_refused(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("words", encoding="utf-8")
+    there = ["--results", str(ROOT / "results"), "--recorded", "--device", "cpu"]
+    done = CliRunner().invoke(main, ["table", "2", "--label", "mini", *there, "--into", str(page)])
+    assert done.exit_code == 2 and "<!-- table: table-2-qb-mini-full-reduced -->" in done.output
+    none = CliRunner().invoke(main, ["table", "2", "--label", "nosuch", *there])
+    assert none.exit_code == 2 and "none of the 6 runs" in none.output

@@ -1,18 +1,27 @@
 """Weights of others, however their tools wrapped them: taken where it is clear what is meant, else refused."""
 
+import json
 import re
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import torch
+from click.testing import CliRunner
+from rasterio.transform import from_origin
 from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel
 
+import pansharp_bench as pb
+from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError
+from pansharp_bench.imaging import interp23
 from pansharp_bench.method import TrainedMethod, build
 from pansharp_bench.registry import METHODS
-from pansharp_bench.scene import as_sensor
-from pansharp_bench.weights import located, read_weights
+from pansharp_bench.scene import Scene, as_sensor
+from pansharp_bench.weights import located, read_weights, save_weights
 
 
 def fresh(seed: int = 0) -> TrainedMethod:
@@ -148,3 +157,94 @@ def test_archives_of_other_things_are_one_plain_sentence(tmp_path):
         ) as e:
             read_weights(tmp_path / name)
         assert len(str(e.value).splitlines()) == 1
+
+
+# -- weights that say what they are --
+
+
+@pytest.fixture
+def ours(tmp_path):
+    """As a run saves them: of an option that is not the preset's."""
+    config = METHODS.get("fusionnet").obj.configure("quick", {"steps": 7})
+    told = {
+        "method": "fusionnet",
+        "sensor": "qb",
+        "preset": "quick",
+        "options": asdict(config),
+        "changed": ["steps"],
+    }
+    save_weights(fresh(1).state_dict(), tmp_path / "ours.safetensors", json.dumps(told))
+    return tmp_path / "ours.safetensors"
+
+
+def test_a_method_is_loaded_from_the_weights_of_a_run_alone(ours):
+    pan, ms = torch.rand(1, 1, 64, 64) * 2047, torch.rand(1, 4, 16, 16) * 2047
+    ready = pb.load(weights=ours)
+    assert (ready.card.name, ready.sensor.name) == ("fusionnet", "qb")
+    expected = fresh(1).eval().fuse(Scene(as_sensor("qb"), pan=pan, ms=ms, lms=interp23(ms)))
+    assert torch.equal(ready.fuse(pan, ms), expected)
+    assert torch.equal(pb.fuse("fusionnet", pan, ms, sensor="qb", weights=ours), expected)
+    assert pb.load(weights=ours, sensor="gf2").sensor.name == "gf2"
+
+
+def test_an_untrained_method_is_loaded_by_its_name_and_sensor():
+    pan, ms = torch.rand(1, 1, 64, 64) * 2047, torch.rand(1, 4, 16, 16) * 2047
+    assert torch.equal(pb.load("gsa", sensor="qb").fuse(pan, ms), pb.fuse("gsa", pan, ms, sensor="qb"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "which method"),
+        ({"name": "gsa"}, "of which sensor are the images"),
+        ({"weights": "theirs"}, "do not say which method they are of: give its name"),
+        ({"name": "fusionnet", "weights": "theirs"}, "of which sensor are the images, which weights"),
+        ({"weights": "none.safetensors"}, "do not exist"),
+        ({"name": "pnn", "weights": "ours"}, "are of method 'fusionnet', not of 'pnn'"),
+        ({"name": "fusionnet", "sensor": "qb"}, "must be trained first"),
+    ],
+)
+def test_what_is_not_known_is_asked_for(given, said, ours, save):
+    files = {"theirs": save(THEIRS), "ours": ours}
+    if "weights" in given:
+        given = given | {"weights": files.get(given["weights"], given["weights"])}
+    with pytest.raises(BenchError, match=said):
+        pb.load(**given)
+
+
+def bench(*words):
+    return CliRunner().invoke(main, list(map(str, words)), catch_exceptions=False)
+
+
+def test_commands_need_no_method_beside_weights_of_a_run(ours, save, tmp_path):
+    plugin = Path(__file__).parent / "plugins" / "tiny.py"
+    made = bench(
+        "run", "--weights", ours, "--dataset", "tiny", "--plugin", plugin, "--results", tmp_path / "results",
+        "--runs", tmp_path / "runs", "--quiet", "--pictures", 0, "--json",
+    )  # fmt: skip
+    (told,) = json.loads(made.stdout)
+    assert (told["method"], told["preset"], told["options"]["steps"]) == ("fusionnet", "quick", 7)
+    foreign = bench("run", "--weights", save(THEIRS), "--dataset", "tiny", "--plugin", plugin)
+    assert foreign.exit_code == 2 and "give its name" in foreign.output
+    neither = bench("run", "--dataset", "tiny", "--plugin", plugin)
+    assert neither.exit_code == 2 and "which method?" in neither.output
+
+
+def test_a_scene_is_fused_by_weights_alone(ours, tmp_path):
+    pair = save_pair(tmp_path)
+    out = tmp_path / "fused.tif"
+    done = bench("fuse", "--weights", ours, "--sensor", "qb", *pair, "-o", out, "--quiet")
+    assert done.exit_code == 0, done.output
+    with rasterio.open(out) as file:
+        assert file.tags()["PANSHARP_METHOD"] == "fusionnet"
+
+
+def save_pair(folder):
+    for name, count, side, pixel in (("pan", 1, 64, 0.6), ("ms", 4, 16, 2.4)):
+        values = np.random.default_rng(0).integers(100, 900, (count, side, side), dtype=np.int16)
+        with rasterio.open(
+            folder / f"{name}.tif", "w", driver="GTiff", width=side, height=side, count=count, dtype="int16",
+            crs="EPSG:32633", transform=from_origin(5e5, 5e6, pixel, pixel),
+        ) as file:  # fmt: skip
+            file.write(values)
+    return "--pan", folder / "pan.tif", "--ms", folder / "ms.tif"

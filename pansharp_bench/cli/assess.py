@@ -66,6 +66,8 @@ def show(found: Assessment) -> None:
     if found.wald:
         click.echo(f"\n{found.wald_method}, one ratio coarser, against MS")
         _print(found.wald)
+    if found.resampled:
+        click.echo(f"\nresampled     MS onto PAN's grid ({found.resampled})")
     corrected = ", corrected" if found.registered else ""
     click.echo(f"\nregistration  {found.registration}{corrected}")
     for text in found.remarks:

@@ -50,12 +50,11 @@ def compare(
     from pansharp_bench import tables
     from pansharp_bench.tables import formatting
 
-    boards = tables.tables(
-        read_records(results), datasets=[dataset], protocols=[protocol] if protocol else None
-    )
+    records, asked = read_records(results), [protocol] if protocol else None
+    boards = tables.tables(records, datasets=[dataset], protocols=asked, columns=[metric]) if metric else []
+    boards = boards or tables.tables(records, datasets=[dataset], protocols=asked)
     if not boards:
         raise BenchError(f"no records of dataset {dataset!r} under protocol {protocol or 'any'} in {results}")
-    boards = [t for t in boards if any(metric in ("", c.name, c.label) for c in t.columns)] or boards
     table, rows = _both(boards, first, second)
     found = tables.compare(table, *rows, metric)
     if as_json:

@@ -81,7 +81,7 @@ def _brought() -> dict[tuple[str, str], str]:
     """(dataset, command) -> where its click command is."""
     from pansharp_bench.registry import DATASETS
 
-    return {(e.name, verb): w for e in DATASETS for verb, w in getattr(e.obj, "commands", {}).items()}
+    return {(e.name, verb): w for e in DATASETS for verb, w in e.facts.get("commands", {}).items()}
 
 
 def _load(where: str) -> click.Command:

@@ -166,7 +166,7 @@ def compare(
     import torch
 
     from pansharp_bench import experiment, figures, plan
-    from pansharp_bench.method import takes_steps
+    from pansharp_bench.presets import takes_steps
     from pansharp_bench.registry import TRACKS
 
     if not methods:
@@ -365,7 +365,7 @@ def _over_folds(record: Record, protocol: str, results: Path, dataset: str) -> l
     from pansharp_bench import record as records
 
     def run(r: Record) -> str:
-        apart = ("data", "dataset", "weights")
+        apart = ("data", "dataset", "weights", "metrics")
         return records.canonical({k: v for k, v in r.spec.items() if k not in apart})
 
     others = [

@@ -51,6 +51,14 @@ _PAIR = (
         "--bands", callback=_numbers(int), metavar="N[,N…]",
         help="Bands of MS in the sensor's order, from 1 on over all files; by their names where files tell.",
     ),
+    click.option(
+        "--warp", is_flag=True,
+        help="Resample an MS in another coordinate system, rotated or mirrored, onto PAN's grid (Lanczos).",
+    ),
+    click.option(
+        "--resample", is_flag=True,
+        help="Resample an MS whose pixels are no whole number of PAN pixels wide to the nearest (Lanczos).",
+    ),
 )  # fmt: skip
 
 
@@ -61,10 +69,12 @@ def pair_options(command: Callable) -> Callable:
     @wraps(command)
     def collected(
         pan: Path, ms: tuple[Path, ...], sensor: str | None, peak: float | None, mtf: tuple[float, ...] | None,
-        ratio: int | None, align: str, bands: tuple[int, ...] | None, **given: Any,
+        ratio: int | None, **given: Any,
     ) -> Any:  # fmt: skip
-        camera = _camera(sensor, peak, mtf, ratio)
-        return command(pair={"pan": pan, "ms": ms, "sensor": camera, "align": align, "bands": bands}, **given)
+        how = {name: given.pop(name) for name in ("align", "bands", "warp", "resample")}
+        return command(
+            pair={"pan": pan, "ms": ms, "sensor": _camera(sensor, peak, mtf, ratio), **how}, **given
+        )
 
     for option in reversed(_PAIR):
         collected = option(collected)
@@ -96,8 +106,13 @@ def shown(what: str, quiet: bool) -> Iterator[Callable[[float], None]]:
     with tqdm(
         total=1.0, desc=what, bar_format=form, leave=False, disable=quiet or not sys.stderr.isatty()
     ) as bar:
+        first = True
 
         def reached(share: float) -> None:
+            nonlocal first
+            if first:  # what was done before tells nothing of the speed
+                bar.initial = bar.n = share
+            first = False
             bar.update(share - bar.n)
 
         yield reached
@@ -124,7 +139,10 @@ def _creation(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]
 
 
 @click.command(short_help="Fuse a PAN and an MS GeoTIFF.")
-@click.option("--method", required=True, help="Registered name, e.g. mtf-glp-fs (see `bench list methods`).")
+@click.option(
+    "--method", default="",
+    help="Registered name, e.g. mtf-glp-fs (see `bench list methods`) [default: whose --weights they are].",
+)  # fmt: skip
 @click.option("--weights", metavar="FILE", help="Weights of a trained method, as `bench run` leaves them.")
 @pair_options
 @click.option("--out", "-o", required=True, type=_PATH, metavar="FILE", help="GeoTIFF to write.")
@@ -140,6 +158,10 @@ def _creation(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]
 @click.option("--memory", default="2G", show_default=True, callback=_size, help="Memory to stay within.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Tiles fused at once.")
 @click.option("--approximate", is_flag=True, help="Let a method that sees the whole scene see tiles of it.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with an interrupted fusion of the same files and options."
+)
+@click.option("--force", is_flag=True, help="Begin anew where there is an interrupted one.")
 @click.option("--score", is_flag=True, help="Assess the result: `bench assess` with the same files.")
 @click.option("--quiet", is_flag=True, help="No progress bar, and nothing but warnings.")
 @plugin_option
@@ -160,7 +182,7 @@ def fuse(
     \b
     bench fuse --method mtf-glp-fs --sensor wv3 --pan pan.tif --ms ms.tif -o fused.tif
     bench fuse --method gsa --sensor l8 --pan B8.TIF --ms B2.TIF --ms B3.TIF --ms B4.TIF --ms B5.TIF -o fused.tif
-    bench fuse --method pnn --weights weights.safetensors --sensor my.toml --pan pan.tif --ms ms.tif -o fused.tif
+    bench fuse --weights weights.safetensors --sensor my.toml --pan pan.tif --ms ms.tif -o fused.tif
     """
     from pansharp_bench.scenes import fuse_files
 
@@ -170,6 +192,10 @@ def fuse(
         order = "" if done.named else " (in the order of the file, which does not name them)"
         say(f"bands         {', '.join(done.bands)}{order}")
         say(f"phase         MS pixel 0 on PAN row {done.phase[0]:g}, column {done.phase[1]:g}")
+        if done.resampled:
+            say(
+                f"resampled     MS onto pixels of {done.sensor.ratio} PAN pixels on PAN's grid ({done.resampled})"
+            )
         corrected = ", corrected" if done.registered else ""
         say(f"registration  {done.registration}{corrected}")
         valid = "" if done.valid == 1 else f", {done.valid:.1%} with values"

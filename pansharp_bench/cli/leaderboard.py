@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from pansharp_bench.cli.options import comma_separated, json_option, plugin_option, results_option
+from pansharp_bench.cli.options import (
+    comma_separated,
+    into_option,
+    json_option,
+    plugin_option,
+    read_page,
+    results_option,
+)
 from pansharp_bench.cli.records import read_records
 from pansharp_bench.errors import BenchError
 
@@ -60,13 +67,7 @@ _FORMATS = ("md", "csv", "tex")
     help="May be repeated; the first is printed.",
 )
 @json_option
-@click.option(
-    "--into",
-    "pages",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Also renew the tables that this page shows between <!-- leaderboard: NAME --> marks; may be repeated.",
-)
+@into_option("leaderboard")
 @plugin_option
 def leaderboard(
     results: Path,
@@ -104,7 +105,7 @@ def leaderboard(
     """
     from pansharp_bench import tables
     from pansharp_bench.files import write_text
-    from pansharp_bench.speed import read_speeds
+    from pansharp_bench.timings import read_speeds
 
     records = read_records(results)
     choice = tables.Choice(
@@ -133,7 +134,7 @@ def leaderboard(
     if rank:
         boards = tables.rank_tables(boards, sort)
     boards = _titled(boards, caption, label)
-    renewed = {page: tables.refreshed(_read(page), boards, str(page)) for page in pages}
+    renewed = {page: tables.refreshed(read_page(page), boards, str(page)) for page in pages}
     shaped = [kinds, presets, protocols, methods, columns, sort, spread, caption, label, rank]
     shaped += [max_params is not None, all_runs, all_published, no_published]
     if out or not (any(shaped) or as_json):
@@ -147,13 +148,6 @@ def leaderboard(
         return
     for table in boards:
         click.echo(tables.RENDERERS[formats[0]](table))
-
-
-def _read(page: Path) -> str:
-    try:
-        return page.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{page} cannot be read: {error}") from error
 
 
 def _check(

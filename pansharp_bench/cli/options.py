@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +97,7 @@ class RunOptions:
     plugins: list[Path]
     devices: int = 1
     nodes: int = 1
+    metrics: Sequence[str] = ()
 
     @property
     def progress(self) -> bool:
@@ -128,6 +129,7 @@ class RunOptions:
             accept_faults=self.accept_faults,
             devices=self.devices,
             nodes=self.nodes,
+            metrics=self.metrics,
         )
 
     def row(
@@ -135,7 +137,7 @@ class RunOptions:
     ) -> RunSpec:
         """One run among others of one table: what is said of training goes to the methods that train, ``common``
         options of all rows, and more than one device, to those that do so step by step."""
-        from pansharp_bench.method import is_trained, takes_steps
+        from pansharp_bench.presets import is_trained, takes_steps
         from pansharp_bench.registry import METHODS
 
         entry = METHODS.get(method)
@@ -199,7 +201,7 @@ _RUN_OPTIONS = (
 
 def run_options(command: Callable) -> Callable:
     """The options of every command that carries out runs; it gets them as one, ``shared``: RunOptions."""
-    names = [f.name for f in fields(RunOptions)]
+    names = [f.name for f in fields(RunOptions) if f.default is MISSING]
 
     @wraps(command)
     def collected(*args: Any, **given: Any) -> Any:
@@ -219,6 +221,25 @@ def run_options(command: Callable) -> Callable:
     return collected
 
 
+def into_option(kind: str) -> Callable:
+    """``--into PAGE``, any number of times; the command gets ``pages``."""
+    return click.option(
+        "--into",
+        "pages",
+        multiple=True,
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help=f"Also renew the tables that this page shows between <!-- {kind}: NAME --> marks; may be repeated.",
+    )
+
+
+def read_page(page: Path) -> str:
+    """Its text. Raises BenchError."""
+    try:
+        return page.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{page} cannot be read: {error}") from error
+
+
 def names_of(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> list[str]:
     """The names in ``--option a,b --option c``."""
     return [name for text in given for name in text.split(",")]
@@ -232,6 +253,17 @@ seeds_option = click.option(
     help="Comma-separated; a row of a table is the mean over seeds.",
 )
 """``--seeds 0,1,2``: the command gets a list."""
+
+
+metric_option = click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME[:SETTING=VALUE,…]",
+    help="Also score by this metric: one that is not of the usual table, or with other settings, in a column of "
+    "its own, e.g. q2n:block=64; may be repeated (`bench list NAME` shows the settings).",
+)
+"""``--metric q2n:block=64``, any number of times; the command gets ``metrics``, a tuple."""
 
 
 def set_option(help: str | None = None) -> Callable:

@@ -40,7 +40,7 @@ def ensure(
 
     ``skip``: a spec whose options do not fit the dataset's images is left out, aloud.
     """
-    from pansharp_bench import experiment, record
+    from pansharp_bench import record
     from pansharp_bench.plan import Plan, plan, recorded
 
     found = []
@@ -56,6 +56,8 @@ def ensure(
                 continue
             if len(missing) > 1:
                 _say_progress(list(missing.values()), list(missing).index(path), shared.results)
+            from pansharp_bench import experiment
+
             unfinished = planned.folder(shared.runs).checkpoint
             try:
                 outcome = experiment.run(
@@ -90,6 +92,18 @@ def survey(specs: Sequence[RunSpec], results: Path) -> list[Path | None]:
     return paths
 
 
+def there(specs: Sequence[RunSpec], results: Path) -> list[Record]:
+    """The records that there are, those that are missing aloud. Raises BenchError where there is none."""
+    from pansharp_bench import record
+
+    paths = survey(specs, results)
+    for spec in (s for s, path in zip(specs, paths, strict=True) if not path):
+        say(f"no record: {described(spec)}")
+    if not any(paths):
+        raise BenchError(f"none of the {len(specs)} runs of this table has a record under {results}")
+    return [record.read(path) for path in dict.fromkeys(filter(None, paths))]
+
+
 def tell(specs: Sequence[RunSpec], results: Path) -> None:
     """Print which records are there, and which runs are missing, with the time that they will take."""
     paths = survey(specs, results)
@@ -113,10 +127,9 @@ def expected_seconds(spec: RunSpec, results: Path) -> float | None:
     """What the run will take: as long as another of its method and preset took on such a device, in proportion to
     the steps; the nearest in dataset and options is asked. None where there is no such record."""
     from pansharp_bench import record
-    from pansharp_bench.plan import outline
-    from pansharp_bench.training.loop import choose_device
+    from pansharp_bench.plan import device_type, outline
 
-    told, kind = outline(spec), choose_device(spec.device).type
+    told, kind = outline(spec), device_type(spec.device)
 
     def distance(other: Record) -> tuple[bool, int]:
         ours, theirs = ({k: record.canonical(v) for k, v in s["options"].items()} for s in (told, other.spec))

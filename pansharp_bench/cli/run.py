@@ -14,6 +14,7 @@ import click
 from pansharp_bench.cli.options import (
     RunOptions,
     json_option,
+    metric_option,
     names_of,
     read_seeds,
     run_options,
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from pansharp_bench.record import Record
 
 
-def _names(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
+def _names(ctx: click.Context, param: click.Parameter, text: str | None) -> list[str]:
+    if text is None:
+        return []
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise BenchError(f"--{param.name} names none")
@@ -38,7 +41,10 @@ def _names(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
 
 @click.command(short_help="Train and evaluate a method, write its record.")
 @click.option(
-    "--method", required=True, callback=_names, metavar="A[,B]", help="Registered names (see `bench list`)."
+    "--method",
+    callback=_names,
+    metavar="A[,B]",
+    help="Registered names (see `bench list`) [default: whose --weights they are].",
 )
 @click.option(
     "--dataset", required=True, callback=_names, metavar="A[,B]", help="Registered names, e.g. qb,gf2."
@@ -62,6 +68,7 @@ def _names(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     type=click.Path(path_type=Path),
     help="Weights file to use instead of training; FILE:NAME where it holds several state dicts.",
 )
+@metric_option
 @click.option(
     "--beside",
     multiple=True,
@@ -89,11 +96,12 @@ def _names(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
 def run(
     method: list[str],
     dataset: list[str],
-    options: dict[str, str],
+    options: dict[str, Any],
     seed: int,
     seeds: list[int] | None,
     samples: int | None,
     weights: Path | None,
+    metrics: tuple[str, ...],
     beside: list[str],
     each_fold: bool,
     resume: bool,
@@ -112,14 +120,21 @@ def run(
     bench run --method gsa --dataset gf2 --data ~/PanCollection
     bench run --method sp-i2i --dataset qb --preset quick --set levels=4 --seed 1
     bench run --method sp-i2i --dataset qb --beside pan-ot,mtf-glp-fs
+    bench run --method gsa --dataset qb --metric q2n:block=64 --metric ssim_uniform
     bench run --method cut,unsb,sp-i2i --dataset qb,gf2 --seeds 0,1,2
+    bench run --weights weights.safetensors --dataset gf2
     bench run --method cut --dataset junocam2hst --data data/ --each-fold
     """
     from pansharp_bench import experiment
-    from pansharp_bench.method import takes_steps
+    from pansharp_bench.method import named_method, told_run
+    from pansharp_bench.presets import takes_steps
     from pansharp_bench.registry import METHODS
     from pansharp_bench.scene import load_dataset
 
+    if not method:
+        method, (preset, own) = [named_method("", weights)], told_run(weights)
+        shared, options = replace(shared, preset=shared.preset or preset), {**own, **options}
+    shared = replace(shared, metrics=metrics)
     if samples is not None:
         if "samples" in options:
             raise BenchError(f"--samples {samples} and --set samples={options['samples']}: give one of them")
@@ -197,7 +212,7 @@ def _run_all(
     as_json: bool,
 ) -> None:
     """The runs of every dataset, method and seed that have no record, one after another."""
-    from pansharp_bench.method import is_trained, takes_steps
+    from pansharp_bench.presets import is_trained, takes_steps
     from pansharp_bench.registry import METHODS
     from pansharp_bench.tables import run_table
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pansharp_bench.cli.options import plugin_option, results_option, running
+from pansharp_bench.cli.options import metric_option, plugin_option, results_option, running
 from pansharp_bench.errors import BenchError
 
 
@@ -29,6 +29,7 @@ from pansharp_bench.errors import BenchError
     "--data", envvar="PANSHARP_DATA", type=click.Path(path_type=Path), help="Folder of the data files."
 )
 @click.option("--label", help="Name for files that are not the known originals.")
+@metric_option
 @click.option("--accept-faults", is_flag=True, help="Score on files in which errors are found.")
 @click.option("--force", is_flag=True, help="Replace the record of the same images.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -43,6 +44,7 @@ def score(
     training: str,
     data: Path | None,
     label: str | None,
+    metrics: tuple[str, ...],
     accept_faults: bool,
     force: bool,
     quiet: bool,
@@ -72,7 +74,9 @@ def score(
     )  # fmt: skip
     with running():
         images = find_images(folder, load_dataset(dataset, data, label))
-        spec = RunSpec(slug, dataset, label=label, data=data, device="cpu", accept_faults=accept_faults)
+        spec = RunSpec(
+            slug, dataset, label=label, data=data, device="cpu", accept_faults=accept_faults, metrics=metrics
+        )
         record, path = experiment.score(
             plan_external(spec, card, images),
             images,

@@ -12,7 +12,7 @@ from pansharp_bench.cli.options import comma_separated, plugin_option, results_o
 from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from pansharp_bench.speed import Kind
+    from pansharp_bench.timings import Kind
 
 KINDS: tuple[Kind, ...] = ("inference", "step", "metric")
 
@@ -48,6 +48,7 @@ def speed(
     from tabulate import tabulate
 
     from pansharp_bench import speed as speeds
+    from pansharp_bench import timings
     from pansharp_bench.cli.records import lasting
     from pansharp_bench.training.loop import choose_device
 
@@ -91,4 +92,4 @@ def speed(
     if quick:
         say("--quick: too little to be kept; nothing is written")
         return
-    click.echo(f"wrote {speeds.write(found, results)}")
+    click.echo(f"wrote {timings.write(found, results)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from itertools import product
@@ -13,13 +14,15 @@ import click
 
 from pansharp_bench.cli.options import (
     RunOptions,
+    into_option,
     json_option,
+    read_page,
     run_options,
     say,
     seeds_option,
     set_option,
 )
-from pansharp_bench.cli.records import ensure, tell
+from pansharp_bench.cli.records import ensure, tell, there
 from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -41,9 +44,11 @@ def _print(
     name: str,
     results: Path,
     as_json: bool = False,
+    pages: Sequence[Path] = (),
     **choice: Any,
 ) -> None:
     from pansharp_bench import tables
+    from pansharp_bench.files import write_text
 
     remarks = tables.read_remarks(results)
 
@@ -51,6 +56,9 @@ def _print(
         replace(t, name=f"{name}-{t.name}", title=f"{title} · {t.title}")
         for t in tables.tables(records, combine=True, remarks=remarks, **choice)
     ]
+    renewed = {page: tables.reprinted(read_page(page), titled, str(page)) for page in pages}
+    for page, text in renewed.items():
+        write_text(page, text)
     if as_json:
         click.echo(tables.to_json_list(titled), nl=False)
     for table in titled if not as_json else ():
@@ -66,7 +74,9 @@ def _print(
 @set_option("For all rows that are trained step by step.")
 @_resume
 @click.option("--dry-run", is_flag=True, help="Only say which runs are missing.")
+@click.option("--recorded", is_flag=True, help="Only rows that have a record; nothing is run.")
 @_out
+@into_option("table")
 @json_option
 @run_options
 def table(
@@ -75,7 +85,9 @@ def table(
     options: dict[str, str],
     resume: bool,
     dry_run: bool,
+    recorded: bool,
     out: Path | None,
+    pages: tuple[Path, ...],
     as_json: bool,
     shared: RunOptions,
 ) -> None:
@@ -90,6 +102,7 @@ def table(
     bench table 3                    JunoCam2HST: SP-I2I with and without its gate
     bench table 4 --seeds 0,1        GaoFen-2, means over two seeds
     bench table 1 --set steps=2400   every network trained for 2,400 steps
+    bench table 2 --label mini --recorded --into page.md
     """
     from pansharp_bench.files import check_writable
 
@@ -107,7 +120,7 @@ def table(
         return
     if out:
         check_writable(out)
-    found = ensure(specs, shared, resume, skip=True)
+    found = there(specs, shared.results) if recorded else ensure(specs, shared, resume, skip=True)
     _print(
         found,
         wanted["title"],
@@ -115,6 +128,7 @@ def table(
         f"table-{number}",
         shared.results,
         as_json,
+        pages,
         protocols=wanted["protocols"],
         methods=list(dict.fromkeys(method for method, _ in rows)),
         columns=wanted.get("columns"),

@@ -147,12 +147,13 @@ _visit: ContextVar[_Visit | None] = ContextVar("visit", default=None)
 class Survey:
     """The answers to what a function asks about a scene, known or to be found.
 
-    ``single``: the one tile is the whole scene, which answers at once.
+    ``single``: the one tile is the whole scene, which answers at once. ``answers``: those that are known already,
+    by the number of the question; what is learnt is added.
     """
 
-    def __init__(self, single: bool = False) -> None:
+    def __init__(self, single: bool = False, answers: dict[int, Part] | None = None) -> None:
         self.single = single
-        self._answers: dict[int, Part] = {}
+        self._answers: dict[int, Part] = {} if answers is None else answers
         self._last: int | None = None
 
     def visit(self, function: Callable[[], Tensor], grids: Grids) -> tuple[Tensor, Parts]:

@@ -8,11 +8,14 @@ truth: there indices against it are computed too (protocol ``truth``).
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from pansharp_bench.protocol import Protocol, Track
 from pansharp_bench.registry import TRACKS, Sees
 from pansharp_bench.scene import Scene
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def against_source(fused: Tensor, scene: Scene) -> dict[str, Tensor]:

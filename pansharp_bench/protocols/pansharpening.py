@@ -13,12 +13,14 @@ resolution too (protocol ``truth``), so that the no-reference indices can be jud
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from pansharp_bench.imaging import interp23
 from pansharp_bench.protocol import Protocol, Track
 from pansharp_bench.registry import TRACKS, Sees
 from pansharp_bench.scene import Scene
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BORDER = 21
 BLOCK = 32
@@ -43,6 +45,8 @@ REDUCED = Protocol(
 
 def without_reference(fused: Tensor, scene: Scene) -> dict[str, Tensor]:
     """Fused image beside the images it was made from, cut to whole blocks."""
+    from pansharp_bench.imaging import interp23
+
     assert scene.ms is not None
     height, width = (side // BLOCK * BLOCK for side in fused.shape[-2:])
     ratio = scene.sensor.ratio

@@ -22,6 +22,7 @@ from pansharp_bench.report.pictures import Drawn, Pictures
 from pansharp_bench.tables import Cell, Column, Row, Table, columns_of, named_apart, read_remarks, tables
 from pansharp_bench.tables.formatting import cost_text, format_value, heading
 from pansharp_bench.tables.model import own_rows
+from pansharp_bench.timings import read_speeds
 
 _MARK = '<meta name="generator" content="bench report">'  # a folder with such a page is ours to replace
 _ASSETS = ("style.css", "site.js")

@@ -21,7 +21,7 @@ from pansharp_bench.tables.published import published_values
 from pansharp_bench.tables.ranks import critical_difference, rank_tables
 from pansharp_bench.tables.remarks import Remark, read_remarks
 from pansharp_bench.tables.terminal import run_table
-from pansharp_bench.tables.writing import RENDERERS, refreshed, write_tables
+from pansharp_bench.tables.writing import RENDERERS, refreshed, reprinted, write_tables
 
 __all__ = [
     "FEWEST",
@@ -45,6 +45,7 @@ __all__ = [
     "rank_tables",
     "read_remarks",
     "refreshed",
+    "reprinted",
     "run_table",
     "tables",
     "to_csv",

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from pansharp_bench.record import Record, apart, spec_hash
 from pansharp_bench.registry import TRACKS
-from pansharp_bench.speed import Speeds
 from pansharp_bench.tables.editions import Edition, editions_of
 from pansharp_bench.tables.measured import measured_rows
 from pansharp_bench.tables.model import Choice, Column, Row, Spread, Table, own_rows
 from pansharp_bench.tables.published import published_rows
 from pansharp_bench.tables.remarks import Remark
+from pansharp_bench.timings import Speeds
 
 
 def tables(
@@ -68,9 +68,10 @@ def tables(
             editions = editions_of(members, chosen, track)
             absent = [r for r in members if not any(p.name in r.protocols for p in chosen)]
             for edition in editions:
-                shown = edition.columns()
+                every_column = edition.columns()
+                shown = [c for c in every_column if c.usual]
                 if columns is not None:
-                    named = (c for name in columns for c in shown if name in (c.name, c.label))
+                    named = (c for name in columns for c in every_column if name in (c.name, c.label))
                     shown = list(dict.fromkeys(named))
                     if not shown:
                         continue

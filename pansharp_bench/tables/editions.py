@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from pansharp_bench.protocol import Protocol, Track
 from pansharp_bench.record import Record, canonical, spec_hash
-from pansharp_bench.registry import DATASETS
+from pansharp_bench.registry import DATASETS, METRICS
 from pansharp_bench.tables.formatting import MISSING, format_value
 from pansharp_bench.tables.model import Column, Row
 from pansharp_bench.tables.remarks import Remark
@@ -16,18 +16,23 @@ from pansharp_bench.tables.remarks import Remark
 
 def columns_of(protocol: Protocol, channels: int, records: Iterable[Record] = ()) -> list[Column]:
     """The columns of a protocol, in the order of its metrics' cards; then those that only records know of,
-    because the metric that made them is not registered here."""
+    because they were asked for or the metric that made them is not registered here."""
     better = {c: b for e in protocol.entries() for c, b in e.card.directions.items()}
-    digits = {c: e.card.digits for e in protocol.entries() for c in e.card.columns}
+    cards = {c: e.card for e in METRICS.entries(protocol=protocol.metrics) for c in e.card.columns}
     for record in records:
         scored = record.protocols.get(protocol.name, {})
         for name in scored.get("scores", {}):
             better.setdefault(name, scored.get("better", {}).get(name, "high"))
     labels = {"Q2n": f"Q{1 << (channels - 1).bit_length()}"}
-    return [
-        Column(protocol.name, name, labels.get(name, name), b, digits.get(name, 4), protocol.short)
-        for name, b in better.items()
-    ]
+
+    def column(name: str, good: str) -> Column:
+        base, bracket, settings = name.partition(" [")
+        card = cards.get(base)
+        label, digits = labels.get(base, base) + bracket + settings, card.digits if card else 4
+        usual = not bracket and (card is None or card.default)
+        return Column(protocol.name, name, label, good, digits, protocol.short, usual)
+
+    return [column(name, good) for name, good in better.items()]
 
 
 class Edition:
@@ -84,7 +89,9 @@ class Edition:
         if devices:
             alone = [r.label for r in rows if r.timed_alone]
             by_speed = f"; by `bench speed`, with nothing beside it: {', '.join(alone)}" if alone else ""
-            notes.append(f"ms/MP: milliseconds for a megapixel, image by image, measured on {where}{by_speed}.")
+            notes.append(
+                f"ms/MP: milliseconds for a megapixel, image by image, measured on {where}{by_speed}."
+            )
         for source in dict.fromkeys(r.variant for r in rows if r.source == "published"):
             notes.append(f"Published: {source}.")
         faults = (f for r in self.records for f in r.dataset.get("accepted_faults", ()))

@@ -57,9 +57,8 @@ def _paper(row: Row, table: Table) -> str:
     return f'[{year}]({row.doi} "{quoted}")'
 
 
-def to_brief_markdown(table: Table) -> str:
-    """The scores of one row a method, for a page that shows a table among other things."""
-    chosen = table.selection()
+def to_brief_markdown(chosen: Table) -> str:
+    """The scores of its rows, for a page that shows a table among other things."""
     names = iter(named_apart([r for r in chosen.rows if r.source == "measured"]))
     labels = [f"*{r.label}*" if r.source == "published" else next(names) for r in chosen.rows]
     nothing: list[tuple[str, ...]] = [() for _ in labels]

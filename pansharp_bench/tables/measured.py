@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.method import is_trained
+from pansharp_bench.presets import options_of
 from pansharp_bench.record import Record, canonical, spec_hash
 from pansharp_bench.registry import METHODS, Sees
-from pansharp_bench.speed import Speeds
 from pansharp_bench.tables.editions import Edition
 from pansharp_bench.tables.model import Cell, Column, Row
+from pansharp_bench.timings import Speeds
 
 FEWEST = 6  # images from which an interval or a test says anything: of five, no rank test can reach 0.05
 
@@ -30,29 +30,33 @@ def measured_rows(
     speeds: Sequence[Speeds] = (),
 ) -> list[Row]:
     """A row per specification; runs that differ in the seed alone are one row. Of a run that was made again because
-    a metric came or changed, the newest record counts. Sorted by the first column or that named ``sort``, or as
-    ``methods`` or the records stand."""
-    runs: dict[str, dict[str, Record]] = defaultdict(dict)
+    a metric came, changed or was asked for, the newest record counts that has a column. Sorted by the first column
+    or that named ``sort``, or as ``methods`` or the records stand."""
+    runs: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     codes: dict[str, set[str]] = defaultdict(set)
     for record in edition.records:
-        spec = {k: v for k, v in record.spec.items() if k not in ("seed", "data", "source")}
+        spec = {k: v for k, v in record.spec.items() if k not in ("seed", "data", "source", "metrics")}
         trained_on = {
             f["split"]: f["sha256"] for f in record.dataset["files"] if f["split"] in ("train", "valid")
         }
         code = _code(record)
         codes[record.spec["method"]].add(code)
-        row_of = runs[canonical([spec, trained_on, code])]
         draw = canonical([record.spec["seed"], record.spec.get("data")])
-        row_of[draw] = max(record, row_of.get(draw, record), key=lambda r: r.created)
+        runs[canonical([spec, trained_on, code])][draw].append(record)
     rows, place = [], {}
-    for members in (list(m.values()) for m in runs.values()):
+    for draws in runs.values():
+        again = [sorted(made, key=lambda r: r.created, reverse=True) for made in draws.values()]
+        members = [made[0] for made in again]
         first = members[0]
         card = first.method
-        cells = {
-            column: _cell([r.scores(column.protocol, column.name) for r in members], intervals)
+        scores = {
+            column: [
+                next(filter(None, (r.scores(column.protocol, column.name) for r in made)), [])
+                for made in again
+            ]
             for column in columns
-            if any(r.scores(column.protocol, column.name) for r in members)
         }
+        cells = {column: _cell(found, intervals) for column, found in scores.items() if any(found)}
         # a translator that learnt from sharp MS; to a network that sees MS it is its own scale
         peeked = card["sees"] == "pan" and first.training.get("data", {}).get("target") == "gt"
         sees: Sees = "reference" if peeked else card["sees"]
@@ -130,15 +134,15 @@ def _redefined(record: Record) -> bool:
     """Whether the preset that a record names has come to mean other options since it was made. Options that the
     record does not know count as their defaults."""
     spec = record.spec
-    if spec["method"] not in METHODS or not is_trained(METHODS.get(spec["method"])):
+    own = options_of(METHODS.get(spec["method"])) if spec["method"] in METHODS else None
+    if own is None:
         return False
-    method = METHODS.get(spec["method"]).obj
     changed = {k: spec["options"][k] for k in spec["changed"] if k in spec["options"]}
     try:
-        now = asdict(method.configure(spec["preset"], changed))
+        now = own.settle(spec["preset"], changed)
     except BenchError:
         return True
-    return canonical(now) != canonical(asdict(method.Config()) | spec["options"])
+    return canonical(now) != canonical({**own.usual, **spec["options"]})
 
 
 def _alone(record: Record, speeds: Sequence[Speeds]) -> float | None:

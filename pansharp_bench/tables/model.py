@@ -16,7 +16,7 @@ Spread = Literal["", "std", "seeds", "ci"]
 @dataclass(frozen=True)
 class Column:
     """One quantity of one protocol. ``label`` is what the table prints (Q4 or Q8 for Q2n), ``prefix`` what
-    tells it from another protocol's in one table."""
+    tells it from another protocol's in one table. One that is not ``usual`` is shown where it is asked for."""
 
     protocol: str
     name: str
@@ -24,6 +24,7 @@ class Column:
     better: str
     digits: int = 4
     prefix: str = ""
+    usual: bool = True
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def run_table(record: Record, beside: Sequence[Record] = ()) -> str:
     rows, notes = [], []
     for protocol in TRACKS.get(record.spec["track"]).obj.protocols:
         scored = record.protocols.get(protocol.name, {})
-        for column in columns_of(protocol, record.dataset["channels"]) if scored else ():
+        for column in columns_of(protocol, record.dataset["channels"], [record]) if scored else ():
             if column.name not in scored["scores"]:
                 continue
             means = [r.protocols.get(protocol.name, {}).get("mean", {}) for r in (record, *beside)]

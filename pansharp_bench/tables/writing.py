@@ -40,25 +40,44 @@ def write_tables(
     return [folder / name for name in texts]
 
 
-_PLACE = re.compile(r"(<!-- leaderboard: (\S+) -->\n\n).*?(\n\n<!-- leaderboard ends -->)", re.DOTALL)
-
-
 def refreshed(page: str, tables: Sequence[Table], called: str = "the page") -> str:
-    """A Markdown page with the tables it shows made anew: what stands between ``<!-- leaderboard: NAME -->`` and
-    ``<!-- leaderboard ends -->`` becomes the scores of that table, one row a method.
+    """A Markdown page with the leaderboards it shows made anew: what stands between ``<!-- leaderboard: NAME -->``
+    and ``<!-- leaderboard ends -->`` becomes the scores of that table, one row a method.
 
     Raises BenchError, which says what the page is ``called``, where it has no such place or one of no table.
     """
-    known = {t.name: t for t in tables}
+    shown, known = _shown(page, "leaderboard"), {t.name: t.selection() for t in tables}
+    if unknown := [name for name in shown if name not in known]:
+        raise BenchError(f"{called} shows table {unknown[0]!r}; there are: {', '.join(known) or 'none'}")
+    return _renewed(page, "leaderboard", known, called)
 
-    def made(place: re.Match[str]) -> str:
-        if place[2] not in known:
-            raise BenchError(f"{called} shows table {place[2]!r}; there are: {', '.join(known) or 'none'}")
-        return place[1] + to_brief_markdown(known[place[2]]) + place[3]
 
-    page, places = _PLACE.subn(made, page)
-    if not places:
+def reprinted(page: str, tables: Sequence[Table], called: str = "the page") -> str:
+    """A Markdown page with tables of papers made anew: what stands between ``<!-- table: NAME -->`` and
+    ``<!-- table ends -->``, if it is one of these; all rows.
+
+    Raises BenchError where the page has no place for any of them.
+    """
+    return _renewed(page, "table", {t.name: t for t in tables}, called)
+
+
+def _place(kind: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- {kind}: (\S+) -->\n\n).*?(\n\n<!-- {kind} ends -->)", re.DOTALL)
+
+
+def _shown(page: str, kind: str) -> list[str]:
+    return [place[2] for place in _place(kind).finditer(page)]
+
+
+def _renewed(page: str, kind: str, known: dict[str, Table], called: str) -> str:
+    if not known.keys() & set(_shown(page, kind)):
+        names = " or ".join(known) if kind == "table" else "NAME"
         raise BenchError(
-            f"{called} has no place for a table: <!-- leaderboard: NAME --> ... <!-- leaderboard ends -->"
+            f"{called} has no place for a table: <!-- {kind}: {names} --> ... <!-- {kind} ends -->"
         )
-    return page
+    return _place(kind).sub(
+        lambda place: (
+            place[1] + to_brief_markdown(known[place[2]]) + place[3] if place[2] in known else place[0]
+        ),
+        page,
+    )

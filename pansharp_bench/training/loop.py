@@ -27,6 +27,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
+from pansharp_bench.environment import choose_precision
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import RunFolder, atomically, write_text, written
 from pansharp_bench.training.team import ALONE, Team
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 Backward = Callable[[Tensor], None]
 stop_asked = threading.Event()
 """While set, trainings stop after their step as on Ctrl-C: for those in threads, where no signal arrives."""
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -113,15 +113,6 @@ def choose_device(name: str = "auto", count: int = 1) -> torch.device:
     return device
 
 
-def choose_precision(device: torch.device, precision: str = "auto") -> str:
-    """``auto`` is bf16 autocast with fp32 weights on CUDA, fp32 on CPU; raises BenchError on unknown names."""
-    if precision == "auto":
-        return "bf16-mixed" if device.type == "cuda" else "32-true"
-    if precision not in PRECISIONS:
-        raise BenchError(f"unknown precision {precision!r}; known are: auto, {', '.join(PRECISIONS)}")
-    return precision
-
-
 class Trainer:
     """Runs learners. One Trainer belongs to one run and one folder.
 
@@ -149,7 +140,7 @@ class Trainer:
     ) -> None:
         chosen = choose_device(device)
         self.device = torch.device("cuda", chosen.index or 0) if chosen.type == "cuda" else chosen
-        self.precision = choose_precision(chosen, precision)
+        self.precision = choose_precision(chosen.type, precision)
         self.folder = RunFolder(folder) if folder else None
         self.seed, self.resume, self.progress = seed, resume, progress
         self.identity, self.team = identity, team

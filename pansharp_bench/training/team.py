@@ -15,21 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pansharp_bench.environment import check_even
 from pansharp_bench.errors import BenchError
 
 
 class Lost(BenchError):
     """Another process of the team is gone, so that nothing can be done together any more."""
-
-
-def check_even(batch: int, size: int) -> None:
-    """Raises BenchError where a batch cannot be shared out evenly: means over shares would not be its mean."""
-    if batch % size:
-        nearest = max(size, batch - batch % size)
-        raise BenchError(
-            f"a batch of {batch} cannot be shared out evenly over {size} devices: make it a multiple of {size}, "
-            f"e.g. --set batch={nearest}"
-        )
 
 
 @dataclass(frozen=True)
