@@ -11,7 +11,8 @@ from splits import Random
 from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.method import TrainedMethod, build, resolve_config, takes_steps
+from pansharp_bench.method import TrainedMethod, build, resolve_config
+from pansharp_bench.presets import takes_steps
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import as_sensor
 from pansharp_bench.training import ALONE, Backward, Learner, PairedData, Team, Trainer, UnpairedData
