@@ -263,21 +263,21 @@ class PairedLearner(Learner):
             order = torch.randperm(len(self.data), generator=generator)
             self.order = torch.cat([order, order[: self.batch]]).to(self.data.device)
         samples = self.order[position * self.batch : (position + 1) * self.batch]
-        scene = self.data.scenes(samples, self.trainer.generator, self.method.config.augment)
+        scene = self.data.batch(samples, self.trainer.generator, self.method.config.augment)
         assert scene.ms is not None and scene.lms is not None and scene.gt is not None
         pan, ms, lms, gt = (x / self.method.peak for x in (scene.pan, scene.ms, scene.lms, scene.gt))
-        return Batch(pan, ms, lms, gt, samples, epoch + 1)
+        return Batch(pan, ms, lms, gt, self.trainer.team.share(samples), epoch + 1)
 
     def validate(self) -> float:
         """Mean absolute error on validation samples, as a share of the peak."""
-        device, n = self.data.device, len(self.valid["gt"])
-        total = torch.zeros((), device=device)
+        device, n, team = self.data.device, len(self.valid["gt"]), self.trainer.team
         chosen = torch.linspace(0, n - 1, min(n, self.method.config.validate_on or n), device=device)
-        for index in chosen.round().long().split(64):
+        errors = []
+        for index in chosen.round().long()[team.part(len(chosen), device)].split(64):
             pan, ms, lms, gt = (self.valid[k].take(index) for k in ("pan", "ms", "lms", "gt"))
             fused = self.method.fuse(Scene(self.data.sensor, pan, ms, lms))
-            total += (fused - gt).abs().mean() * len(index)
-        return float(total / len(chosen) / self.method.peak)
+            errors.append((fused - gt).abs().mean((1, 2, 3)))
+        return float(team.gather(torch.cat(errors))[: len(chosen)].mean() / self.method.peak)
 
     def state(self) -> dict[str, Any]:
         return {"at": self.at}

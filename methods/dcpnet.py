@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.methods._paired import Batch, PairedConfig, PairedMethod, Perceptron
+from pansharp_bench.methods._patches import sum_type
 from pansharp_bench.registry import register_method
 
 WINDOW = 8
@@ -74,7 +75,10 @@ class Attention(nn.Module):
         grow with the image and are computed in float32."""
         h = q.shape[-2]
         with torch.autocast(q.device.type, enabled=False):
-            q, k, v = (rearrange(t.float(), "b (n d) h w -> b n d (h w)", n=self.heads) for t in (q, k, v))
+            q, k, v = (
+                rearrange(t.to(sum_type(t.dtype)), "b (n d) h w -> b n d (h w)", n=self.heads)
+                for t in (q, k, v)
+            )
             weights = (q @ k.mT * self.temperature).softmax(-1)
             return self.proj_conv(rearrange(weights @ v, "b n d (h w) -> b (n d) h w", h=h))
 

@@ -96,37 +96,38 @@ class MadePairs:
 
     def __init__(self, data: UnpairedData, config: MSNetConfig) -> None:
         self.sensor, self.device, self.images = data.sensor, data.device, data.target
-        self.config = config
+        self.config, self.team = config, data.team
         self.pan_of = SyntheticPan(data.all_source(), data.all_target(), config.bands)
         self.valid = _Memory(self._scene(data.valid_target))
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def scenes(
-        self, index: Tensor, generator: torch.Generator | None = None, augment: Augment = "none"
-    ) -> Scene:
-        """The samples of these indices ((N,) on the device), drawn with the generator where there is one."""
-        ms = self.images.take(index)
-        if generator is None:
-            return self._scene(ms)
-        ms = augment_batch({"ms": ms}, augment, generator)["ms"]
-        return self._scene(ms, self._weights(ms, generator), self._gains(ms, generator))
+    def batch(self, samples: Tensor, generator: torch.Generator, augment: Augment = "none") -> Scene:
+        """The samples of these indices ((N,) on the device), each with a PAN drawn for it."""
+        ms = self.images.take(self.team.share(samples))
+        ms = augment_batch({"ms": ms}, augment, generator, self.team)["ms"]
+        return self._scene(ms, self._weights(len(samples), generator), self._gains(len(samples), generator))
 
-    def _weights(self, ms: Tensor, generator: torch.Generator) -> Tensor | None:
-        """(n, C): between equal ones and draws that are uniform over all that sum to 1."""
-        mix = self.config.mix
+    def scenes(self, index: Tensor) -> Scene:
+        """The samples of these indices ((N,) on the device), each with the same kind of PAN."""
+        return self._scene(self.images.take(index))
+
+    def _weights(self, n: int, generator: torch.Generator) -> Tensor | None:
+        """(n, C), the share of it: between equal ones and draws that are uniform over all that sum to 1."""
+        mix, bands = self.config.mix, self.sensor.channels
         if not mix:
             return None
-        drawn = torch.rand(ms.shape[:2], generator=generator, device=ms.device).clamp(min=1e-6).log().neg()
-        return mix * drawn / drawn.sum(1, keepdim=True) + (1 - mix) / ms.shape[1]
+        drawn = self.team.share(torch.rand(n, bands, generator=generator, device=self.device))
+        drawn = drawn.clamp(min=1e-6).log().neg()
+        return mix * drawn / drawn.sum(1, keepdim=True) + (1 - mix) / bands
 
-    def _gains(self, ms: Tensor, generator: torch.Generator) -> Tensor | None:
-        """(n, levels): random on the pyramid's bands, 1 on its residual."""
+    def _gains(self, n: int, generator: torch.Generator) -> Tensor | None:
+        """(n, levels), the share of it: random on the pyramid's bands, 1 on its residual."""
         if not self.config.jitter:
             return None
-        drawn = torch.randn(len(ms), self.config.bands, generator=generator, device=ms.device)
-        return F.pad((self.config.jitter * drawn).exp(), (0, 1), value=1.0)
+        drawn = torch.randn(n, self.config.bands, generator=generator, device=self.device)
+        return F.pad((self.config.jitter * self.team.share(drawn)).exp(), (0, 1), value=1.0)
 
     def _scene(self, reference: Tensor, weights: Tensor | None = None, gains: Tensor | None = None) -> Scene:
         ms = decimate(mtf_filter(reference, self.sensor), self.sensor).contiguous()

@@ -88,7 +88,7 @@ class _PixelLearner(Learner):
     def __init__(self, method: PixelRegression, data: PairedData, trainer: Trainer) -> None:
         super().__init__()
         c = method.config
-        self.method, self.data, self.generator = method, data, trainer.generator
+        self.method, self.data, self.trainer, self.device = method, data, trainer, trainer.device
         every = max(1, len(data.valid) // _VALID)
         parts = [pixels(data.valid[i].to(data.device)) for i in range(0, len(data.valid), every)]
         self.valid = tuple(torch.cat(v) for v in zip(*parts, strict=True))
@@ -99,9 +99,16 @@ class _PixelLearner(Learner):
 
     def step(self, backward: Backward) -> dict[str, Tensor]:
         c = self.method.config
-        x, y, seen = every_pixel(self.data.batch(min(c.samples, len(self.data)), self.generator))
+        images = torch.randint(
+            len(self.data),
+            (min(c.samples, len(self.data)),),
+            generator=self.trainer.generator,
+            device=self.device,
+        )
+        x, y, seen = every_pixel(self.data.scenes(images))
         count = seen.cumsum(0)  # a mask would make the host wait for how many there are
-        chance = torch.rand(min(c.batch, len(x)), generator=self.generator, device=x.device)
+        chance = torch.rand(min(c.batch, len(x)), generator=self.trainer.generator, device=self.device)
+        chance = self.trainer.team.share(chance)
         index = torch.searchsorted(count, (chance * count[-1]).long().clamp_max(count[-1] - 1) + 1)
         loss = self.loss(x[index], y[index]) * count[-1].clamp_max(1)  # of blank images nothing is learnt
         self.optimizers["correction"].zero_grad(set_to_none=True)

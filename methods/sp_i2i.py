@@ -33,7 +33,7 @@ from pansharp_bench.methods._unpaired.options import (
 )
 from pansharp_bench.methods._unpaired.presets import BRIDGE_PRESETS
 from pansharp_bench.registry import register_method
-from pansharp_bench.training import Learner, Trainer, UnpairedData
+from pansharp_bench.training import ALONE, Learner, Team, Trainer, UnpairedData
 
 _SILENT = 1e-12  # a power below which a level says nothing
 PHOTOGRAPHIC = (0.299, 0.587, 0.114)  # grey of red, green, blue
@@ -141,13 +141,17 @@ def consistency_loss(fake: Tensor, source: Tensor, config: SPConfig) -> Tensor:
     return total / sum(weights)
 
 
-def chroma_loss(fake: Tensor, config: SPConfig) -> Tensor:
-    """Mean over bands of the detail of each channel that its regression on the grey detail leaves over."""
+def chroma_loss(fake: Tensor, config: SPConfig, team: Team = ALONE) -> Tensor:
+    """Mean over bands of the detail of each channel that its regression on the grey detail, over the whole batch,
+    leaves over."""
     terms = []
     for level in LaplacianPyramid(config.bands).decompose(fake)[:-1]:
         grey = grey_of(level, config.grey)
-        gain = (level * grey).mean((0, 2, 3), keepdim=True) / (grey.square().mean() + 1e-8)
-        terms.append((level - gain.detach() * grey).abs().mean())
+        with torch.no_grad():
+            moments = [(level * grey).mean((0, 2, 3), keepdim=True), grey.square().mean()]
+            team.average(moments)
+            gain = moments[0] / (moments[1] + 1e-8)
+        terms.append((level - gain * grey).abs().mean())
     return torch.stack(terms).mean() if terms else fake.new_zeros(())
 
 
@@ -187,7 +191,7 @@ class SPLearner(BridgeLearner):
         losses["structure"] = consistency_loss(fake, source, c)
         total = c.lambda_sp * losses["structure"]
         if c.sp_chroma:
-            losses["chroma"] = chroma_loss(fake, c)
+            losses["chroma"] = chroma_loss(fake, c, self.team)
             total = total + c.sp_chroma * losses["chroma"]
         return total
 

@@ -77,7 +77,7 @@ def scenes(sensor: Sensor, n: int = 2, height: int = 48, width: int = 64) -> Sce
     return Scene(sensor, pan=gt.mean(1, keepdim=True), ms=ms, lms=interp23(ms), gt=gt)
 
 
-class _InMemory(Split):
+class InMemory(Split):
     """A split of such scenes."""
 
     name = "train"
@@ -142,7 +142,7 @@ def made_ready(entry: Entry[MethodCard], sensor: Sensor) -> tuple[Ready, list[st
         return method, []
     trainer = Trainer(None, "cpu", seed=0, progress=False)
     side = max(_SIDE, -(-entry.card.smallest // 16) * 16)
-    train, valid = _InMemory(sensor, 8, side), _InMemory(sensor, 4, side)
+    train, valid = InMemory(sensor, 8, side), InMemory(sensor, 4, side)
     load = UnpairedData.halves if method.card.training == "unpaired" else PairedData
     method.train()
     with strays(trainer) as found:

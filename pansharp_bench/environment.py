@@ -52,6 +52,16 @@ def choose_precision(device_type: str, precision: str = "auto") -> str:
     return precision
 
 
+def check_even(batch: int, size: int) -> None:
+    """Raises BenchError where a batch cannot be shared out evenly: means over shares would not be its mean."""
+    if batch % size:
+        nearest = max(size, batch - batch % size)
+        raise BenchError(
+            f"a batch of {batch} cannot be shared out evenly over {size} devices: make it a multiple of {size}, "
+            f"e.g. --set batch={nearest}"
+        )
+
+
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
     """What the run ran on and with."""
     import torch
@@ -63,6 +73,7 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "git": git_state(Path(__file__).resolve().parent),
         "device": str(device),
         "device_name": device_name(device),
+        "processor": processor(),
         "precision": precision,
         "threads": torch.get_num_threads(),
     }
@@ -94,6 +105,16 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads"
+
+
+def processor() -> str:
+    """What the processor calls itself, or its kind."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:

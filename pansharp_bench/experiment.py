@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -27,9 +28,9 @@ from pansharp_bench.plan import Plan, RunSpec, essential, plan, second_split
 from pansharp_bench.presets import takes_steps
 from pansharp_bench.protocol import Evaluation, evaluate, rehearse
 from pansharp_bench.record import Record
-from pansharp_bench.registry import TRACKS
-from pansharp_bench.scene import Dataset, SplitName
-from pansharp_bench.training import PairedData, Trainer, UnpairedData
+from pansharp_bench.registry import TRACKS, load_plugin, loaded_plugins
+from pansharp_bench.scene import SplitName
+from pansharp_bench.training import PairedData, Team, Trainer, UnpairedData, launch
 from pansharp_bench.weights import described, save_weights
 
 Say = Callable[[str], None]
@@ -178,21 +179,20 @@ def _run(
     )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    trainer = Trainer(
-        folder.path, str(device), identity["precision"], spec.seed, resume, progress, plan.sha256
-    )
-    method = build(plan.entry, dataset.sensor, plan.config)
 
     training: dict[str, Any] = {}
     weights: dict[str, Any] = {}
     checkpoint = None
+    method: Method
+    if plan.config is None or spec.weights:
+        method = build(plan.entry, dataset.sensor, plan.config)
+    else:
+        if takes_steps(plan.entry):
+            rehearse(dataset, plan.protocols, device)
+        method, training = _train(plan, folder.path, resume, progress)
     if isinstance(method, TrainedMethod):
         if spec.weights:
             method.load_weights(spec.weights)
-        else:
-            if takes_steps(plan.entry):
-                rehearse(dataset, plan.protocols, device)
-            training = _fit(method, dataset, trainer)
         method.to(device).eval()
         checkpoint = folder.weights
         trained_on = plan.train_files
@@ -305,24 +305,64 @@ def ready(
     return method
 
 
-def _fit(method: TrainedMethod, dataset: Dataset, trainer: Trainer) -> dict[str, Any]:
+def _train(plan: Plan, folder: Path, resume: bool, progress: bool) -> tuple[TrainedMethod, dict[str, Any]]:
+    """The method, trained together with others where the spec says so, and what the record tells of that."""
+    spec = replace(plan.spec, preset=plan.identity["preset"], precision=plan.identity["precision"])
+    order = partial(_assist, loaded_plugins(), spec, plan.sha256, resume)
+    with launch.team(launch.launched(spec.devices, spec.nodes), plan.device, order) as team:
+        method, told = _fit(plan, team, folder, resume, progress)
+    return method, told | {"devices": spec.devices, "nodes": spec.nodes}
+
+
+def _assist(plugins: list[Path], spec: RunSpec, sha256: str, resume: bool, team: Team) -> None:
+    """What the other processes of a team do in a training: the same, and keep nothing."""
+    for path in plugins:
+        load_plugin(path)
+    settled = plan(spec)
+    if settled.sha256 != sha256:
+        raise BenchError(
+            f"{socket.gethostname()} has other data files or other plug-ins than the first process of this "
+            "training"
+        )
+    _fit(settled, team, None, resume, progress=False)
+
+
+def _fit(
+    plan: Plan, team: Team, folder: Path | None, resume: bool, progress: bool
+) -> tuple[TrainedMethod, dict[str, Any]]:
+    dataset, device = plan.dataset, plan.device
+    if team.size > 1 and device.type == "cuda":
+        device = torch.device("cuda", team.local)
+    trainer = Trainer(
+        folder, str(device), plan.identity["precision"], plan.spec.seed, resume, progress, plan.sha256, team
+    )
+    method = build(plan.entry, dataset.sensor, plan.config)
+    assert isinstance(method, TrainedMethod)
     train, second = dataset.split("train"), dataset.split(second_split(dataset))
     half = "16" in trainer.precision  # half a DN is lost to such autocast anyway
     data: PairedData | UnpairedData
     if second.name == "target":
-        data = UnpairedData.between(dataset.sensor, train, second, trainer.device, half)
+        data = UnpairedData.between(dataset.sensor, train, second, trainer.device, half, team)
     elif method.card.training == "unpaired":
         wanted = method.training_data()
         data = UnpairedData.halves(
-            dataset.sensor, train, second, trainer.device, trainer.seed, wanted.pairing, wanted.target, half
+            dataset.sensor,
+            train,
+            second,
+            trainer.device,
+            trainer.seed,
+            wanted.pairing,
+            wanted.target,
+            half,
+            team,
         )
     else:
-        data = PairedData(dataset.sensor, train, second, trainer.device, half)
+        data = PairedData(dataset.sensor, train, second, trainer.device, half, team)
     method.to(trainer.device).train()
     started = time.perf_counter()
     with blaming(f"method {method.card.name!r} failed in training"):
         fitted = method.fit(data, trainer) or {}
-    return {
+    return method, {
         "data": data.describe(),
         "seconds": time.perf_counter() - started,
         "summary": asdict(trainer.summary) if trainer.summary else {},

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pansharp_bench import record as records
-from pansharp_bench.environment import choose_precision, no_cuda
+from pansharp_bench.environment import check_even, choose_precision, no_cuda
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import RunFolder, sha256_of
-from pansharp_bench.presets import options_of, settled_options
+from pansharp_bench.presets import options_of, settled_options, takes_steps
 from pansharp_bench.protocol import Protocol
 from pansharp_bench.registry import DATASETS, METHODS, METRICS, SENSORS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import (
@@ -37,7 +37,8 @@ if TYPE_CHECKING:  # which records are there is told without torch
 class RunSpec:
     """What to run. ``preset=None`` takes ``standard`` on CUDA and ``quick`` on CPU; ``weights`` is a file, or
     ``FILE:NAME`` where a file holds several state dicts; ``accept_faults`` runs on files in which errors are found,
-    which the record then says; ``metrics`` are asked for beside the usual ones, e.g. ``["q2n:block=64"]``."""
+    which the record then says; ``metrics`` are asked for beside the usual ones, e.g. ``["q2n:block=64"]``;
+    ``devices`` on each of ``nodes`` share the training, whose result is the same."""
 
     method: str
     dataset: str
@@ -51,6 +52,8 @@ class RunSpec:
     precision: str = "auto"
     accept_faults: bool = False
     metrics: Sequence[str] = ()
+    devices: int = 1
+    nodes: int = 1
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,12 @@ def outline(spec: RunSpec) -> dict[str, Any]:
         raise BenchError(
             f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
         )
+    if (size := spec.devices * spec.nodes) > 1:
+        if spec.weights or not takes_steps(entry):
+            raise BenchError(
+                f"method {card.name!r} takes no training steps here that {size} devices could share: run it on one"
+            )
+        check_even((options or {}).get("batch", size), size)
     given = {"weights": spec.weights, "precision": spec.precision != "auto"}
     if not learns and (useless := [f"--{name}" for name, value in given.items() if value]):
         raise BenchError(f"method {card.name!r} is not trained; leave out {' and '.join(useless)}")
@@ -162,7 +171,8 @@ def plan(spec: RunSpec) -> Plan:
     described = _describe_dataset(dataset, dataset.files(*needed), protocols)
     identity = {**settled, "dataset": dataset.name, "data": described["fingerprint"]}
     identity |= _foreign(entry, spec.dataset, dataset, settled["track"], protocols)
-    return Plan(spec, entry, dataset, config, choose_device(spec.device), protocols, described, identity)
+    device = choose_device(spec.device, spec.devices)
+    return Plan(spec, entry, dataset, config, device, protocols, described, identity)
 
 
 def plan_external(spec: RunSpec, card: MethodCard, images: Mapping[SplitName, Sequence[Path]]) -> Plan:

@@ -440,14 +440,26 @@ def _import_tree(package: str) -> None:
             _guarded(info.name, partial(importlib.import_module, info.name))
 
 
+_PLUGIN = "pansharp_bench_plugin_"
+
+
 def _module_of(path: Path) -> str:
-    return "pansharp_bench_plugin_" + "".join(c if c.isalnum() else "_" for c in str(path.resolve()))
+    return _PLUGIN + "".join(c if c.isalnum() else "_" for c in str(path.resolve()))
 
 
 def registered_by(path: str | Path) -> list[tuple[str, Entry[Any]]]:
     """What a plug-in file that was loaded has registered: kind (``method``, ``metric``, ...) and entry."""
     module = _module_of(Path(path))
     return [(table.kind, entry) for table in TABLES for entry in table if entry.origin == module]
+
+
+def loaded_plugins() -> list[Path]:
+    """The plug-in files that were loaded, in order: for another process to load them too."""
+    return [
+        Path(module.__file__)
+        for name, module in sys.modules.items()
+        if name.startswith(_PLUGIN) and module.__file__
+    ]
 
 
 def load_plugin(path: str | Path) -> None:

@@ -592,10 +592,11 @@ def test_magnified_windows_agree_between_the_images():
     x = (torch.arange(64.0) + 0.5) / 64
     pan = (x[:, None] + 10 * x).expand(5, 1, 64, 64)
     ms = F.avg_pool2d(pan, 4)
-    whole = magnified((pan, ms), 1.0)
+    drawn = torch.rand(3, 5)
+    whole = magnified((pan, ms), 1.0, drawn)
     assert torch.allclose(whole[0], pan, atol=1e-4)
     assert torch.allclose(whole[1], ms, atol=1e-4)
-    big, small = magnified((pan, ms), 0.75)
+    big, small = magnified((pan, ms), 0.75, drawn)
     inner = slice(2, -2)  # this cubic kernel bends a ramp by up to 6 % of the step between MS pixels, 0.6
     assert torch.allclose(F.avg_pool2d(big, 4)[..., inner, inner], small[..., inner, inner], atol=0.05)
     slopes = (big[:, 0, 8:-8, 40] - big[:, 0, 8:-8, 30]).mean(1) / (100 / 64)

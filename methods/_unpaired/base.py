@@ -104,9 +104,10 @@ class TranslationMethod(TrainedMethod):
         """(N, C, H, W) DN in [0, peak], from PAN alone; whole images, so norms see the whole image."""
         pan = scene.pan
         h, w = pan.shape[-2:]
-        x = F.pad(self.normaliser.pan(pan), (0, -w % 4, 0, -h % 4), mode="reflect")
+        x = self.normaliser.pan(pan).to(next(self.generator.parameters()).dtype)
+        x = F.pad(x, (0, -w % 4, 0, -h % 4), mode="reflect")
         out = self.normaliser.restore(self.translate(x)[..., :h, :w])
-        return out.clamp(0, self.sensor.peak)
+        return out.clamp(0, self.sensor.peak).to(pan.dtype)
 
     @abstractmethod
     def learner(self, data: UnpairedData, trainer: Trainer) -> Learner:

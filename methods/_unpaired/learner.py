@@ -67,7 +67,7 @@ class TranslationLearner(Learner):
         super().__init__()
         self.method, self.data, self.trainer = method, data, trainer
         self.config: TranslationOptions = method.config
-        self.device, self.draws = trainer.device, trainer.generator
+        self.device, self.draws, self.team = trainer.device, trainer.generator, trainer.team
         self.networks["G"] = method.generator
         if self.config.ema:
             self.networks["G"] = copy.deepcopy(method.generator)
@@ -113,7 +113,7 @@ class TranslationLearner(Learner):
 
     def images(self, sources: int, targets: int) -> tuple[Tensor, Tensor]:
         """Source images (sources, C, H, W), PAN in every band, and target images (targets, C, H, W) of other
-        scenes, in [-1, 1]."""
+        scenes, in [-1, 1]; of a team, the share of them."""
         source, target = self.data.draw(sources, targets, self.draws, self.config.augment)
         normaliser = self.method.normaliser
         return normaliser.pan(self._crop(source)), normaliser.ms(self._crop(target))
@@ -135,7 +135,9 @@ class TranslationLearner(Learner):
     def validate(self) -> float:
         """``selection_score`` on validation PAN and the MS of other validation scenes."""
         pan, ms = (x[:MOST_VALIDATION_IMAGES] for x in (self.data.valid_source, self.data.valid_target))
-        return selection_score(self.method.fuse(Scene(self.data.sensor, pan=pan)), pan, ms)
+        own = pan[self.team.part(len(pan), self.device)]
+        fused = self.team.gather(self.method.fuse(Scene(self.data.sensor, pan=own)))
+        return selection_score(fused[: len(pan)], pan, ms)
 
 
 @contextmanager
@@ -216,22 +218,27 @@ class BridgeLearner(TranslationLearner):
         c, n = self.config, self.config.batch
         index = int(torch.randint(c.timesteps, (), generator=self.trainer.host_generator))
         a, target = self.images(n if c.entropy == "off" else 2 * n, n)
-        start = torch.cat((a[:n], target, a[n:])) if self.contrasted == 2 else a.contiguous()
+        own = len(target)
+        start = torch.cat((a[:own], target, a[own:])) if self.contrasted == 2 else a.contiguous()
         return self.noise(index, start, target)
 
     def noise(self, index: int, start: Tensor, target: Tensor) -> BridgeDraw:
-        """The draw of a step at this index on these images."""
-        c, size, width = self.config, len(start), self.noise_width
+        """The draw of a step at this index on these images: the team's share of a draw for them all."""
+        c, width, groups = self.config, self.noise_width, len(start) // len(target)
+        size = self.team.size * len(start)
+        chain_z = self.normal(index, size, width)
+        chain_noise = self.normal(index, size, *start.shape[1:]) if c.bridge_noise else None
         draw = BridgeDraw(
-            index, start, target, self.normal(index, size, width),
-            self.normal(index, *start.shape) if c.bridge_noise else None, self.normal(size, width),
+            index, start, target, self.team.share(chain_z, groups, 1),
+            None if chain_noise is None else self.team.share(chain_noise, groups, 1),
+            self.team.share(self.normal(size, width), groups),
         )  # fmt: skip
         if not self.contrasted:
             return draw
         pixels = tap_pixels(c.nce_layers, *start.shape[-2:])
         positions = draw_positions(pixels, self.contrasted, c.nce_patches, self.draws, self.device)
-        nce_z = self.normal(self.contrasted * len(target), width)
-        return replace(draw, nce_z=nce_z, positions=positions)
+        nce_z = self.normal(self.contrasted * len(target) * self.team.size, width)
+        return replace(draw, nce_z=self.team.share(nce_z, self.contrasted), positions=positions)
 
     def step(self, backward: Backward) -> dict[str, Tensor]:
         return self.learn(self.draw(), backward)
@@ -299,12 +306,13 @@ class BridgeLearner(TranslationLearner):
         return {k: v.detach() for k, v in losses.items()}
 
     def energies(self, state: Tensor, fakes: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        """E's scores of the pairs (state, prediction) of A with themselves, and with those of A'."""
-        pairs = torch.cat((state, fakes), 1)
-        pair, other = pairs[: self.config.batch], pairs[-self.config.batch :]
+        """E's scores of the pairs (state, prediction) of A with themselves, and with those of A': a team's all, for
+        the entropy's sum runs over the whole batch."""
+        pairs, n = torch.cat((state, fakes), 1), self.config.batch // self.team.size
+        pair, other = pairs[:n], pairs[-n:]
         both = torch.cat((torch.cat((pair, pair), 1), torch.cat((pair, other), 1)))
         joint, shuffled = self.networks["E"](both, index).chunk(2)
-        return joint, shuffled
+        return self.team.gather(joint), self.team.gather(shuffled)
 
     def contrast(self, images: Tensor, stem: Features, draw: BridgeDraw) -> Tensor:
         """Contrastive loss of translated images against what they were made from, whose stem is given."""

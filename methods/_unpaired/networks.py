@@ -45,7 +45,7 @@ class Down(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         channels = x.shape[1]
-        kernel = self.kernel.expand(channels, 1, 3, 3)
+        kernel = self.kernel.to(x.dtype).expand(channels, 1, 3, 3)
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=channels)
 
 
@@ -64,7 +64,7 @@ class Up(nn.Module):
             return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         # on the CPU the gradient of this form costs a quarter of the other's
         channels = x.shape[1]
-        kernel = self.kernel.expand(channels, 1, 4, 4)
+        kernel = self.kernel.to(x.dtype).expand(channels, 1, 4, 4)
         padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
         return F.conv_transpose2d(padded, kernel, stride=2, padding=3, groups=channels)
 

@@ -108,8 +108,10 @@ class CachingLearner(PairedLearner):
             if self.known is None:
                 n = len(self.data)
                 self.known = [f.new_zeros(n, f.shape[1], dtype=torch.uint8) for f in found]
+            team = self.trainer.team
+            samples = team.gather(batch.samples)
             for table, labels in zip(self.known, found, strict=True):
-                table[batch.samples] = labels.to(torch.uint8)
+                table[samples] = team.gather(labels.to(torch.uint8))
         return {"loss": self.method.distance(fused, batch.gt)}
 
     def state(self) -> dict[str, Any]:

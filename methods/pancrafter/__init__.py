@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pansharp_bench.methods._paired import Batch, PairedConfig, PairedMethod
+from pansharp_bench.methods._paired import Batch, PairedConfig, PairedLearner, PairedMethod
 from pansharp_bench.methods.pancrafter.network import (
     MS,
     PAN,
@@ -18,6 +18,7 @@ from pansharp_bench.methods.pancrafter.network import (
     ReleasePANCrafter,
 )
 from pansharp_bench.registry import register_method
+from pansharp_bench.training import PairedData, Trainer
 
 
 @dataclass(frozen=True)
@@ -93,20 +94,35 @@ class PANCrafterMethod(PairedMethod):
     def losses(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Each sample in both modes; mean absolute error of either half, on the [-1, 1] scale."""
         pan, ms, gt = (2 * x - 1 for x in (batch.pan, batch.ms, batch.gt))
-        if self.config.crop < 1:
-            pan, ms, gt = magnified((pan, ms, gt), self.config.crop)
         n = len(pan)
         mode = torch.tensor([PAN, MS], device=pan.device).repeat_interleave(n)
         back, fused = net(pan.repeat(2, 1, 1, 1), ms.repeat(2, 1, 1, 1), mode).chunk(2)
         in_pan, in_ms = self.distance(back, pan.expand_as(back)), self.distance(fused, gt)
         return {"loss": in_ms + self.config.pan_weight * in_pan, "ms": in_ms, "pan": in_pan}
 
+    def learner(self, data: PairedData, trainer: Trainer, steps: int) -> PairedLearner:
+        kind = CroppingLearner if self.config.crop < 1 else PairedLearner
+        return kind(self, data, trainer, steps)
 
-def magnified(images: tuple[Tensor, ...], least: float) -> tuple[Tensor, ...]:
-    """Of each sample a random square window of at least this share of the side, enlarged to the full size by
-    bicubic interpolation; the same window for all images, whatever their size."""
-    n, device = len(images[0]), images[0].device
-    share, x, y = torch.rand(3, n, device=device)
+
+class CroppingLearner(PairedLearner):
+    """Draws a window for each sample, too."""
+
+    method: PANCrafterMethod
+
+    def next_batch(self) -> Batch:
+        batch, trainer = super().next_batch(), self.trainer
+        drawn = torch.rand(3, self.batch, generator=trainer.generator, device=trainer.device)
+        images = (batch.pan, batch.ms, batch.lms, batch.gt)
+        pan, ms, lms, gt = magnified(images, self.method.config.crop, trainer.team.share(drawn, dim=1))
+        return batch._replace(pan=pan, ms=ms, lms=lms, gt=gt)
+
+
+def magnified(images: tuple[Tensor, ...], least: float, drawn: Tensor) -> tuple[Tensor, ...]:
+    """Of each of N samples a square window of at least this share of the side, enlarged to the full size by bicubic
+    interpolation; the same window for all images, whatever their size. ``drawn`` (3, N) in [0, 1] says which."""
+    n = len(images[0])
+    share, x, y = drawn
     share = least + (1 - least) * share
     zero = torch.zeros_like(share)
     to_x, to_y = ((1 - share) * (2 * t - 1) for t in (x, y))  # the window's centre, in [-1, 1]

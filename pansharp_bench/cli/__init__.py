@@ -25,6 +25,7 @@ from pansharp_bench.cli.new import check, new
 from pansharp_bench.cli.report import report
 from pansharp_bench.cli.run import run
 from pansharp_bench.cli.score import score
+from pansharp_bench.cli.speed import speed
 from pansharp_bench.cli.sweep import sweep
 from pansharp_bench.cli.table import ablate, table
 from pansharp_bench.errors import BenchError, interruption
@@ -84,7 +85,7 @@ def main() -> None:
 
 _COMMANDS = (
     run, sweep, list_command, leaderboard, compare, table, ablate, figure, report, data, fuse, assess, score, new,
-    check, cache, doctor,
+    check, cache, speed, doctor,
 )  # fmt: skip
 for _command in _COMMANDS:
     main.add_command(_command)

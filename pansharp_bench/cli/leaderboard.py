@@ -105,6 +105,7 @@ def leaderboard(
     """
     from pansharp_bench import tables
     from pansharp_bench.files import write_text
+    from pansharp_bench.timings import read_speeds
 
     records = read_records(results)
     choice = tables.Choice(
@@ -127,6 +128,7 @@ def leaderboard(
         methods=methods,
         columns=columns,
         remarks=tables.read_remarks(results),
+        speeds=read_speeds(results),
     )
     _check_columns(boards, [*(columns or ()), *([sort] if sort else ())], protocols)
     if rank:

@@ -95,6 +95,8 @@ class RunOptions:
     results: Path
     accept_faults: bool
     plugins: list[Path]
+    devices: int = 1
+    nodes: int = 1
     metrics: Sequence[str] = ()
 
     @property
@@ -125,6 +127,8 @@ class RunOptions:
             device=self.device,
             precision=self.precision,
             accept_faults=self.accept_faults,
+            devices=self.devices,
+            nodes=self.nodes,
             metrics=self.metrics,
         )
 
@@ -132,12 +136,14 @@ class RunOptions:
         self, method: str, dataset: str, own: Mapping[str, Any], common: Mapping[str, Any], seed: int = 0
     ) -> RunSpec:
         """One run among others of one table: what is said of training goes to the methods that train, ``common``
-        options of all rows to those that do so step by step."""
+        options of all rows, and more than one device, to those that do so step by step."""
         from pansharp_bench.presets import is_trained, takes_steps
         from pansharp_bench.registry import METHODS
 
         entry = METHODS.get(method)
         shared = self if is_trained(entry) else replace(self, preset=None, precision="auto")
+        if not takes_steps(entry):
+            shared = replace(shared, devices=1, nodes=1)
         return shared.spec(method, dataset, {**(common if takes_steps(entry) else {}), **own}, seed)
 
 
@@ -156,6 +162,20 @@ _RUN_OPTIONS = (
     ),
     click.option("--preset", help="quick (default on CPU), standard (default on CUDA) or paper."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N."),
+    click.option(
+        "--devices",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Train on so many together: GPUs, or processes on the CPU; a batch is shared out over them.",
+    ),
+    click.option(
+        "--nodes",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="So many machines with --devices each (docs/devices.md).",
+    ),
     click.option(
         "--precision", default="auto", show_default=True, help="auto: bf16-mixed on CUDA, 32-true on CPU."
     ),
@@ -186,6 +206,14 @@ def run_options(command: Callable) -> Callable:
     @wraps(command)
     def collected(*args: Any, **given: Any) -> Any:
         shared = RunOptions(**{name: given.pop(name) for name in names})
+        from pansharp_bench.training.launch import assist, launched, stand_by
+
+        here = launched(shared.devices, shared.nodes)
+        if here.rank:
+            return assist(here)
+        if here.standing:
+            stand_by(here)
+        shared = replace(shared, devices=here.devices, nodes=here.nodes)
         return command(*args, shared=shared, **given)
 
     for option in reversed(_RUN_OPTIONS):

@@ -22,6 +22,7 @@ from pansharp_bench.report.pictures import Drawn, Pictures
 from pansharp_bench.tables import Cell, Column, Row, Table, columns_of, named_apart, read_remarks, tables
 from pansharp_bench.tables.formatting import cost_text, format_value, heading
 from pansharp_bench.tables.model import own_rows
+from pansharp_bench.timings import read_speeds
 
 _MARK = '<meta name="generator" content="bench report">'  # a folder with such a page is ours to replace
 _ASSETS = ("style.css", "site.js")
@@ -75,7 +76,7 @@ class Site:
 
     def __init__(self, records: Sequence[Record], results: Path, runs: Path, pictures: int) -> None:
         self.records = sorted(records, key=lambda r: r.path(Path()))
-        self.boards = tables(self.records, remarks=read_remarks(results))
+        self.boards = tables(self.records, remarks=read_remarks(results), speeds=read_speeds(results))
         self.runs, self.pictures = runs, Pictures(runs, pictures)
         self.scenes = {id(r): self.pictures.of(r) for r in self.records}
 

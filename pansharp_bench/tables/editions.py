@@ -87,7 +87,11 @@ class Edition:
         devices = Counter(r.environment.get("device_name") or "an unknown device" for r in shown)
         where = "; ".join(f"{device} ({n} runs)" for device, n in devices.most_common())
         if devices:
-            notes.append(f"ms/MP: milliseconds for a megapixel, image by image, measured on {where}.")
+            alone = [r.label for r in rows if r.timed_alone]
+            by_speed = f"; by `bench speed`, with nothing beside it: {', '.join(alone)}" if alone else ""
+            notes.append(
+                f"ms/MP: milliseconds for a megapixel, image by image, measured on {where}{by_speed}."
+            )
         for source in dict.fromkeys(r.variant for r in rows if r.source == "published"):
             notes.append(f"Published: {source}.")
         faults = (f for r in self.records for f in r.dataset.get("accepted_faults", ()))

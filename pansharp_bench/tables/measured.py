@@ -17,6 +17,7 @@ from pansharp_bench.record import Record, spec_hash
 from pansharp_bench.registry import METHODS, Sees
 from pansharp_bench.tables.editions import Edition
 from pansharp_bench.tables.model import Cell, Column, Row
+from pansharp_bench.timings import Speeds
 
 FEWEST = 6  # images from which an interval or a test says anything: of five, no rank test can reach 0.05
 
@@ -28,6 +29,7 @@ def measured_rows(
     methods: Sequence[str] | None,
     varied: Sequence[str],
     sort: str = "",
+    speeds: Sequence[Speeds] = (),
 ) -> list[Row]:
     """A row per specification; runs that differ in the seed alone are one row. Of a run that was made again because
     a metric came, changed or was asked for, the newest record counts that has a column. Sorted by the first column
@@ -69,7 +71,8 @@ def measured_rows(
             _variant(first, len(members), varied, len(codes[card["name"]]) > 1, earlier),
             cells,
             ranked=sees != "reference" and card["kind"] != "untouched",
-            cost=(_speed(first), first.weights.get("parameters")),
+            cost=(_speed(first, speeds), first.weights.get("parameters")),
+            timed_alone=_alone(first, speeds) is not None,
             plain=not (first.spec["changed"] or first.spec["weights"] or earlier),
             floor=card["name"] in METHODS and METHODS.get(card["name"]).card.floor,
             method=card,
@@ -149,7 +152,14 @@ def _plain_text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _speed(record: Record) -> float | None:
+def _alone(record: Record, speeds: Sequence[Speeds]) -> float | None:
+    """What was measured by itself of a run's method, on such a machine as it ran on."""
+    return next((ms for s in speeds if (ms := s.of(record)) is not None), None)
+
+
+def _speed(record: Record, speeds: Sequence[Speeds]) -> float | None:
+    if (alone := _alone(record, speeds)) is not None:
+        return alone
     timed = record.inference.get("reduced") or next(iter(record.inference.values()), None)
     return timed and timed.get("milliseconds_per_megapixel")
 

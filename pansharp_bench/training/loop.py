@@ -6,13 +6,15 @@ randomness, progress, the log, checkpoints and selection on validation.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 import signal
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +30,7 @@ from tqdm import tqdm
 from pansharp_bench.environment import choose_precision
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import RunFolder, atomically, write_text, written
+from pansharp_bench.training.team import ALONE, Team
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -87,8 +90,9 @@ class TrainingSummary:
     losses: dict[str, float]
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as a device; raises BenchError where it is not there."""
+def choose_device(name: str = "auto", count: int = 1) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N`` as a device; of ``count`` GPUs the first. Raises BenchError where
+    it is not there, or not so many are."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -99,6 +103,13 @@ def choose_device(name: str = "auto") -> torch.device:
         raise BenchError(f"unknown device {name!r}; known are: auto, cpu, cuda, cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BenchError(f"device {name!r} was asked for, but it is not present; use --device cpu")
+    if device.type == "cuda" and count > 1:
+        if device.index is not None:
+            raise BenchError(f"--device {name} is one device: for {count} give --device cuda")
+        if count > (present := torch.cuda.device_count()):
+            raise BenchError(
+                f"{count} devices were asked for, but {present} are present: --devices {present}"
+            )
     return device
 
 
@@ -113,6 +124,7 @@ class Trainer:
         resume: continue from the folder's checkpoint, exactly where it stopped.
         progress: show the bar.
         identity: a string that a checkpoint must carry to be resumed (the run's specification hash).
+        team: the processes that train together, each with a Trainer of its own. Only the first has a folder.
     """
 
     def __init__(
@@ -124,13 +136,14 @@ class Trainer:
         resume: bool = False,
         progress: bool = True,
         identity: str = "",
+        team: Team = ALONE,
     ) -> None:
         chosen = choose_device(device)
         self.device = torch.device("cuda", chosen.index or 0) if chosen.type == "cuda" else chosen
         self.precision = choose_precision(chosen.type, precision)
         self.folder = RunFolder(folder) if folder else None
         self.seed, self.resume, self.progress = seed, resume, progress
-        self.identity = identity
+        self.identity, self.team = identity, team
         self.summary: TrainingSummary | None = None
         """What the last :meth:`run` did."""
         torch.manual_seed(seed)
@@ -183,6 +196,8 @@ class Trainer:
             k: cast(Optimizer, self.fabric.setup_optimizers(o)) for k, o in learner.optimizers.items()
         }
         at = self._load(learner) if self.resume else _Progress()
+        if self.team.rank:  # what networks draw by themselves (dropout) is no other process's
+            torch.manual_seed(hash((self.seed, self.team.rank, at.step)) % 2**63)
         if self.folder:
             _truncate_log(self.folder.log, at.step)
         clock = time.perf_counter() - at.seconds
@@ -194,15 +209,16 @@ class Trainer:
             dynamic_ncols=True,
             desc="training",
         )
-        with _StopAsked() as stop, bar:
+        with _StopAsked(heeded=self.team.rank == 0) as stop, self._averaging(learner) as backward, bar:
             while at.step < steps:
-                losses = learner.step(self.fabric.backward)
+                losses = {k: v.detach().clone() for k, v in learner.step(backward).items()}
+                self.team.average(list(losses.values()))
                 for scheduler in learner.schedulers.values():
                     scheduler.step()
                 at.step += 1
                 at.counted += 1
                 for key, value in losses.items():
-                    at.sums[key] = at.sums[key] + value if key in at.sums else value.detach().clone()
+                    at.sums[key] = at.sums[key] + value if key in at.sums else value
                 bar.update()
                 last = at.step == steps
                 if at.step % log_every == 0 or last:
@@ -225,6 +241,29 @@ class Trainer:
             steps, at.seconds, steps / max(at.seconds, 1e-9), at.best_step or steps, score, at.losses
         )
         return self.summary
+
+    @contextlib.contextmanager
+    def _averaging(self, learner: Learner) -> Iterator[Backward]:
+        """What differentiates: gradients are the mean over the team when it returns, those that it reached."""
+        if self.team.size == 1:
+            yield self.fabric.backward
+            return
+        parameters = [p for network in learner.networks.values() for p in network.parameters()]
+        place: dict[Tensor, int] = {p: number for number, p in enumerate(parameters)}
+        reached: list[Tensor] = []
+        hooks = [p.register_post_accumulate_grad_hook(reached.append) for p in parameters if p.requires_grad]
+
+        def backward(loss: Tensor) -> None:
+            self.fabric.backward(loss)
+            in_order = sorted(dict.fromkeys(reached), key=place.__getitem__)  # the same for every process
+            reached.clear()
+            self.team.average([p.grad for p in in_order if p.grad is not None])
+
+        try:
+            yield backward
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def _log(self, at: _Progress) -> None:
         at.losses = {k: float(v) / at.counted for k, v in at.sums.items()}
@@ -291,12 +330,12 @@ class Trainer:
             torch.save(state, file)
 
     def _load(self, learner: Learner) -> _Progress:
-        if self.folder is None or not self.folder.checkpoint.exists():
-            path = self.folder and self.folder.checkpoint
+        path = self.folder and self.folder.checkpoint
+        if self.team.rank == 0 and not (path and path.exists()):
             raise BenchError(f"nothing to resume: {path} does not exist; run without --resume")
-        path = self.folder.checkpoint
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            data = self.team.told(path.read_bytes() if path else b"")
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             if state["belongs_to"] != self.identity:
                 raise BenchError(
                     f"{path} belongs to a run with other settings ({state['belongs_to']}, not {self.identity})"
@@ -317,14 +356,16 @@ class Trainer:
 
 
 class _StopAsked:
-    """Within, Ctrl-C, SIGTERM and ``stop_asked`` ask to stop, so that no step is torn; twice, it interrupts."""
+    """Within, Ctrl-C, SIGTERM and ``stop_asked`` ask to stop, so that no step is torn; twice, it interrupts. Not
+    ``heeded``, nothing is changed: a process that assists ends when the first, which saves, has left it alone."""
 
-    def __init__(self) -> None:
-        self._signalled = False
+    def __init__(self, heeded: bool = True) -> None:
+        self._signalled, self._heeded = False, heeded
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _StopAsked:
-        if threading.current_thread() is threading.main_thread():  # elsewhere signals do not arrive
+        # in other threads signals do not arrive
+        if self._heeded and threading.current_thread() is threading.main_thread():
             self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
@@ -334,7 +375,7 @@ class _StopAsked:
 
     @property
     def asked(self) -> bool:
-        return self._signalled or stop_asked.is_set()
+        return self._heeded and (self._signalled or stop_asked.is_set())
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._signalled:

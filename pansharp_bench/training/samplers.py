@@ -15,6 +15,7 @@ from torch import Tensor
 from pansharp_bench.errors import BenchError
 from pansharp_bench.method import Pairing, Target
 from pansharp_bench.scene import Scene, Sensor, Split
+from pansharp_bench.training.team import ALONE, Team
 
 Augment = Literal["none", "flips", "dihedral"]
 _SLICE = 512  # samples read at a time
@@ -65,16 +66,20 @@ def _draw(n: int, high: int, generator: torch.Generator, device: torch.device) -
     return torch.randint(high, (n,), generator=generator, device=device)
 
 
-def augment_batch(arrays: dict[str, Tensor], kind: Augment, generator: torch.Generator) -> dict[str, Tensor]:
+def augment_batch(
+    arrays: dict[str, Tensor], kind: Augment, generator: torch.Generator, team: Team = ALONE, groups: int = 1
+) -> dict[str, Tensor]:
     """The same random symmetry for all arrays of a batch; per sample, without a loop over samples.
 
-    ``flips``: horizontal and vertical; ``dihedral``: those and 90-degree turns (nadir imagery has no up).
+    ``flips``: horizontal and vertical; ``dihedral``: those and 90-degree turns (nadir imagery has no up). The
+    arrays are the ``team``'s share of ``groups`` batches.
     """
     if kind == "none":
         return arrays
     first = next(iter(arrays.values()))
     n, device = first.shape[0], first.device
-    code = _draw(n, 8 if kind == "dihedral" else 4, generator, device)[:, None, None, None]
+    code = _draw(n * team.size, 8 if kind == "dihedral" else 4, generator, device)
+    code = team.share(code, groups)[:, None, None, None]
     horizontal, vertical, transpose = (code & 1).bool(), (code & 2).bool(), (code & 4).bool()
     out = {}
     for key, x in arrays.items():
@@ -88,13 +93,17 @@ def augment_batch(arrays: dict[str, Tensor], kind: Augment, generator: torch.Gen
 
 @dataclass
 class PairedData:
-    """Registered training samples of a sensor. ``batch`` draws on the device; ``valid`` is for selection."""
+    """Registered training samples of a sensor. ``batch`` draws on the device; ``valid`` is for selection.
+
+    Of a ``team``, each gets its share of a batch, of which n samples are the whole.
+    """
 
     sensor: Sensor
     train: Split
     valid: Split
     device: torch.device
     half: bool = False
+    team: Team = ALONE
 
     def __post_init__(self) -> None:
         self._arrays = load_resident(self.train, self.train.keys, self.device, self.half)
@@ -102,18 +111,19 @@ class PairedData:
     def __len__(self) -> int:
         return len(self.train)
 
-    def batch(self, n: int, generator: torch.Generator, augment: Augment = "none") -> Scene:
-        """Draw n samples with replacement, with all that the split stores (pan, ms, lms and gt)."""
-        return self.scenes(_draw(n, len(self), generator, self.device), generator, augment)
+    def batch(self, n: int | Tensor, generator: torch.Generator, augment: Augment = "none") -> Scene:
+        """Draw n samples with replacement, or take those of the indices n ((N,) on the device), with all that the
+        split stores (pan, ms, lms and gt)."""
+        index = n if isinstance(n, Tensor) else _draw(n, len(self), generator, self.device)
+        arrays = self._take(self.team.share(index))
+        return Scene(self.sensor, **augment_batch(arrays, augment, generator, self.team))
 
-    def scenes(
-        self, index: Tensor, generator: torch.Generator | None = None, augment: Augment = "none"
-    ) -> Scene:
-        """The samples of these indices ((N,) on the device)."""
-        arrays = {k: a.take(index) for k, a in self._arrays.items()}
-        if generator is not None:
-            arrays = augment_batch(arrays, augment, generator)
-        return Scene(self.sensor, **arrays)
+    def scenes(self, index: Tensor) -> Scene:
+        """The samples of these indices ((N,) on the device), as they are, to every process."""
+        return Scene(self.sensor, **self._take(index))
+
+    def _take(self, index: Tensor) -> dict[str, Tensor]:
+        return {key: array.take(index) for key, array in self._arrays.items()}
 
     def describe(self) -> dict[str, Any]:
         """What a record says of it."""
@@ -128,7 +138,7 @@ class UnpairedData:
     the start. The object holds the images and nothing else: no code that gets it can reach the MS of a PAN it
     saw. ``source`` and ``target`` (on the PAN grid too) are for training, ``valid_source`` and ``valid_target``,
     float32 DN, for selection; ``about`` says how they were chosen. ``source_latitude`` and ``target_latitude``:
-    (N,) degrees, where all training images come from a map.
+    (N,) degrees, where all training images come from a map. Of a ``team``, each draws its share of a batch.
     """
 
     sensor: Sensor
@@ -141,6 +151,7 @@ class UnpairedData:
     groups: _Groups | None = None
     source_latitude: Tensor | None = None
     target_latitude: Tensor | None = None
+    team: Team = ALONE
 
     @classmethod
     def halves(
@@ -153,6 +164,7 @@ class UnpairedData:
         pairing: Pairing = "disjoint",
         target: Target = "lms",
         half: bool = False,
+        team: Team = ALONE,
     ) -> UnpairedData:
         """PAN of some registered samples and MS of others, by :func:`cut_in_halves`; ``half``: see Resident.
 
@@ -170,11 +182,18 @@ class UnpairedData:
             gather(valid, "pan", valid_source).to(device),
             gather(valid, target, valid_target).to(device),
             {"pairing": pairing, "target": target, "seed": seed, "shared_samples": shared},
+            team=team,
         )
 
     @classmethod
     def between(
-        cls, sensor: Sensor, source: Split, target: Split, device: torch.device, half: bool = False
+        cls,
+        sensor: Sensor,
+        source: Split,
+        target: Split,
+        device: torch.device,
+        half: bool = False,
+        team: Team = ALONE,
     ) -> UnpairedData:
         """Two splits of the same image size, each with its images under ``pan``.
 
@@ -194,7 +213,10 @@ class UnpairedData:
         )
         about = {"pairing": "same group" if groups else "independent", "target": target.name}
         latitudes = (None if s.latitude is None else s.latitude.to(device) for s in (source, target))
-        return cls(sensor, device, pan, ms, valid_source, valid_target, about, groups, *latitudes)
+        of_source, of_target = latitudes
+        return cls(
+            sensor, device, pan, ms, valid_source, valid_target, about, groups, of_source, of_target, team
+        )
 
     @property
     def patch_size(self) -> tuple[int, int]:
@@ -207,15 +229,22 @@ class UnpairedData:
     ) -> tuple[Tensor, Tensor]:
         """Source images (sources, 1, H, W) and target images (targets, C, H, W) on the PAN grid, DN.
 
-        Drawn and mirrored independently; where samples have groups, target k is of the group of source k.
+        Drawn and mirrored independently; where samples have groups, target k is of the group of source k. Of a team
+        each draws its share; sources that are a multiple of the targets are so many batches, each shared out.
         """
+        batches = max(1, sources // max(1, targets))
+
+        def drawn(images: Resident, index: Tensor, batches: int) -> Tensor:
+            own = images.take(self.team.share(index, batches))
+            return augment_batch({"x": own}, augment, generator, self.team, batches)["x"]
+
         index = _draw(sources, len(self.source), generator, self.device)
-        source = augment_batch({"x": self.source.take(index)}, augment, generator)["x"]
+        source = drawn(self.source, index, batches)
         if self.groups is None:
             index = _draw(targets, len(self.target), generator, self.device)
         else:
             index = self.groups.draw(index[:targets], generator)
-        return source, augment_batch({"x": self.target.take(index)}, augment, generator)["x"]
+        return source, drawn(self.target, index, 1)
 
     def all_source(self) -> Tensor:
         """Every source image: (N, 1, H, W) float32 DN. For statistics in closed form."""

@@ -1,0 +1,95 @@
+"""``bench speed``: how fast methods and metrics are on this machine, and how fast they could be."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pansharp_bench.cli.options import comma_separated, plugin_option, results_option, say
+from pansharp_bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from pansharp_bench.timings import Kind
+
+KINDS: tuple[Kind, ...] = ("inference", "step", "metric")
+
+
+@click.command(short_help="Time methods and metrics on this machine; tables take their speeds from it.")
+@comma_separated("--only", "only", f"Some of {', '.join(KINDS)}.")
+@comma_separated("--method", "methods", "These methods, and no metrics.")
+@click.option("--quick", is_flag=True, help="Small images, one repeat: whether all runs, in a minute or two.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
+@click.option("--threads", type=click.IntRange(1), help="On the CPU; as many as usual by default.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+@results_option
+@plugin_option
+def speed(
+    only: list[str] | None,
+    methods: list[str] | None,
+    quick: bool,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+    results: Path,
+) -> None:
+    """Time one image fused by every method, a training step of those that take some, and every metric, each beside
+    the least that this machine could take. Written below the records, as results/speed/MACHINE.json; leaderboards
+    show these milliseconds instead of those of runs, which had other company.
+
+    \b
+    bench speed
+    bench speed --quick --results /tmp/speeds
+    bench speed --only inference --method gsa,pannet --threads 1
+    """
+    import torch
+    from tabulate import tabulate
+
+    from pansharp_bench import speed as speeds
+    from pansharp_bench import timings
+    from pansharp_bench.cli.records import lasting
+    from pansharp_bench.training.loop import choose_device
+
+    if unknown := [k for k in only or () if k not in KINDS]:
+        raise BenchError(f"--only {unknown[0]} is unknown; known are: {', '.join(KINDS)}")
+    kinds = [k for k in (KINDS[:2] if methods else KINDS) if not only or k in only]
+    if threads:
+        torch.set_num_threads(threads)
+    chosen = choose_device(device)
+    known = speeds.expected_seconds(results, chosen, kinds)
+    took = (
+        f"took {lasting(known)} last time"
+        if known
+        else "was not measured here before: some minutes, or --quick"
+    )
+    say(f"{' and '.join(kinds)}: {took}")
+    extent = speeds.QUICK if quick else speeds.Extent()
+    found = speeds.measure(chosen, kinds, extent, methods or (), not quiet and sys.stderr.isatty())
+    rows = [
+        [
+            f.kind,
+            f.name,
+            f.preset,
+            f"{f.batch} x {f.channels} x {round(f.pixels**0.5)}²",
+            f.failed or f"{1e3 * f.seconds:.2f}",
+            f"{1e3 * f.floor:.3f}",
+            f"{f.floor / f.seconds:.0%}" if f.seconds else "",
+        ]
+        for f in found.figures
+    ]
+    click.echo(
+        tabulate(rows, ["", "name", "preset", "images", "ms", "floor", "of it"], disable_numparse=True)
+    )
+    rates = f"{found.rates.operations / 1e9:,.0f} GFLOP/s, {found.rates.bytes / 1e9:,.1f} GB/s"
+    before, after = found.conditions["load"]
+    say(
+        f"{found.machine}: {rates}; load {before} before, {after} after, on {found.conditions['cores']} cores"
+    )
+    if before is not None and before > 0.5 * (found.conditions["cores"] or 1):
+        click.secho("! the machine was busy: its figures are of that, too", fg="yellow", err=True)
+    if quick:
+        say("--quick: too little to be kept; nothing is written")
+        return
+    click.echo(f"wrote {timings.write(found, results)}")

@@ -1,0 +1,141 @@
+"""What was timed on a machine, beside the least that it could take: one file a machine, below the records.
+
+Tables take milliseconds per megapixel from there: those of runs were taken beside whatever else was running.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pansharp_bench.errors import BenchError
+from pansharp_bench.files import write_text
+from pansharp_bench.record import Record, canonical
+
+SCHEMA = 1
+Kind = Literal["inference", "step", "metric"]
+KINDS: tuple[Kind, ...] = ("inference", "step", "metric")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a machine does in a second: operations of matrix products (a multiplication and an addition are two),
+    and bytes moved by copying, read and written ones."""
+
+    operations: float
+    bytes: float
+
+    def floor(self, operations: int, moved: int) -> float:
+        """The seconds that so much takes at least.
+
+        >>> Rates(operations=2e9, bytes=1e9).floor(4_000_000_000, 500_000_000)
+        2.0
+        """
+        return max(operations / self.operations, moved / self.bytes)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One thing that was timed: median ``seconds``, on the CPU the processor's too (other load disturbs it less).
+
+    ``operations`` are those of convolutions and matrix products, ``moved`` the bytes of inputs, weights and
+    results, ``floor`` the seconds which these take at least. ``pixels``: of PAN; ``options``: of a trained method,
+    ``apart``: those of them that are not at their defaults. ``failed`` says why there is no time.
+    """
+
+    kind: Kind
+    name: str
+    channels: int
+    pixels: int
+    batch: int = 1
+    preset: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    apart: tuple[str, ...] = ()
+    seconds: float = 0.0
+    processor_seconds: float | None = None
+    operations: int = 0
+    moved: int = 0
+    floor: float = 0.0
+    parameters: int = 0
+    failed: str = ""
+
+    @property
+    def milliseconds_per_megapixel(self) -> float:
+        """Of PAN."""
+        return self.seconds * 1e9 / (self.batch * self.pixels)
+
+    def fits(self, record: Record) -> bool:
+        """Whether this is what a run's method does to an image of its dataset. What the method learnt to be told
+        since the run was at its default then."""
+        options = record.spec["options"]
+        return (
+            (self.kind, self.failed) == ("inference", "")
+            and (self.name, self.channels) == (record.spec["method"], record.dataset["channels"])
+            and all(canonical(self.options.get(k)) == canonical(v) for k, v in options.items())
+            and all(k in options for k in self.apart)
+        )
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What was measured on one machine, and under which conditions."""
+
+    created: str
+    environment: dict[str, Any]
+    conditions: dict[str, Any]
+    rates: Rates
+    figures: list[Figure]
+    schema: int = SCHEMA
+
+    @property
+    def machine(self) -> str:
+        """The card, or the processor and its threads."""
+        return machine_of(self.environment)
+
+    def path(self, results: Path) -> Path:
+        """Where it lies below the records."""
+        return results / "speed" / f"{re.sub('[^a-z0-9]+', '-', self.machine.lower()).strip('-')}.json"
+
+    def of(self, record: Record) -> float | None:
+        """Milliseconds per megapixel of a run's method on such images, if it ran on such a machine."""
+        if machine_of(record.environment) != self.machine:
+            return None
+        return next((f.milliseconds_per_megapixel for f in self.figures if f.fits(record)), None)
+
+
+def machine_of(environment: dict[str, Any]) -> str:
+    """What a speed is of: a card, or a processor with so many threads; empty where an old record does not say."""
+    if environment.get("device", "").startswith("cuda"):
+        return environment.get("device_name", "")
+    processor = environment.get("processor", "")
+    return processor and f"{processor}, {environment['threads']} threads"
+
+
+def read_speeds(results: Path) -> list[Speeds]:
+    """The figures of every machine below a folder of records. Raises BenchError for a file that holds none."""
+    found = []
+    for path in sorted((Path(results) / "speed").glob("*.json")):
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            if told["schema"] != SCHEMA:
+                raise ValueError(f"it has schema {told['schema']}, this version reads {SCHEMA}")
+            told["rates"] = Rates(**told["rates"])
+            told["figures"] = [Figure(**f) for f in told["figures"]]
+            found.append(Speeds(**told))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BenchError(f"{path} holds no speeds of a machine: {error}; delete it") from error
+    return found
+
+
+def write(speeds: Speeds, results: Path) -> Path:
+    """Write them below the records. What was not measured this time, but before, stays."""
+    path = speeds.path(results)
+    new = {(f.kind, f.name, f.channels) for f in speeds.figures}
+    before = [f for s in read_speeds(results) if s.path(results) == path for f in s.figures]
+    kept = [f for f in before if (f.kind, f.name, f.channels) not in new]
+    told = asdict(replace(speeds, figures=[*kept, *speeds.figures]))
+    write_text(path, json.dumps(told, indent=1, allow_nan=False) + "\n")
+    return path

@@ -1,0 +1,132 @@
+"""Speeds: what is timed and beside which floor, the file of a machine, and the tables that it serves."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from click.testing import CliRunner
+from records import make
+
+from pansharp_bench import speed, timings
+from pansharp_bench.cli import main
+from pansharp_bench.errors import BenchError
+from pansharp_bench.tables import tables
+from pansharp_bench.timings import Figure, Rates, Speeds, read_speeds
+
+CPU = torch.device("cpu")
+LEAST = speed.Extent(32, 16, 2, 1, ("qb",), ("quick", "standard"))
+HERE = {"device": "cpu", "device_name": "CPU, 1 threads", "processor": "Some Chip", "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def measured():
+    found = speed.measure(CPU, extent=replace(LEAST, patch=32), methods=["exp", "fusionnet"])
+    return {(f.kind, f.name, f.preset): f for f in found.figures}, found
+
+
+def test_every_kind_is_timed_and_no_figure_is_below_its_floor(measured):
+    figures, found = measured
+    assert {kind for kind, _, _ in figures} == set(timings.KINDS)
+    assert {name for kind, name, _ in figures if kind == "inference"} == {"exp", "fusionnet"}
+    assert {name for kind, name, _ in figures if kind == "step"} == {"fusionnet"}
+    assert {"ergas", "hqnr"} <= {name for kind, name, _ in figures if kind == "metric"}
+    assert not [f.failed for f in found.figures if f.failed]
+    assert found.rates.operations > 1e8 and found.rates.bytes > 1e8
+    assert all(0 < f.floor < f.seconds for f in found.figures)
+
+
+def test_operations_are_counted(measured):
+    """FusionNet's 3x3 convolutions: bands to 32, eight of 32 to 32, 32 to bands; two operations a product."""
+    figures, _ = measured
+    expected = 2 * 9 * (4 * 32 + 8 * 32 * 32 + 32 * 4) * 32 * 32
+    assert figures["inference", "fusionnet", "quick"].operations == expected
+    training = figures["step", "fusionnet", "standard"].operations
+    assert training == pytest.approx(
+        2 * 3 * expected, rel=0.05
+    )  # two patches; forward, and two products backward
+
+
+def test_presets_that_compute_the_same_are_timed_once(measured):
+    figures, _ = measured
+    quick, standard = (figures["inference", "fusionnet", p] for p in LEAST.presets)
+    assert quick.seconds == standard.seconds and quick.options != standard.options
+
+
+def test_what_fails_costs_the_others_nothing(monkeypatch):
+    def fails(scene):
+        raise ZeroDivisionError("by nothing")
+
+    built = speed.build
+    broken = SimpleNamespace(fuse=fails)
+    monkeypatch.setattr(speed, "build", lambda e, *rest: broken if e.name == "gsa" else built(e, *rest))
+    found = speed.measure(CPU, ("inference",), LEAST, ["gsa", "exp"])
+    assert [(f.name, f.failed) for f in found.figures] == [
+        ("gsa", "ZeroDivisionError: by nothing"), ("exp", "")
+    ]  # fmt: skip
+
+
+# -- the file of a machine, and tables --
+
+
+def speeds(**figure):
+    known = {"kind": "inference", "name": "exp", "channels": 4, "pixels": 1 << 16, "seconds": 0.01}
+    return Speeds("2026-01-01", HERE, {"repeats": 5}, Rates(1e9, 1e9), [Figure(**(known | figure))])
+
+
+def test_a_file_is_of_a_machine_and_keeps_what_is_not_measured_again(tmp_path):
+    path = timings.write(speeds(), tmp_path)
+    assert path == tmp_path / "speed" / "some-chip-1-threads.json"
+    timings.write(speeds(kind="metric", name="ergas"), tmp_path)
+    timings.write(speeds(seconds=0.02), tmp_path)
+    (found,) = read_speeds(tmp_path)
+    assert {(f.name, f.seconds) for f in found.figures} == {("ergas", 0.01), ("exp", 0.02)}
+
+
+@pytest.mark.parametrize("text", ["{", '{"schema": 9}', '{"schema": 1}'])
+def test_a_file_that_holds_none_is_named(tmp_path, text):
+    (tmp_path / "speed").mkdir()
+    (tmp_path / "speed" / "x.json").write_text(text)
+    with pytest.raises(BenchError, match=r"x\.json holds no speeds"):
+        read_speeds(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("figure", "environment", "shown"),
+    [
+        ({}, HERE, 0.01 * 1e9 / (1 << 16)),
+        ({"channels": 8}, HERE, 5.0),
+        ({"failed": "so"}, HERE, 5.0),
+        ({}, HERE | {"processor": "Another"}, 5.0),
+        ({}, {"device": "cpu", "device_name": "CPU, 1 threads"}, 5.0),  # an old record
+        ({"options": {"width": 2}}, HERE, 5.0),
+        ({"options": {"width": 1, "later": 3}}, HERE, 0.01 * 1e9 / (1 << 16)),
+        ({"options": {"width": 1, "later": 3}, "apart": ["later"]}, HERE, 5.0),
+    ],
+)
+def test_tables_show_what_was_timed_alone_of_the_same_on_such_a_machine(figure, environment, shown):
+    options = {"width": 1} if "options" in figure else {}
+    run = make()
+    run = replace(run, spec=run.spec | {"options": options}, method=run.method | {"kind": "classical"})
+    run = replace(run, inference={"reduced": {"milliseconds_per_megapixel": 5.0}}, environment=environment)
+    (table,) = tables([run], speeds=[speeds(**figure)])
+    assert table.rows[0].cost[0] == pytest.approx(shown)
+    (note,) = (n for n in table.notes if n.startswith("ms/MP"))
+    assert ("bench speed" in note) == (shown != 5.0)
+
+
+def test_the_command_says_how_long_shows_the_rates_and_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(speed, "Extent", lambda: LEAST)
+    words = ["speed", "--only", "inference", "--method", "exp", "--results", str(tmp_path)]
+    first = CliRunner().invoke(main, words)
+    assert first.exit_code == 0, first.output
+    assert "was not measured here before" in first.stderr and "GFLOP/s" in first.stderr
+    (path,) = (tmp_path / "speed").glob("*.json")
+    assert json.loads(path.read_text())["figures"][0]["name"] == "exp"
+    assert "took under a minute last time" in CliRunner().invoke(main, words).stderr
+
+
+def test_unknown_kinds_are_refused():
+    done = CliRunner().invoke(main, ["speed", "--only", "fast"])
+    assert done.exit_code == 2 and "--only fast is unknown; known are: inference, step, metric" in done.stderr
