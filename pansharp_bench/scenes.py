@@ -51,9 +51,7 @@ MEMORY = 2 << 30
 """Bytes that fusing takes by default, whatever the scene's size."""
 _COPIES = 24  # float64 images of all bands that a method holds at a time, halo aside
 _ITSELF = 256 << 20  # bytes that the program takes before any image
-_CACHE = (
-    8  # of memory, the part that GDAL may keep blocks of files in; by itself it takes a part of the machine's
-)
+_CACHE = 8  # the part of memory, as 1 / this, in which GDAL may keep blocks of files
 _ARRAY = 24 << 20
 """Bytes of one of these, halo aside, at which to stop: beyond 32 MiB glibc asks the system for every array anew and
 gives it back, so that a sum takes four times as long."""
