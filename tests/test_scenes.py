@@ -265,7 +265,7 @@ def test_mistakes_are_one_message(bench, pair, tmp_path, words, message):
         (cut, ["pan.tif"], r"PAN pan\.tif"),
         (cut, ["ms.tif"], r"MS ms\.tif"),
         (nothing, ["ms.tif"], r"MS ms\.tif is no readable raster"),
-        (other_system, ["ms.tif"], r"EPSG:32634: --warp resamples MS"),
+        (other_system, ["ms.tif"], r"EPSG:32634: --warp resamples it"),
         (no_value, ["pan.tif"], "no pixel of PAN is valid"),
         (no_value, ["ms.tif"], "no pixel of MS is valid"),
         (one_pixel, ["pan.tif"], "no ground in common"),

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import rasterio
@@ -13,6 +14,7 @@ from scenes import full_disk, write_pair
 
 from pansharp_bench import tiles
 from pansharp_bench.cli import main
+from pansharp_bench.files import locked
 from pansharp_bench.scenes import fuse_files
 from pansharp_bench.unfinished import Unfinished
 
@@ -150,6 +152,12 @@ def test_gdal_keeps_no_more_of_files_than_memory_allows(pair):
         progress=lambda share: found.append(get_gdal_config("GDAL_CACHEMAX")),
     )  # fmt: skip
     assert set(found) == {1 << 27}
+
+
+def test_two_processes_do_not_write_one_file(tmp_path):
+    with locked(Path(FOLDER) / ".lock"):
+        result = bench("-o", "fused.tif")
+    assert result.exit_code == 2 and "another process is writing this file" in result.stderr
 
 
 def test_nothing_to_resume(tmp_path):

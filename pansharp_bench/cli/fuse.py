@@ -193,6 +193,7 @@ def fuse(
     bench fuse --method mtf-glp-fs --sensor wv3 --pan pan.tif --ms ms.tif -o fused.tif
     bench fuse --method gsa --sensor l8 --pan B8.TIF --ms B2.TIF --ms B3.TIF --ms B4.TIF --ms B5.TIF -o fused.tif
     bench fuse --weights weights.safetensors --sensor my.toml --pan pan.tif --ms ms.tif -o fused.tif
+    bench fuse --method gsa --sensor qb --pan pan.tif --ms utm34.tif -o fused.tif --warp --format COG --score
     """
     from pansharp_bench.scenes import fuse_files
 
