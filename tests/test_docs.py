@@ -286,7 +286,7 @@ def desk(tmp_path, monkeypatch):
 
 def bench(text: str) -> None:
     for shown, run in INSTEAD.items():
-        text = text.replace(shown, run)
+        text = re.sub(re.escape(shown.rstrip()) + r"(?!\S)", run.rstrip(), text)
     words = [os.path.expanduser(word) for word in shlex.split(text)[1:]]
     no_pictures = {command: {"pictures": 0} for command in ("run", "table", "ablate")}
     done = CliRunner().invoke(main, words, default_map=no_pictures)
