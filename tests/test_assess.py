@@ -66,7 +66,7 @@ def test_images_scaled_to_1_are_warned_of_once(scene):
     for name, step in (("pan", 0.6), ("ms", 2.4), ("fused", 0.6)):
         with rasterio.open(scene / f"{name}.tif") as file:
             values = file.read().astype("float32")
-        write(scene / f"{name}.tif", np.clip(values / 2047, 0, 1), step)
+        write(scene / f"{name}.tif", np.clip(values / 2047, 0, 1), step, dtype="float32")
     words = ["--sensor", "qb", "--pan", scene / "pan.tif", "--ms", scene / "ms.tif", "--quiet"]
     done = CliRunner().invoke(main, ["assess", str(scene / "fused.tif"), *map(str, words)])
     assert done.exit_code == 0, done.output

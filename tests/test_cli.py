@@ -206,7 +206,9 @@ def test_ctrl_c_at_any_moment_exits_130(bench, tmp_path, monkeypatch):
 @pytest.mark.parametrize("inside", ["import", "plug-in"])
 def test_ctrl_c_that_a_library_made_an_error_of_exits_130(bench, tmp_path, monkeypatch, inside):
     """NumPy, interrupted in its import, raises an ImportError."""
-    text = "try:\n    raise KeyboardInterrupt\nexcept BaseException as e:\n    raise ImportError('core') from e\n"
+    text = (
+        "try:\n    raise KeyboardInterrupt\nexcept BaseException as stop:\n    raise ImportError from stop\n"
+    )
     if inside == "plug-in":
         (tmp_path / "slow.py").write_text(text)
         assert bench("list", "--plugin", tmp_path / "slow.py").exit_code == 130

@@ -299,7 +299,11 @@ _TRAIN, _TEST, _CYCLES = (",".join(map(str, n)) for n in (PERIJOVES["train"], PE
 @click.option("--junocam-right-is", type=_DIRECTION, default="east", show_default=True)
 @click.option("--hst-latitude", type=_LATITUDE, default="planetographic", show_default=True)
 @click.option(
-    "--hst-left", default=360.0, show_default=True, help="West longitude of Hubble maps' left edge."
+    "--hst-left",
+    type=Finite(),
+    default=360.0,
+    show_default=True,
+    help="West longitude of Hubble maps' left edge.",
 )
 @click.option("--hst-right-is", type=_DIRECTION, default="east", show_default=True)
 @click.option("--hst-south-first", is_flag=True, help="Hubble's first row is the southernmost.")
