@@ -96,8 +96,8 @@ class RunOptions:
     results: Path
     accept_faults: bool
     plugins: list[Path]
-    devices: int = 1
-    nodes: int = 1
+    devices: int
+    nodes: int
     metrics: Sequence[str] = ()
 
     @property
