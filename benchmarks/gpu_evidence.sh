@@ -60,7 +60,7 @@ jupiter() { # Tables 1 and 3 at the paper's 256 pixels and levels, shorter than 
     runs sp-i2i "$full" 0 --no-gating --set levels=8 $short
 }
 shared=(--preset standard --resume --quiet --pictures 0 --results "$out/results" --runs "$out/runs")
-tests=() metrics=() steps=(--methods sp-i2i,unsb,cut) networks=(--methods "${paired// /,},${light// /,}")
+tests=() speeds=() steps=(--methods sp-i2i,unsb,cut) networks=(--methods "${paired// /,},${light// /,}")
 sets=(qb-sim gf2-sim junocam2hst-sim junocam2hst-uvm-sim) full=junocam2hst-sim-full sizes=(--plugin benchmarks/_sizes.py)
 
 if [ -n "${REHEARSE:-}" ]; then # one of each kind
@@ -75,9 +75,9 @@ if [ -n "${REHEARSE:-}" ]; then # one of each kind
     few=(--set steps=2 --set batch=2 --set validations=1 --device cpu)
     shared=("${shared[@]/standard/quick}" "${few[@]}")
     tests=(--collect-only)
-    metrics=(--repeat 1 --side 64)
+    speeds=(--quick --device cpu --method exp,pnn)
     steps=(--device cpu --threads 1 --repeats 1 --cases 32x1 --ngf 8 --blocks 5 --methods sp-i2i,cut)
-    networks=(--device cpu --threads 1 --repeat 1 --methods pnn --batch 1 --side 64)
+    networks=(--device cpu --threads 1 --repeat 1 --methods pnn --batch 1)
     sets=(qb-sim-tiny junocam2hst-sim-tiny junocam2hst-uvm-sim-tiny) full=junocam2hst-sim-tiny
 fi
 
@@ -85,7 +85,7 @@ fi
 piece tests 300 "$python" -m pytest $(grep -l cuda tests/test_*.py) -q -k cuda -p no:cacheprovider \
     --continue-on-collection-errors "${tests[@]}"
 wait $! || { failed=1; tail -n 3 "$out/logs/sets.log"; }
-piece metrics 120 "$python" benchmarks/metrics.py --threads 1 --out "$out/bench/metrics.json" "${metrics[@]}"
+piece speed 300 "$python" -m pansharp_bench speed --results "$out/results" --quiet "${speeds[@]}"
 piece steps 200 "$python" benchmarks/unpaired_step.py --out "$out/bench/unpaired_step.json" "${steps[@]}"
 piece paired 200 "$python" benchmarks/paired.py --out "$out/bench/paired.json" "${networks[@]}"
 "$python" benchmarks/_trainings.py make "$full" "${sizes[@]}" >"$out/logs/full.log" 2>&1 & # a quarter of an hour

@@ -1,13 +1,12 @@
-"""How long the paired networks take: one training step, one inference, memory, parameters, multiplications.
+"""What variants of a paired network's training step gain: `bench speed` times the usual one, and inference.
 
     python benchmarks/paired.py [--methods canconv,pnn] [--device cpu] [--threads 2] [--out paired.json]
 
-Training: the learner's own step on 64 x 64 patches, batch 32. Inference: one 256 x 256 image in float32. Every
-case runs in a process of its own, so that its peak memory is its own: on CUDA what was allocated, on the CPU how
-much the process grew. CANConv's step is timed with kept partitions (most epochs) and with k-means from scratch,
-each beside the straightforward formulation (``_plain_canconv.py``), which gives the same outputs. On CUDA bf16
-autocast, channels-last and compiled steps are timed too. Multiplications (GMAC) are those of all convolutions
-and matrix products that ran, those of k-means and of cluster means included.
+The learner's own step on 64 x 64 patches, batch 32. Every case runs in a process of its own, so that its peak
+memory is its own: on CUDA what was allocated, on the CPU how much the process grew. CANConv's step is timed with
+kept partitions (most epochs) and with k-means from scratch, each beside the straightforward formulation
+(``_plain_canconv.py``), which gives the same outputs. On CUDA bf16 autocast, channels-last and compiled steps are
+timed too.
 """
 
 from __future__ import annotations
@@ -17,25 +16,22 @@ import multiprocessing
 import os
 import platform
 import resource
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
 from tabulate import tabulate
-from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _plain_canconv import plain
 
-from pansharp_bench.imaging import interp23
+from pansharp_bench.contract import InMemory
 from pansharp_bench.method import build, resolve_config
 from pansharp_bench.registry import METHODS
-from pansharp_bench.scene import Scene, Split, as_sensor
+from pansharp_bench.scene import as_sensor
+from pansharp_bench.speed import timed
 from pansharp_bench.training import PairedData, Trainer
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -44,39 +40,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "bf16, channels-last": ("bf16-mixed", {"channels_last": True}),
     "bf16, compiled": ("bf16-mixed", {"compile": True}),
 }
-
-
-class Patches(Split):
-    name, keys = "train", ("pan", "ms", "lms", "gt")
-
-    def __init__(self, n: int, side: int, sensor: str) -> None:
-        self.sensor = as_sensor(sensor)
-        generator = torch.Generator().manual_seed(0)
-        shape = (n, self.sensor.channels, side // 4, side // 4)
-        ms = 200 + 1500 * torch.rand(shape, generator=generator)
-        lms = interp23(ms)
-        gt = lms + 50 * torch.randn(lms.shape, generator=generator)
-        self.scenes = Scene(self.sensor, pan=gt.mean(1, keepdim=True), ms=ms, lms=lms, gt=gt)
-
-    def __len__(self) -> int:
-        return len(self.scenes)
-
-    def __getitem__(self, index: int | slice) -> Scene:
-        return self.scenes[index]
-
-
-def median_ms(work: Callable[[], Any], repeat: int, cuda: bool) -> dict[str, float]:
-    """Median wall milliseconds, and on the CPU those of the process, after two runs that do not count."""
-    wall, cpu = [], []
-    for _ in range(2 + repeat):
-        clocks = time.perf_counter(), time.process_time()
-        work()
-        if cuda:
-            torch.cuda.synchronize()
-        wall.append(time.perf_counter() - clocks[0])
-        cpu.append(time.process_time() - clocks[1])
-    taken = {"ms": 1e3 * statistics.median(wall[2:])}
-    return taken if cuda else taken | {"cpu_ms": 1e3 * statistics.median(cpu[2:])}
 
 
 def memory(cuda: bool) -> float:
@@ -91,41 +54,34 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     cuda = case["device"] == "cuda"
     torch.set_num_threads(case["threads"])
     torch.manual_seed(0)
-    entry, data = METHODS.get(case["method"]), Patches(case["batch"], 64, case["sensor"])
+    entry, data = METHODS.get(case["method"]), InMemory(as_sensor(case["sensor"]), case["batch"], 64)
     precision, options = VARIANTS[case["variant"]]
     config = resolve_config(entry, "paper", {"augment": "none", "batch": case["batch"], **options})
     method = build(entry, data.sensor, config).to(case["device"])
     if case["formulation"] == "plain":
         plain(method.net)
     before = memory(cuda)
-    if case["task"] == "infer":
-        method.eval()
-        scene = Patches(1, case["side"], case["sensor"])[0].to(case["device"])
-        taken = median_ms(lambda: method.fuse(scene), case["repeat"], cuda)
-        with FlopCounterMode(display=False) as flops:
-            method.fuse(scene)
-        taken["gmac"] = flops.get_total_flops() / 2e9
-        taken["parameters"] = sum(p.numel() for p in method.parameters())
-        taken["images_per_second"] = 1e3 / taken["ms"]
-    else:
-        trainer = Trainer(None, case["device"], precision, progress=False)
-        paired = PairedData(data.sensor, data, data, trainer.device)
-        learner = method.learner(paired, trainer, 1000)
-        if config.channels_last:
-            method.net.to(memory_format=torch.channels_last)
-        if config.compile:
-            method.net.compile()
-        learner.networks = {k: trainer.fabric.setup_module(n) for k, n in learner.networks.items()}
-        learner.optimizers = {k: trainer.fabric.setup_optimizers(o) for k, o in learner.optimizers.items()}
+    trainer = Trainer(None, case["device"], precision, progress=False)
+    paired = PairedData(data.sensor, data, data, trainer.device)
+    learner = method.learner(paired, trainer, 1000)
+    if config.channels_last:
+        method.net.to(memory_format=torch.channels_last)
+    if config.compile:
+        method.net.compile()
+    learner.networks = {k: trainer.fabric.setup_module(n) for k, n in learner.networks.items()}
+    learner.optimizers = {k: trainer.fabric.setup_optimizers(o) for k, o in learner.optimizers.items()}
 
-        def step() -> None:
-            learner.at = 10 if case["partitions"] == "kept" else 0  # the 11th epoch, and the first
-            learner.step(trainer.fabric.backward)
+    def step() -> None:
+        learner.at = 10 if case["partitions"] == "kept" else 0  # the 11th epoch, and the first
+        learner.step(trainer.fabric.backward)
 
-        if case["partitions"] == "kept":
-            learner.step(trainer.fabric.backward)
-        taken = median_ms(step, case["repeat"], cuda)
-        taken["images_per_second"] = 1e3 * case["batch"] / taken["ms"]
+    if case["partitions"] == "kept":
+        learner.step(trainer.fabric.backward)
+    for _ in range(2):  # which do not count
+        step()
+    seconds, processor = timed(step, trainer.device, case["repeat"])
+    taken = {"ms": 1e3 * seconds} | ({} if processor is None else {"cpu_ms": 1e3 * processor})
+    taken["images_per_second"] = 1e3 * case["batch"] / taken["ms"]
     taken["peak_mib"] = memory(cuda) - (0 if cuda else before)
     return case | taken
 
@@ -135,9 +91,8 @@ def cases(methods: list[str], shared: dict[str, Any]) -> list[dict[str, Any]]:
     cuda = shared["device"] == "cuda"
     for name in methods:
         common = shared | {"method": name, "variant": "fp32", "formulation": "fast", "partitions": ""}
-        made.append(common | {"task": "infer"})
         for variant in VARIANTS if cuda else ("fp32",):
-            train = common | {"task": "train", "variant": variant}
+            train = common | {"variant": variant}
             if name != "canconv":
                 made.append(train)
                 continue
@@ -154,17 +109,16 @@ def cases(methods: list[str], shared: dict[str, Any]) -> list[dict[str, Any]]:
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu", show_default=True)
 @click.option("--threads", default=os.cpu_count(), show_default=True)
 @click.option("--batch", default=32, show_default=True)
-@click.option("--side", default=256, show_default=True, help="Of the image fused.")
 @click.option(
     "--repeat", default=0, help="Runs that the median is taken of; default 20 on CUDA, 3 on the CPU."
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write figures as JSON.")
 def main(
-    methods: str, sensor: str, device: str, threads: int, batch: int, side: int, repeat: int, out: Path | None
+    methods: str, sensor: str, device: str, threads: int, batch: int, repeat: int, out: Path | None
 ) -> None:
     names = methods.split(",") if methods else METHODS.names(training="paired")
     shared = {
-        "sensor": sensor, "device": device, "threads": threads, "batch": batch, "side": side,
+        "sensor": sensor, "device": device, "threads": threads, "batch": batch,
         "repeat": repeat or (20 if device == "cuda" else 3),
     }  # fmt: skip
     stated = {
@@ -190,7 +144,7 @@ def main(
 
 
 def label(f: dict[str, Any]) -> str:
-    return ", ".join(x for x in (f["task"], f["variant"], f["formulation"], f["partitions"]) if x)
+    return ", ".join(x for x in (f["variant"], f["formulation"], f["partitions"]) if x)
 
 
 def show(f: dict[str, Any]) -> None:
@@ -204,10 +158,10 @@ def table(figures: list[dict[str, Any]]) -> str:
 
     rows = [
         [f["method"], f.get("error") or label(f), cell(f, "ms", 1), cell(f, "cpu_ms", 1),
-         cell(f, "images_per_second", 1), cell(f, "peak_mib", 0), f.get("parameters", ""), cell(f, "gmac", 1)]
+         cell(f, "images_per_second", 1), cell(f, "peak_mib", 0)]
         for f in figures
     ]  # fmt: skip
-    heads = ["method", "case", "ms", "CPU ms", "images/s", "peak MiB", "parameters", "GMAC"]
+    heads = ["method", "case", "ms", "CPU ms", "images/s", "peak MiB"]
     return tabulate(rows, heads, tablefmt="github", disable_numparse=True)
 
 
@@ -216,7 +170,7 @@ def speedups(figures: list[dict[str, Any]]) -> str:
     found = {
         (f["partitions"], f["formulation"]): f[clock]
         for f in figures
-        if (f["method"], f["task"], f["variant"]) == ("canconv", "train", "fp32") and clock in f
+        if (f["method"], f["variant"]) == ("canconv", "fp32") and clock in f
     }
     lines = [
         f"CANConv, partitions {p}: {found[p, 'plain'] / found[p, 'fast']:.2f} times as fast as the plain step"

@@ -16,7 +16,6 @@ import os
 import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))
 import _plain_unpaired as plain
 
+from pansharp_bench import speed
 from pansharp_bench.methods.cut import CUTLearner
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import as_sensor
@@ -125,13 +125,8 @@ def channels_last(draw: Any) -> Any:
 
 def timed(run: Callable[[], Any], device: str) -> tuple[float, float]:
     """Seconds on the wall, and of processor time (which other load on the machine disturbs less)."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    wall, used = time.perf_counter(), time.process_time()
-    run()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - wall, time.process_time() - used
+    seconds, processor = speed.timed(run, torch.device(device), repeats=1)
+    return seconds, processor or 0.0
 
 
 def per_step(samples: list[list[float]]) -> float:

@@ -117,6 +117,8 @@ def timed(work: Callable[[], Any], device: torch.device, repeats: int) -> tuple[
 
 
 def _once(work: Callable[[], Any], device: torch.device) -> tuple[float, float]:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     clocks = time.perf_counter(), time.process_time()
     work()
     if device.type == "cuda":
@@ -191,6 +193,8 @@ def _fusing(entry: Entry[MethodCard], sensor: Sensor, extent: Extent, device: to
             continue
         key = counter.get_total_flops(), weights
         if key not in figures:
+            if device.type == "cuda":
+                method.fuse(scene)  # counting was no usual run
             seconds, processor = timed(partial(method.fuse, scene), device, extent.repeats)
             figures[key] = replace(own, operations=key[0], seconds=seconds, processor_seconds=processor)
         found.append(replace(figures[key], preset=preset, options=options, apart=apart))

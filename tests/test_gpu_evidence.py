@@ -12,7 +12,7 @@ import pytest
 from pansharp_bench.files import cache_dir
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu_evidence.sh"
-PIECES = {"tests", "metrics", "steps", "paired", "trainings", "jupiter"}
+PIECES = {"tests", "speed", "steps", "paired", "trainings", "jupiter"}
 
 
 @pytest.mark.slow
@@ -43,7 +43,7 @@ def test_the_rehearsal_goes_the_whole_way_without_rasterio_or_an_install(tmp_pat
     assert {4, 2, 1} == {
         levels for method, name, levels in found if (method, name) == ("sp-i2i", "junocam2hst-sim-tiny")
     }
-    for name in ("metrics", "unpaired_step", "paired"):
+    for name in ("unpaired_step", "paired"):
         figures = json.loads((out / "bench" / f"{name}.json").read_text())
         assert not [
             x for x in figures.get("figures", figures.get("cases")) if x.get("error") or x.get("not_run")

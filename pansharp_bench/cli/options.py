@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,8 +96,8 @@ class RunOptions:
     results: Path
     accept_faults: bool
     plugins: list[Path]
-    devices: int = 1
-    nodes: int = 1
+    devices: int
+    nodes: int
     metrics: Sequence[str] = ()
 
     @property
@@ -206,14 +207,15 @@ def run_options(command: Callable) -> Callable:
     @wraps(command)
     def collected(*args: Any, **given: Any) -> Any:
         shared = RunOptions(**{name: given.pop(name) for name in names})
-        from pansharp_bench.training.launch import assist, launched, stand_by
+        if shared.devices * shared.nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ:
+            from pansharp_bench.training.launch import assist, launched, stand_by
 
-        here = launched(shared.devices, shared.nodes)
-        if here.rank:
-            return assist(here)
-        if here.standing:
-            stand_by(here)
-        shared = replace(shared, devices=here.devices, nodes=here.nodes)
+            here = launched(shared.devices, shared.nodes)
+            if here.rank:
+                return assist(here)
+            if here.standing:
+                stand_by(here)
+            shared = replace(shared, devices=here.devices, nodes=here.nodes)
         return command(*args, shared=shared, **given)
 
     for option in reversed(_RUN_OPTIONS):

@@ -12,7 +12,7 @@ from pansharp_bench.cli.options import comma_separated, plugin_option, results_o
 from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from pansharp_bench.timings import Kind
+    from pansharp_bench.timings import Kind, Speeds
 
 KINDS: tuple[Kind, ...] = ("inference", "step", "metric")
 
@@ -45,7 +45,6 @@ def speed(
     bench speed --only inference --method gsa,pannet --threads 1
     """
     import torch
-    from tabulate import tabulate
 
     from pansharp_bench import speed as speeds
     from pansharp_bench import timings
@@ -66,7 +65,18 @@ def speed(
     )
     say(f"{' and '.join(kinds)}: {took}")
     extent = speeds.QUICK if quick else speeds.Extent()
-    found = speeds.measure(chosen, kinds, extent, methods or (), not quiet and sys.stderr.isatty())
+    for kind in kinds:  # what was measured is kept where the rest is cut off
+        found = speeds.measure(chosen, [kind], extent, methods or (), not quiet and sys.stderr.isatty())
+        _show(found)
+        if not quick:
+            say(f"wrote {timings.write(found, results)}")
+    if quick:
+        say("--quick: too little to be kept, so nothing is written")
+
+
+def _show(found: Speeds) -> None:
+    from tabulate import tabulate
+
     rows = [
         [
             f.kind,
@@ -89,7 +99,3 @@ def speed(
     )
     if before is not None and before > 0.5 * (found.conditions["cores"] or 1):
         click.secho("! the machine was busy: its figures are of that, too", fg="yellow", err=True)
-    if quick:
-        say("--quick: too little to be kept; nothing is written")
-        return
-    click.echo(f"wrote {timings.write(found, results)}")

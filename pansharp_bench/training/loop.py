@@ -211,14 +211,16 @@ class Trainer:
         )
         with _StopAsked(heeded=self.team.rank == 0) as stop, self._averaging(learner) as backward, bar:
             while at.step < steps:
-                losses = {k: v.detach().clone() for k, v in learner.step(backward).items()}
-                self.team.average(list(losses.values()))
+                losses = learner.step(backward)
+                if self.team.size > 1:
+                    losses = {k: v.detach().clone() for k, v in losses.items()}
+                    self.team.average(list(losses.values()))
                 for scheduler in learner.schedulers.values():
                     scheduler.step()
                 at.step += 1
                 at.counted += 1
                 for key, value in losses.items():
-                    at.sums[key] = at.sums[key] + value if key in at.sums else value
+                    at.sums[key] = at.sums[key] + value if key in at.sums else value.detach().clone()
                 bar.update()
                 last = at.step == steps
                 if at.step % log_every == 0 or last:
