@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from paired import Patches
 from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
+from pansharp_bench.contract import InMemory
 from pansharp_bench.method import TrainedMethod, build, resolve_config
 from pansharp_bench.presets import takes_steps
 from pansharp_bench.registry import METHODS
+from pansharp_bench.scene import as_sensor
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
 
 
@@ -42,7 +42,7 @@ def spent(name: str, preset: str, steps: int) -> tuple[float, TrainedMethod]:
     usual = asdict(resolve_config(entry, preset))
     config = resolve_config(entry, preset, {k: v for k, v in few.items() if k in usual})
     torch.manual_seed(0)
-    train, valid = Patches(8, 64, "qb"), Patches(4, 64, "qb")
+    train, valid = InMemory(as_sensor("qb"), 8, 64), InMemory(as_sensor("qb"), 4, 64)
     method = build(entry, train.sensor, config)
     trainer = Trainer(None, "cpu", "32-true", progress=False)
     of = PairedData if entry.card.training == "paired" else UnpairedData.halves
@@ -56,7 +56,7 @@ def cost(name: str, preset: str, samples: int) -> dict[str, Any]:
     first, _ = spent(name, preset, 2)
     second, method = spent(name, preset, 4)
     usual = asdict(resolve_config(METHODS.get(name), preset))
-    scene = Patches(1, 256, "qb")[0]
+    scene = InMemory(as_sensor("qb"), 1, 256)[0]
     with FlopCounterMode(display=False) as flops, torch.inference_mode():
         method.eval().fuse(scene)
     seen = usual["steps"] * usual["batch"] or usual["epochs"] * samples
@@ -93,5 +93,4 @@ def main(methods: str | None, preset: str, rate: float, samples: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     main()
