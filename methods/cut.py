@@ -131,7 +131,7 @@ class CUT(TranslationMethod):
         c = self.config
         self.generator = Generator(sensor.channels, c.ngf, c.blocks, c.skip, c.head)
 
-    def translate(self, x: Tensor) -> Tensor:
+    def translate(self, x: Tensor, origin: tuple[int, int] = (0, 0)) -> Tensor:
         return self.generator(x)
 
     def learner(self, data: UnpairedData, trainer: Trainer) -> Learner:

@@ -86,7 +86,7 @@ class GreyNet(TranslationMethod):
         self.low_pass = LowPass()
         self.register_buffer("kappa", torch.full((sensor.channels, 1, 1), c.kappa or 1.0))
 
-    def translate(self, x: Tensor) -> Tensor:
+    def translate(self, x: Tensor, origin: tuple[int, int] = (0, 0)) -> Tensor:
         low = self.low_pass(x)
         return self.generator(low) + self.kappa * (x - low)
 

@@ -167,7 +167,7 @@ def as_images(x: Tensor, name: str = "images") -> Tensor:
 @dataclass(frozen=True)
 class Scene:
     """A batch of co-located images of one sensor (see the module's table). Slicing gives a smaller batch, iterating
-    batches of one.
+    batches of one. ``origin``: row and column of the first PAN pixel in the image that they were cut from.
 
     Raises ImageError where the images cannot be the sensor's, or do not belong together; integers and half
     precision become float32.
@@ -179,6 +179,7 @@ class Scene:
     lms: Tensor | None = None
     gt: Tensor | None = None
     latitude: Tensor | None = None
+    origin: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         for name in ("pan", "ms", "lms", "gt"):
@@ -223,7 +224,7 @@ class Scene:
 
     def _map(self, fn: Callable[[Tensor], Tensor]) -> Scene:
         others = (None if x is None else fn(x) for x in (self.ms, self.lms, self.gt, self.latitude))
-        return Scene(self.sensor, fn(self.pan), *others)
+        return Scene(self.sensor, fn(self.pan), *others, origin=self.origin)
 
     def seen_by(self, card: MethodCard, seed: int = 0) -> Scene:
         """The scene as a method of this card may see it at inference; honesty is enforced here, not promised.

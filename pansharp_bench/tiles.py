@@ -271,7 +271,10 @@ class TiledFusion:
         if self._method.card.halo is None and len(self._tiles) == 1:  # the margin served the expansion alone
             pan, ms, lms = pan[(..., *own_pan)], ms[(..., *own_ms)], lms[(..., *own_pan)]
             own_ms, own_pan = (slice(None), slice(None)), (slice(None), slice(None))
-        return _Seen(Scene(sensor, pan, ms, lms), own_ms, own_pan, valid_ms, valid_pan)
+            tile = replace(tile, margin=0)
+        origin = r * (tile.top - tile.margin), r * (tile.left - tile.margin)
+        scene = Scene(sensor, pan, ms, lms, origin=origin)
+        return _Seen(scene, own_ms, own_pan, valid_ms, valid_pan)
 
     def _read(self, tile: _Tile) -> tuple[Read, Read]:
         """PAN and MS of a tile and its margin, beyond the scene's edges mirrored (edge pixel repeated)."""

@@ -140,6 +140,8 @@ CALLS: dict[str, Callable[[Tensor], object]] = {
     "lowpass": imaging.lowpass,
     "mtf_filter": lambda x: imaging.mtf_filter(x, "qb"),
     "mtf_filter_pan": lambda x: imaging.mtf_filter_pan(x[:, :1], "qb"),
+    "mtf_reduce": lambda x: imaging.mtf_reduce(x, "qb"),
+    "mtf_reduce_pan": lambda x: imaging.mtf_reduce_pan(x[:, :1], "qb"),
     "pyramid_down": imaging.pyramid_down,
     "pyramid_up": lambda x: imaging.pyramid_up(x, (64, 63)),
     "reconstruct": lambda x: imaging.reconstruct(imaging.decompose(x, 2)),

@@ -160,6 +160,8 @@ IMAGING = {
     "resize_bicubic": lambda x: imaging.resize_bicubic(x, 1 / 4),
     "mtf_filter": lambda x: imaging.mtf_filter(x, "qb"),
     "mtf_filter_pan": lambda x: imaging.mtf_filter_pan(x, "qb"),
+    "mtf_reduce": lambda x: imaging.mtf_reduce(x, "qb"),
+    "mtf_reduce_pan": lambda x: imaging.mtf_reduce_pan(x, "qb"),
     "lowpass": imaging.lowpass,
     "atrous": imaging.atrous,
     "pyramid_down": imaging.pyramid_down,

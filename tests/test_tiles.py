@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import pansharp_bench as pb
+from pansharp_bench import tiles
 from pansharp_bench.errors import BenchError, ImageError
 from pansharp_bench.imaging import decimate, interp23, mtf_filter, statistics
 from pansharp_bench.imaging.statistics import Own, Survey, moments, ordered, percentile, products, triangle
@@ -147,7 +148,8 @@ class TestMethodsToWhichEveryPixelMatters:
         with pytest.raises(BenchError, match=r"'lagnet' every pixel .* cannot fuse 92 x 108 PAN pixels"):
             fuse_pair(self.method(), pair(as_sensor("qb")), tile=48, whole=1000)
 
-    def test_are_tiled_on_request_and_the_seams_measured(self):
+    def test_are_tiled_on_request_and_the_seams_measured(self, monkeypatch):
+        monkeypatch.setattr(tiles, "APPROXIMATE", 8)
         scene = pair(as_sensor("qb"), 48, 64)
         how = {"tile": 32, "whole": 1000, "approximate": True}
         fusion = fuse_pair(self.method(), scene, **how)
@@ -160,6 +162,26 @@ class TestMethodsToWhichEveryPixelMatters:
         assert 0 < average < largest < 50
         further = fuse_pair(self.method(), scene, **how, reached=reached)
         assert len(list(further)) == 1 and further.seam == fusion.seam
+
+
+@pytest.mark.parametrize("name", ["unsb", "sp-i2i"])
+def test_noise_is_that_of_the_place_whatever_the_tiles(name):
+    """A generator that leaves the state of the bridge as it is: what differs from PAN is noise."""
+
+    class Still(torch.nn.Module):
+        noise_width = 1
+
+        def forward(self, state, index, z, source):
+            return state
+
+    entry = METHODS.get(name)
+    method = build(entry, as_sensor("qb"), resolve_config(entry, "quick", {"nfe": 3, "ngf": 4})).eval()
+    method.generator = Still()
+    scene = pair(as_sensor("qb"), 96, 112)
+    seen = [whole(method, scene, tile=side, whole=1000, approximate=True) for side in (32, 76)]
+    assert torch.equal(*seen) and torch.equal(seen[0], whole(method, scene))
+    method.config = replace(method.config, bridge_noise=False)
+    assert (seen[0] - whole(method, scene)).std() > 1
 
 
 class TestBorders:

@@ -95,9 +95,10 @@ class TranslationMethod(TrainedMethod):
         return TrainingData(self.config.pairing, self.config.target)
 
     @abstractmethod
-    def translate(self, x: Tensor) -> Tensor:
+    def translate(self, x: Tensor, origin: tuple[int, int] = (0, 0)) -> Tensor:
         """Source images (N, C, H, W) in [-1, 1], H and W multiples of 4 -> predicted targets. The result for
-        an image does not depend on the others of the batch."""
+        an image does not depend on the others of the batch, and noise only on the place that the pixels have in the
+        whole, whose row and column ``origin`` comes first."""
 
     @torch.no_grad()
     def fuse(self, scene: Scene) -> Tensor:
@@ -106,7 +107,7 @@ class TranslationMethod(TrainedMethod):
         h, w = pan.shape[-2:]
         x = self.normaliser.pan(pan).to(next(self.generator.parameters()).dtype)
         x = F.pad(x, (0, -w % 4, 0, -h % 4), mode="reflect")
-        out = self.normaliser.restore(self.translate(x)[..., :h, :w])
+        out = self.normaliser.restore(self.translate(x, scene.origin)[..., :h, :w])
         return out.clamp(0, self.sensor.peak).to(pan.dtype)
 
     @abstractmethod

@@ -10,9 +10,10 @@ point,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,8 @@ from pansharp_bench.methods._unpaired.base import TranslationMethod
 from pansharp_bench.methods._unpaired.networks import BridgeGenerator
 from pansharp_bench.methods._unpaired.options import ContrastiveBridgeOptions
 from pansharp_bench.scene import Sensor
+
+_CELL = 64  # pixels a side that are drawn at once
 
 
 class Bridge:
@@ -75,25 +78,41 @@ class BridgeMethod(TranslationMethod):
             sensor.channels, c.ngf, c.blocks, c.timesteps, c.time_mode, c.skip, c.head
         )
 
-    def translate(self, x: Tensor) -> Tensor:
-        return self.predictions(x)[-1]
+    def translate(self, x: Tensor, origin: tuple[int, int] = (0, 0)) -> Tensor:
+        return self.predictions(x, origin)[-1]
 
-    def predictions(self, x: Tensor) -> list[Tensor]:
+    def predictions(self, x: Tensor, origin: tuple[int, int] = (0, 0)) -> list[Tensor]:
         """The end points predicted at states 0 to nfe - 1 of chains from x: results of 1 to nfe calls.
 
-        Noise is drawn from ``inference_seed`` and shared by the images of a batch, so an image's result is
-        its own; with ``samples`` > 1 it is the mean of so many runs.
+        Noise is drawn from ``inference_seed``, by the place of a pixel, and shared by the images of a batch, so an
+        image's result is its own; with ``samples`` > 1 it is the mean of so many runs.
         """
         c, bridge = self.config, Bridge(self.config.timesteps, self.config.tau)
         draws = torch.Generator().manual_seed(c.inference_seed)
         total = [torch.zeros_like(x) for _ in range(c.nfe)]
-        for _ in range(c.samples):
+        for run in range(c.samples):
             state = x
             for k in range(c.nfe):
                 z = torch.randn(1, self.generator.noise_width, generator=draws).to(x)
                 end = self.generator(state, k, z.expand(len(x), -1), source=x)
                 total[k] += end
                 if k + 1 < c.nfe:
-                    noise = torch.randn(x.shape[1:], generator=draws).to(x) if c.bridge_noise else None
+                    seed = c.inference_seed, run, k
+                    noise = noise_at(origin, x.shape[1:], seed).to(x) if c.bridge_noise else None
                     state = bridge.advance(state, end, k + 1, noise)
         return [t / c.samples for t in total]
+
+
+def noise_at(origin: tuple[int, int], shape: Sequence[int], seed: Sequence[int]) -> Tensor:
+    """Standard normal (C, H, W) float32 whose first row and column are ``origin`` of a plane without end: equal
+    places of it have equal noise, in whatever windows it is looked at."""
+    (c, h, w), (top, left) = shape, origin
+    rows, columns = (range(a // _CELL, -(-(a + n) // _CELL)) for a, n in ((top, h), (left, w)))
+    plane = np.empty((c, len(rows) * _CELL, len(columns) * _CELL), np.float32)
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            draws = np.random.default_rng([*seed, row % 2**32, column % 2**32])
+            cell = plane[:, i * _CELL : (i + 1) * _CELL, j * _CELL : (j + 1) * _CELL]
+            cell[:] = draws.standard_normal(cell.shape, np.float32)
+    top, left = top % _CELL, left % _CELL
+    return torch.from_numpy(plane[:, top : top + h, left : left + w])

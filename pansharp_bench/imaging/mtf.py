@@ -107,14 +107,14 @@ def mtf_reduce_pan(pan: Tensor, sensor: str | Sensor) -> Tensor:
 
 
 def _reduce(x: Tensor, sensor: Sensor, gains: tuple[float, ...]) -> Tensor:
-    """(N, 1, H, W) -> (N, len(gains), H/ratio, W/ratio)."""
+    """Every band at every gain: (N, B, H, W) -> (N, B len(gains), H/ratio, W/ratio)."""
     (h, w), (ratio, phase) = x.shape[-2:], related(sensor)
     rank = len(_factors(gains, ratio)[0])
     rows = operator(x.device, _reducing_rows, h, ratio, phase[0], gains)
     wide = along_rows(x.double(), rows).unflatten(-2, (h // ratio, rank))
     columns = (operator(x.device, _reducing_columns, w, ratio, phase[1], gains, k) for k in range(rank))
     reduced = reduce(torch.add, map(along_columns, wide.unbind(-2), columns))
-    return reduced[:, 0].unflatten(-1, (w // ratio, len(gains))).movedim(-1, 1).to(x.dtype).contiguous()
+    return reduced.unflatten(-1, (w // ratio, len(gains))).movedim(-1, 2).flatten(1, 2).to(x.dtype)
 
 
 @lru_cache(maxsize=64)
