@@ -179,7 +179,7 @@ class Scene:
     lms: Tensor | None = None
     gt: Tensor | None = None
     latitude: Tensor | None = None
-    origin: tuple[int, int] = (0, 0)
+    origin: Any = (0, 0)  # a pair of int; the type would forbid Scene(sensor, **images)
 
     def __post_init__(self) -> None:
         for name in ("pan", "ms", "lms", "gt"):
@@ -223,8 +223,9 @@ class Scene:
         return self._map(lambda x: x.clone())
 
     def _map(self, fn: Callable[[Tensor], Tensor]) -> Scene:
-        others = (None if x is None else fn(x) for x in (self.ms, self.lms, self.gt, self.latitude))
-        return Scene(self.sensor, fn(self.pan), *others, origin=self.origin)
+        images = (self.ms, self.lms, self.gt, self.latitude)
+        ms, lms, gt, latitude = (None if x is None else fn(x) for x in images)
+        return Scene(self.sensor, fn(self.pan), ms, lms, gt, latitude, self.origin)
 
     def seen_by(self, card: MethodCard, seed: int = 0) -> Scene:
         """The scene as a method of this card may see it at inference; honesty is enforced here, not promised.
