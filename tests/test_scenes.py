@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,14 @@ from scenes import (
 )
 
 import pansharp_bench as pb
+from pansharp_bench import scenes, tiles
 from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.method import build, resolve_config
+from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import as_sensor
 from pansharp_bench.scenes import SensorFigures, as_samples, fuse_files, open_pair
+from pansharp_bench.weights import save_weights
 
 
 @pytest.fixture
@@ -58,6 +63,19 @@ def test_the_result_lies_on_pan_and_says_what_it_is(pair, tmp_path):
     assert json.loads(tags["REGISTRATION"])["judged"]
     assert done.registration.size < 0.1 and not done.remarks and not done.named
     assert left(tmp_path) == ["fused.tif", "ms.tif", "pan.tif"]
+
+
+def test_the_seams_of_a_method_that_sees_tiles_are_said(pair, tmp_path, monkeypatch):
+    monkeypatch.setattr(tiles, "APPROXIMATE", tiles.SEAM)
+    monkeypatch.setattr(scenes, "fuse_pair", partial(tiles.fuse_pair, whole=1000))
+    entry = METHODS.get("lagnet")
+    network = build(entry, as_sensor("qb"), resolve_config(entry, "quick"))
+    weights = tmp_path / "lagnet.safetensors"
+    save_weights(network.state_dict(), weights, json.dumps({"method": "lagnet", "sensor": "qb"}))
+    given = {"weights": weights, "approximate": True, "tile": 96}
+    with pytest.warns(UserWarning, match=r"neighbouring tiles differ by .* DN on average, .* at most"):
+        done, _, _ = fuse(pair, tmp_path / "fused.tif", "lagnet", **given)
+    assert 0 < done.seam[0] < done.seam[1]
 
 
 @pytest.mark.parametrize("centre", [2.0, 1.2, -5.3])

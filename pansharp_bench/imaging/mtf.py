@@ -114,7 +114,9 @@ def _reduce(x: Tensor, sensor: Sensor, gains: tuple[float, ...]) -> Tensor:
     wide = along_rows(x.double(), rows).unflatten(-2, (h // ratio, rank))
     columns = (operator(x.device, _reducing_columns, w, ratio, phase[1], gains, k) for k in range(rank))
     reduced = reduce(torch.add, map(along_columns, wide.unbind(-2), columns))
-    return reduced.unflatten(-1, (w // ratio, len(gains))).movedim(-1, 2).flatten(1, 2).to(x.dtype).contiguous()
+    return (
+        reduced.unflatten(-1, (w // ratio, len(gains))).movedim(-1, 2).flatten(1, 2).to(x.dtype).contiguous()
+    )
 
 
 @lru_cache(maxsize=64)
