@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import teams
 import torch
+from click.testing import CliRunner
 
+from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError, RecordExists
 from pansharp_bench.experiment import run
 from pansharp_bench.files import RunFolder
@@ -96,9 +98,12 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(batch, devices, instead):
         plan(spec)
 
 
-def test_what_takes_no_steps_is_not_shared():
-    with pytest.raises(BenchError, match="'exp' takes no training steps"):
-        plan(RunSpec("exp", "tiny", devices=2))
+def test_what_takes_no_steps_is_not_shared(tmp_path):
+    folders = [f"--{name}={tmp_path / name}" for name in ("results", "runs")]
+    for method in ("exp", "grey-affine"):
+        words = ["run", "--method", method, "--dataset", "tiny", "--devices", "2", *folders]
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 2 and f"method '{method}' takes no training steps" in done.stderr
 
 
 # -- who is who --

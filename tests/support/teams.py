@@ -24,7 +24,9 @@ LEAST = {
     "clusters": 4, "samples": 2, "hidden": 8, "augment": "dihedral", "nce_width": 8, "nce_patches": 16,
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {  # where 8 channels do not go, and what meets more of what crosses a batch
-    "pancrafter": {"width": 32, "heads": 4, "crop": 0.75},
+    "pancrafter": {"width": 32, "heads": 4, "crop": 0.75, "steps": 1},
+    "lagnet": {"steps": 1},
+    "msdcnn": {"steps": 1},
     "canconv": {"augment": "none"},
     "dcpnet": {"steps": 1},
     "sp-i2i": {"sp_chroma": 0.1, "lambda_grey": 1.0, "ema": 0.9},
