@@ -171,6 +171,10 @@ def test_noise_is_that_of_the_place_whatever_the_tiles(name):
     class Still(torch.nn.Module):
         noise_width = 1
 
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
         def forward(self, state, index, z, source):
             return state
 
