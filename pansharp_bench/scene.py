@@ -176,7 +176,7 @@ class Scene:
     lms: Tensor | None = None
     gt: Tensor | None = None
     latitude: Tensor | None = None
-    origin: tuple[int, int] = (0, 0)
+    origin: Any = (0, 0)  # two int; Any, as scenes are also made of **dict[str, Tensor]
 
     def __post_init__(self) -> None:
         for name in ("pan", "ms", "lms", "gt"):
