@@ -179,7 +179,7 @@ class Scene:
     lms: Tensor | None = None
     gt: Tensor | None = None
     latitude: Tensor | None = None
-    origin: Any = (0, 0)  # a pair of int; the type would forbid Scene(sensor, **images)
+    origin: Any = (0, 0)  # two int; Any, as scenes are also made of **dict[str, Tensor]
 
     def __post_init__(self) -> None:
         for name in ("pan", "ms", "lms", "gt"):
