@@ -26,9 +26,9 @@ import rasterio
 from tabulate import tabulate
 
 import pansharp_bench as pb
-from metrics import processor
 from pansharp_bench.assess import assess_files
 from pansharp_bench.datasets.simulated.command import write_scene
+from pansharp_bench.environment import processor
 
 SENSOR = "qb"
 OURS = ("exp", "brovey", "gsa", "mtf-glp-fs", "bdsd-pc", "fusionnet")
