@@ -10,7 +10,7 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n auto --maxprocesses 8 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n auto --maxprocesses 8 --dist loadfile
 	@$(BIN)/coverage combine --quiet && echo "coverage: $$($(BIN)/coverage report --format=total) % of lines"
 
 lint: $(VENV)/.installed-test

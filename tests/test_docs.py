@@ -223,7 +223,7 @@ INSTEAD = {
     "grey-net --dataset qb-sim --seeds 0,1,2": "grey-net --dataset qb-sim --seeds 0,1",
     "--out scene": "--out scene --size 320",
     "--out off": "--out off --size 128",
-    "--levels 1,2,4,6": "--levels 1",
+    "--levels 1,2,4,6 --no-gating": "--levels 1",
 }
 BEFORE = {
     "README.md": [
