@@ -51,8 +51,8 @@ _NAMED = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="u
 @dataclass(frozen=True)
 class Extent:
     """How much is measured: ``side`` of the image fused or scored or of a segment, ``batch`` of patches of ``patch``
-    pixels in a training step, medians of so many ``repeats``, for sensors of these names; and once, of a ``scene``
-    of so many pixels a side in files, and of so many ``records``."""
+    pixels in a training step, medians of so many ``repeats``, for sensors of these names; once, a ``scene`` in
+    files, so many pixels a side, and so many ``records``."""
 
     side: int = 256
     patch: int = 64
