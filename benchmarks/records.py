@@ -31,8 +31,8 @@ def main(counts: tuple[int, ...], folder: Path | None, out: Path | None) -> None
                 synthesise(ROOT / "results", root, count)
             for name, command in on_records(root, Path(temporary) / f"boards-{count}").items():
                 found.append({"records": count, "what": name, **vars(spent(command))})
-                row = "{records:>7} {what:13} {seconds:6.1f} s, processor {processor_seconds:6.1f} s, {mib:6.0f} MiB"
-                click.echo(row.format(**found[-1]))
+                row = "{records:>7} {what:13} {seconds:6.1f} s, processor {processor_seconds:6.1f} s, {mib:6.0f}"
+                click.echo(f"{row} MiB".format(**found[-1]))
     if out:
         machine = {
             "processor": platform.processor(),

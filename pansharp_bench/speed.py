@@ -50,7 +50,7 @@ _NAMED = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="u
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured: ``side`` of the image fused or scored or of a segment, ``batch`` of patches of ``patch``
+    """How much is measured: ``side`` of an image fused or scored, or a segment, ``batch`` of patches of ``patch``
     pixels in a training step, medians of so many ``repeats``, for sensors of these names; once, a ``scene`` in
     files, so many pixels a side, and so many ``records``."""
 
