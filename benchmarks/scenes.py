@@ -23,9 +23,9 @@ import rasterio
 from tabulate import tabulate
 
 import pansharp_bench as pb
-from metrics import processor
 from pansharp_bench.assess import assess_files
 from pansharp_bench.datasets.simulated.command import write_scene
+from pansharp_bench.environment import processor
 from pansharp_bench.workloads import fusing, mirrored, spent
 
 SENSOR = "qb"
