@@ -75,7 +75,7 @@ if [ -n "${REHEARSE:-}" ]; then # one of each kind
     few=(--set steps=2 --set batch=2 --set validations=1 --device cpu)
     shared=("${shared[@]/standard/quick}" "${few[@]}")
     tests=(--collect-only)
-    speeds=(--quick --device cpu --method exp,pnn)
+    speeds=(--quick --device cpu --method exp,pnn --only inference,step) # the kinds that a card has
     steps=(--device cpu --threads 1 --repeats 1 --cases 32x1 --ngf 8 --blocks 5 --methods sp-i2i,cut)
     networks=(--device cpu --threads 1 --repeat 1 --methods pnn --batch 1)
     sets=(qb-sim-tiny junocam2hst-sim-tiny junocam2hst-uvm-sim-tiny) full=junocam2hst-sim-tiny

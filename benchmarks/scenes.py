@@ -13,11 +13,8 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -29,6 +26,7 @@ import pansharp_bench as pb
 from pansharp_bench.assess import assess_files
 from pansharp_bench.datasets.simulated.command import write_scene
 from pansharp_bench.environment import processor
+from pansharp_bench.workloads import fusing, mirrored, spent
 
 SENSOR = "qb"
 OURS = ("exp", "brovey", "gsa", "mtf-glp-fs", "bdsd-pc", "fusionnet")
@@ -43,11 +41,8 @@ def commands(folder: Path, out: Path, weights: Path | None) -> dict[str, list[st
     found = {}
     for name in OURS:
         if name != "fusionnet" or weights:
-            found[name] = [
-                sys.executable, "-m", "pansharp_bench", "fuse", "--method", name, "--sensor", SENSOR, "--pan", pan,
-                "--ms", ms, "-o", str(out), "--co", "COMPRESS=NONE", "--quiet",
-                *(["--weights", str(weights)] if name == "fusionnet" else []),
-            ]  # fmt: skip
+            learnt = ["--weights", str(weights)] if name == "fusionnet" else []
+            found[name] = [*fusing(name, SENSOR, folder, out), *learnt]
     if gdal := shutil.which("gdal_pansharpen.py"):
         plain = [gdal, "-q", "-co", "TILED=YES", pan, ms, str(out)]
         fitted = [option for w in fitted_weights(folder) for option in ("-w", f"{w:.6f}")]
@@ -67,36 +62,6 @@ def fitted_weights(folder: Path) -> np.ndarray:
         ratio = pan.height // ms.height
         means = pan.read(1).astype(float).reshape(ms.height, ratio, ms.width, ratio).mean((1, 3))
     return np.linalg.lstsq(bands.T, means.ravel(), rcond=None)[0]
-
-
-def mirrored(source: Path, folder: Path, times: int) -> None:
-    """pan.tif and ms.tif, ``times`` as high and as wide: the images beside their mirror images."""
-    folder.mkdir(exist_ok=True)
-    for name in ("pan", "ms"):
-        with rasterio.open(source / f"{name}.tif") as file:
-            image, profile, names = file.read(), file.profile, file.descriptions
-        side = image.shape[1]
-        profile.update(height=times * side, width=times * side, bigtiff="if_safer")
-        with rasterio.open(folder / f"{name}.tif", "w", **profile) as file:
-            file.descriptions = names
-            for row in range(times):
-                strip = image[:, :: -1 if row % 2 else 1]
-                strip = np.concatenate([strip[..., :: -1 if k % 2 else 1] for k in range(times)], 2)
-                file.write(strip, window=((row * side, (row + 1) * side), (0, times * side)))
-
-
-def measure(command: Sequence[str]) -> dict[str, float]:
-    """Wall and processor seconds, and MiB at the most, of a command and what it starts."""
-    with tempfile.TemporaryFile("w+") as said:
-        began = time.perf_counter()
-        running = subprocess.Popen(command, env=os.environ | ONE_THREAD, stdout=said, stderr=said)
-        _, status, used = os.wait4(running.pid, 0)
-        wall = time.perf_counter() - began
-        running.returncode = os.waitstatus_to_exitcode(status)
-        if running.returncode:
-            said.seek(0)
-            raise click.ClickException(f"{' '.join(command)} failed: {said.read()[-2000:]}")
-    return {"wall": wall, "processor": used.ru_utime + used.ru_stime, "mib": used.ru_maxrss / 1024}
 
 
 def quality(folder: Path, fused: Path) -> dict[str, float]:
@@ -151,9 +116,9 @@ def main(
         for name in commands(scenes[0], fused, weights):
             scores = []
             for scene in scenes:
-                measure(commands(scene, fused, weights)[name])
+                spent(commands(scene, fused, weights)[name], **ONE_THREAD)
                 scores.append(quality(scene, fused))
-            taken = measure(commands(repeated, fused, weights)[name])
+            taken = vars(spent(commands(repeated, fused, weights)[name], **ONE_THREAD))
             mean = {index: float(np.mean([s[index] for s in scores])) for index in INDICES}
             figures.append({"name": name, **mean, "megapixels": megapixels, **taken})
             click.echo(f"{name}: {figures[-1]}", err=True)
@@ -162,7 +127,8 @@ def main(
             mirrored(scenes[0], large, count)
             for name in ("gsa", "mtf-glp-fs"):
                 side = count * size
-                growth.append({"name": name, "side": side, **measure(commands(large, fused, weights)[name])})
+                taken = vars(spent(commands(large, fused, weights)[name], **ONE_THREAD))
+                growth.append({"name": name, "side": side, **taken})
     print(", ".join(f"{k}: {v}" for k, v in stated.items()), end="\n\n")
     rows = [
         [
@@ -186,7 +152,7 @@ SPEED = ("MP/s", "MP per processor second", "MiB")
 
 
 def speed(figure: dict, megapixels: float) -> list[str]:
-    rates = (megapixels / figure["wall"], megapixels / figure["processor"])
+    rates = (megapixels / figure["seconds"], megapixels / figure["processor_seconds"])
     return [*(f"{rate:.2f}" for rate in rates), f"{figure['mib']:.0f}"]
 
 

@@ -1,4 +1,4 @@
-"""How many segments a second are cut from a map: the projection and sampling of ``bench data build junocam2hst``.
+"""What threads and writing do to the cutting of segments, which `bench speed` times by itself.
 
     python benchmarks/segments.py [--pixels 256] [--width 9000] [--threads 1 --threads 2] [--seconds 10]
 
@@ -11,36 +11,30 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
 import torch
+from torch import Tensor
 
 from pansharp_bench.datasets.junocam2hst.store import Writer
-from pansharp_bench.datasets.jupiter.ellipsoid import SEGMENT_KM, Centres, centres
-from pansharp_bench.datasets.jupiter.maps import GlobalMap
-from pansharp_bench.datasets.jupiter.segments import Cutter
+from pansharp_bench.datasets.jupiter.ellipsoid import SEGMENT_KM, Centres
+from pansharp_bench.datasets.jupiter.pieces import pieces
 from pansharp_bench.datasets.jupiter.zones import ZONES
-
-CHUNK = 64
 
 
 def measure(
-    cutter: Cutter, where: Centres, threads: int, seconds: float, writer: Writer | None
+    cut: Callable[[int], tuple[Tensor, Centres]], threads: int, seconds: float, writer: Writer | None
 ) -> tuple[int, float, float]:
     """Segments cut, wall and processor seconds."""
-    starts = [(i * 37 * CHUNK) % (len(where) - CHUNK) for i in range(10_000)]  # all latitudes, mixed
 
     def piece(number: int) -> int:
-        part = slice(starts[number], starts[number] + CHUNK)
-        images, kept = cutter(where.latitude[part], where.longitude[part])
+        images, where = cut(number)
         if writer:
-            rows = kept.numpy()
-            writer.append(
-                "train", images, where.zone[part][rows], where.latitude[part][rows],
-                where.longitude[part][rows], perijove=16, piece=f"{number % 8}",
-            )  # fmt: skip
+            place = where.zone, where.latitude, where.longitude
+            writer.append("train", images, *place, perijove=16, piece=f"{number % 8}")
         return len(images)
 
     done, number = 0, 0
@@ -60,14 +54,12 @@ def measure(
 @click.option("--store", is_flag=True, help="Write the segments too.")
 def main(pixels: int, width: int, threads: tuple[int, ...], seconds: float, store: bool) -> None:
     torch.set_num_threads(1)
-    values = torch.rand(3, width // 2, width, generator=torch.Generator().manual_seed(0))
     began = time.perf_counter()
-    cutter = Cutter(GlobalMap(values), pixels)
+    cut = pieces(pixels, width)
     click.echo(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
     )
     click.echo(f"map {width}x{width // 2} made ready in {time.perf_counter() - began:.1f} s (once a map)")
-    where = centres(32)
     with tempfile.TemporaryDirectory() as folder:
         for count in threads:
             zones = tuple(ZONES)
@@ -76,8 +68,8 @@ def main(pixels: int, width: int, threads: tuple[int, ...], seconds: float, stor
                 if store
                 else None
             )
-            measure(cutter, where, count, 1, writer)
-            done, wall, cpu = measure(cutter, where, count, seconds, writer)
+            measure(cut, count, 1, writer)
+            done, wall, cpu = measure(cut, count, seconds, writer)
             click.echo(
                 f"{count} thread(s): {done / wall:6.0f} segments of {pixels}x{pixels} a second, "
                 f"{done / cpu:6.0f} a processor second"

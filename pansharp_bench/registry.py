@@ -229,7 +229,7 @@ class Entry(Generic[C]):
     @property
     def facts(self) -> Mapping[str, Any]:
         """What can be told of the object without it, as JSON has it: ``module`` and ``doc``; of a function its
-        ``settings``; the ``commands`` of a dataset; and what its own ``told()`` gives."""
+        ``settings``; of a dataset its ``commands``, and what is ``timed``; and what its own ``told()`` gives."""
         return vars(self)["_kept"] if self.late else _facts(self.obj)
 
     @property
@@ -360,8 +360,7 @@ def _facts(obj: Any) -> dict[str, Any]:
     if inspect.isfunction(obj):
         given = [p for p in inspect.signature(obj).parameters.values() if p.default not in (p.empty, None)]
         found["settings"] = {p.name: _plain(p.default) for p in given}
-    if commands := getattr(obj, "commands", None):
-        found["commands"] = dict(commands)
+    found |= {what: dict(getattr(obj, what)) for what in ("commands", "timed") if getattr(obj, what, None)}
     return found | (obj.told() if hasattr(obj, "told") else {})
 
 

@@ -1,4 +1,4 @@
-"""How fast methods and metrics are on this machine, and how fast they could be.
+"""How fast methods, metrics and commands are on this machine, and how fast they could be.
 
 A figure stands beside a floor: the operations of its convolutions and matrix products at the rate at which the
 machine multiplies large matrices, or the bytes that it must read and write at the rate at which it copies,
@@ -12,11 +12,15 @@ import math
 import os
 import statistics
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
@@ -25,13 +29,15 @@ from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from pansharp_bench import workloads
 from pansharp_bench.contract import InMemory, scenes
 from pansharp_bench.environment import environment
+from pansharp_bench.errors import BenchError
 from pansharp_bench.method import TrainedMethod, build, call_by_name
 from pansharp_bench.presets import is_trained, takes_steps
-from pansharp_bench.registry import METHODS, METRICS, Entry, MethodCard
+from pansharp_bench.registry import DATASETS, METHODS, METRICS, Entry, MethodCard
 from pansharp_bench.scene import Sensor, as_sensor
-from pansharp_bench.timings import KINDS, Figure, Kind, Rates, Speeds, machine_of, read_speeds
+from pansharp_bench.timings import COMMANDS, KINDS, Figure, Kind, Rates, Speeds, machine_of, read_speeds
 from pansharp_bench.training import Learner, PairedData, Trainer, TrainingSummary, UnpairedData
 
 _PER_WEIGHT = (
@@ -39,23 +45,38 @@ _PER_WEIGHT = (
 )
 
 
+_NAMED = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured: ``side`` of the image fused or scored, ``batch`` of patches of ``patch`` pixels in a
-    training step, medians of so many ``repeats``, for sensors of these names."""
+    """How much is measured: ``side`` of an image fused or scored, or a segment, ``batch`` of patches of ``patch``
+    pixels in a training step, medians of so many ``repeats``, for sensors of these names; once, a ``scene`` in
+    files, so many pixels a side, and so many ``records``."""
 
     side: int = 256
     patch: int = 64
     batch: int = 8
     repeats: int = 5
-    sensors: tuple[str, ...] = ("qb", "wv3")
+    sensors: tuple[str, ...] = tuple(_NAMED["sensors"])
     presets: tuple[str, ...] = ("quick", "standard", "paper")
+    scene: int = 4096
+    records: int = 1000
 
 
-QUICK = Extent(64, 32, 2, 1, ("qb",), ("quick",))
+QUICK = Extent(64, 32, 2, 1, tuple(_NAMED["sensors"][:1]), ("quick",), 256, 100)
 
 
 Work = Callable[[], list[Figure]]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    entries: Sequence[Entry[MethodCard]]
+    named: bool  # the methods, by who asked
+    extent: Extent
+    device: torch.device
+    results: Path
 
 
 def measure(
@@ -64,8 +85,10 @@ def measure(
     extent: Extent | None = None,
     methods: Sequence[str] = (),
     progress: bool = False,
+    results: Path = Path("results"),
 ) -> Speeds:
     """Time these kinds of things: of all ``methods`` of the pansharpening track or of some, and every metric.
+    ``results``: the folder whose records many are made from. :func:`why_not` tells which kinds cannot be timed.
 
     What fails is told in its figure and costs the others nothing. Raises BenchError for an unknown method.
     """
@@ -75,7 +98,8 @@ def measure(
     load = _load()
     rates = probe(device, 1024 if extent.repeats > 1 else 256)
     figures: list[Figure] = []
-    works = [work for kind in kinds for work in _WORKS[kind](entries, extent, device)]
+    asked = _Asked(entries, bool(methods), extent, device, Path(results))
+    works = [work for kind in kinds for work in _WORKS[kind](asked)]
     for work in tqdm(works, disable=not progress, dynamic_ncols=True, desc="speeds"):
         figures += (replace(f, floor=rates.floor(f.operations, f.moved)) for f in work())
     conditions = {**asdict(extent), "cores": os.cpu_count(), "load": [load, _load()]}
@@ -87,10 +111,25 @@ def expected_seconds(results: Path, device: torch.device, kinds: Sequence[Kind])
     """What this will take, from what it took before on this machine; None where it was never measured."""
     here = machine_of(environment(device, "32-true"))
     for known in read_speeds(results):
-        times = [f.seconds for f in known.figures if f.kind in kinds]
-        if known.machine == here and times:
-            return sum(times) * (known.conditions["repeats"] + 2)
+        if known.machine == here and any(f.kind in kinds for f in known.figures):
+            again = known.conditions["repeats"] + 2
+            return sum(
+                f.seconds * (1 if f.kind in COMMANDS else again) for f in known.figures if f.kind in kinds
+            )
     return None
+
+
+def why_not(kind: Kind, device: torch.device, results: Path) -> str:
+    """Why this machine cannot time such things, in a line; empty where it can."""
+    if kind in (*COMMANDS, "segments") and device.type != "cpu":
+        return "they are the processor's: --device cpu"
+    if kind in COMMANDS and not hasattr(os, "wait4"):
+        return "this system does not tell what a command took"
+    if kind == "scenes" and find_spec("rasterio") is None:
+        return "rasterio is missing: pip install rasterio"
+    if kind == "records" and not workloads.templates(results):
+        return f"{results} holds no records to make many from: --results DIR"
+    return ""
 
 
 def probe(device: torch.device, side: int = 1024, seconds: float = 0.5) -> Rates:
@@ -151,8 +190,9 @@ def _counted(figure: Figure, work: Callable[[], Any], device: torch.device, repe
     return replace(figure, operations=operations, seconds=seconds, processor_seconds=processor)
 
 
-def _inference(entries: Sequence[Entry[MethodCard]], extent: Extent, device: torch.device) -> Iterator[Work]:
-    return (partial(_fusing, e, as_sensor(s), extent, device) for s in extent.sensors for e in entries)
+def _inference(asked: _Asked) -> Iterator[Work]:
+    extent, device = asked.extent, asked.device
+    return (partial(_fusing, e, as_sensor(s), extent, device) for s in extent.sensors for e in asked.entries)
 
 
 @torch.inference_mode()
@@ -201,9 +241,10 @@ def _fusing(entry: Entry[MethodCard], sensor: Sensor, extent: Extent, device: to
     return found
 
 
-def _steps(entries: Sequence[Entry[MethodCard]], extent: Extent, device: torch.device) -> Iterator[Work]:
+def _steps(asked: _Asked) -> Iterator[Work]:
+    extent = asked.extent
     sensor = as_sensor(extent.sensors[0])
-    return (partial(_stepping, e, sensor, extent, device) for e in entries if takes_steps(e))
+    return (partial(_stepping, e, sensor, extent, asked.device) for e in asked.entries if takes_steps(e))
 
 
 def _stepping(entry: Entry[MethodCard], sensor: Sensor, extent: Extent, device: torch.device) -> list[Figure]:
@@ -251,7 +292,8 @@ class _Timing(Trainer):
         return TrainingSummary(steps, 0.0, 0.0, steps, None, {})
 
 
-def _metrics(entries: Sequence[Entry[MethodCard]], extent: Extent, device: torch.device) -> Iterator[Work]:
+def _metrics(asked: _Asked) -> Iterator[Work]:
+    extent, device = asked.extent, asked.device
     chosen = [
         *METRICS.entries(protocol="reduced", scope="image"),
         *METRICS.entries(protocol="full", scope="image"),
@@ -274,8 +316,76 @@ def _scoring(entry: Entry[Any], sensor: Sensor, extent: Extent, device: torch.de
     return [_counted(own, lambda: call_by_name(entry.obj, offered, entry.name), device, extent.repeats)]
 
 
-_WORKS: dict[Kind, Callable[..., Iterator[Work]]] = {
+def _segments(asked: _Asked) -> Iterator[Work]:
+    brought = ((e, e.facts.get("timed", {}).get("segments")) for e in DATASETS)
+    return (partial(_cutting, e.name, where, asked.extent, asked.device) for e, where in brought if where)
+
+
+def _cutting(name: str, where: str, extent: Extent, device: torch.device) -> list[Figure]:
+    """Beside the writing of what is cut: how much of the map a segment is made of depends on its place."""
+    module, _, function = where.partition(":")
+    work = getattr(import_module(module), function)(extent.side)
+    first = work()
+    own = Figure("segments", name, first.shape[1], extent.side**2, len(first), moved=first.nbytes)
+    return [_counted(own, work, device, extent.repeats)]
+
+
+def _scenes(asked: _Asked) -> Iterator[Work]:
+    names = [e.name for e in asked.entries if not is_trained(e)] if asked.named else _NAMED["scenes"]
+    return iter([partial(_fusing_files, names, asked.extent)] if names else [])
+
+
+def _fusing_files(names: Sequence[str], extent: Extent) -> list[Figure]:
+    """By ``bench fuse``, its start included, beside the copying of the files' bytes."""
+    sensor, base = as_sensor(extent.sensors[0]), min(extent.scene, 1024)
+    times = extent.scene // base
+    figures = []
+    with TemporaryDirectory() as folder:
+        first, scene, out = Path(folder), Path(folder) / "repeated", Path(folder) / "fused.tif"
+        workloads.write_pair(first, sensor, base)
+        workloads.mirrored(first, scene, times)
+        for name in names:
+            own = Figure("scenes", name, sensor.channels, (times * base) ** 2)
+            done = _spent(own, workloads.fusing(name, sensor.name, scene, out))
+            if not done.failed:
+                moved = sum(p.stat().st_size for p in (scene / "pan.tif", scene / "ms.tif", out))
+                done = replace(done, moved=moved)
+            figures.append(done)
+    return figures
+
+
+def _records(asked: _Asked) -> Iterator[Work]:
+    return iter([partial(_reading, asked.results, asked.extent.records)])
+
+
+def _reading(results: Path, count: int) -> list[Figure]:
+    """From JSON, and as every later time, from the cache, which is one of its own."""
+    with TemporaryDirectory() as folder:
+        root = Path(folder) / "results"
+        workloads.synthesise(results, root, count)
+        figures = []
+        for name, command in workloads.on_records(root, Path(folder) / "boards").items():
+            cache = str(Path(folder) / f"cache-{name}")
+            for turn in ("from JSON", ""):
+                own = Figure("records", f"{name} {turn}".strip(), 0, 0, count)
+                figures.append(_spent(own, command, PANSHARP_CACHE=cache))
+    return figures
+
+
+def _spent(figure: Figure, command: Sequence[str], **variables: str) -> Figure:
+    """Once, in as many threads as torch has here."""
+    try:
+        used = workloads.spent(command, OMP_NUM_THREADS=str(torch.get_num_threads()), **variables)
+    except BenchError as error:
+        return replace(figure, failed=str(error)[-200:])
+    return replace(figure, **vars(used))
+
+
+_WORKS: dict[Kind, Callable[[_Asked], Iterator[Work]]] = {
     "inference": _inference,
     "step": _steps,
     "metric": _metrics,
+    "segments": _segments,
+    "scenes": _scenes,
+    "records": _records,
 }

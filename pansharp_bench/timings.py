@@ -9,15 +9,17 @@ import json
 import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import write_text
 from pansharp_bench.record import Record, canonical
 
 SCHEMA = 1
-Kind = Literal["inference", "step", "metric"]
-KINDS: tuple[Kind, ...] = ("inference", "step", "metric")
+Kind = Literal["inference", "step", "metric", "segments", "scenes", "records"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+COMMANDS: tuple[Kind, ...] = ("scenes", "records")
+"""Timed in a process of their own, once."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Figure:
 
     ``operations`` are those of convolutions and matrix products, ``moved`` the bytes of inputs, weights and
     results, ``floor`` the seconds which these take at least. ``pixels``: of PAN; ``options``: of a trained method,
-    ``apart``: those of them that are not at their defaults. ``failed`` says why there is no time.
+    ``apart``: those of them that are not at their defaults. ``mib``: at the most, of a command; ``batch``: also of
+    records, which have no pixels. ``failed`` says why there is no time.
     """
 
     kind: Kind
@@ -60,6 +63,7 @@ class Figure:
     moved: int = 0
     floor: float = 0.0
     parameters: int = 0
+    mib: float = 0.0
     failed: str = ""
 
     @property

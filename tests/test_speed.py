@@ -1,6 +1,9 @@
 """Speeds: what is timed and beside which floor, the file of a machine, and the tables that it serves."""
 
 import json
+import os
+import re
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,26 +12,29 @@ import torch
 from click.testing import CliRunner
 from records import make
 
-from pansharp_bench import speed, timings
+from pansharp_bench import speed, timings, workloads
 from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError
+from pansharp_bench.record import Record, read_all
+from pansharp_bench.record import write as write_record
 from pansharp_bench.tables import tables
 from pansharp_bench.timings import Figure, Rates, Speeds, read_speeds
 
 CPU = torch.device("cpu")
-LEAST = speed.Extent(32, 16, 2, 1, ("qb",), ("quick", "standard"))
+LEAST = speed.Extent(32, 16, 2, 1, ("qb",), ("quick", "standard"), scene=128, records=3)
 HERE = {"device": "cpu", "device_name": "CPU, 1 threads", "processor": "Some Chip", "threads": 1}
 
 
 @pytest.fixture(scope="module")
 def measured():
-    found = speed.measure(CPU, extent=replace(LEAST, patch=32), methods=["exp", "fusionnet"])
+    kinds = [kind for kind in timings.KINDS if kind not in timings.COMMANDS]
+    found = speed.measure(CPU, kinds, replace(LEAST, patch=32), ["exp", "fusionnet"])
     return {(f.kind, f.name, f.preset): f for f in found.figures}, found
 
 
 def test_every_kind_is_timed_and_no_figure_is_below_its_floor(measured):
     figures, found = measured
-    assert {kind for kind, _, _ in figures} == set(timings.KINDS)
+    assert {kind for kind, _, _ in figures} == set(timings.KINDS) - set(timings.COMMANDS)
     assert {name for kind, name, _ in figures if kind == "inference"} == {"exp", "fusionnet"}
     assert {name for kind, name, _ in figures if kind == "step"} == {"fusionnet"}
     assert {"ergas", "hqnr"} <= {name for kind, name, _ in figures if kind == "metric"}
@@ -65,6 +71,53 @@ def test_what_fails_costs_the_others_nothing(monkeypatch):
     assert [(f.name, f.failed) for f in found.figures] == [
         ("gsa", "ZeroDivisionError: by nothing"), ("exp", "")
     ]  # fmt: skip
+
+
+def test_segments_are_cut_and_a_scene_is_fused_from_files(measured):
+    figures, _ = measured
+    ((_, _, cut),) = [(k, n, f) for (k, n, _), f in figures.items() if k == "segments"]
+    assert (cut.batch, cut.channels, cut.pixels, cut.moved) == (64, 3, 32 * 32, 4 * 64 * 3 * 32 * 32)
+    (fused,) = speed.measure(CPU, ["scenes"], LEAST, ["exp"]).figures
+    assert not fused.failed
+    assert fused.pixels == 128 * 128 and fused.moved > 2 * (128 * 128 * (1 + 4) + 32 * 32 * 4)
+    assert 0 < fused.floor < fused.processor_seconds < 2 * fused.seconds and fused.mib > 50
+
+
+def test_many_records_are_read_from_json_and_from_the_cache(tmp_path, monkeypatch):
+    seen = []
+
+    def spent(command, PANSHARP_CACHE, **_):
+        (root,) = re.findall(r"[^\s']+/results(?=[\s'])", f"{' '.join(command)} ")
+        seen.append((len([r for _, r in read_all(root) if isinstance(r, Record)]), PANSHARP_CACHE))
+        return workloads.Spent(2.0, 1.0, 3.0)
+
+    write_record(make(), tmp_path)
+    monkeypatch.setattr(workloads, "spent", spent)
+    figures = speed.measure(CPU, ["records"], LEAST, results=tmp_path).figures
+    assert [f.name for f in figures] == [
+        "load_results from JSON", "load_results", "leaderboard from JSON", "leaderboard"
+    ]  # fmt: skip
+    assert {(f.batch, f.seconds, f.mib, f.floor) for f in figures} == {(3, 2.0, 3.0, 0.0)}
+    assert [n for n, _ in seen] == [3] * 4 and len({cache for _, cache in seen}) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="no system call tells")
+def test_a_command_s_memory_is_not_that_of_who_starts_it():
+    here = bytearray(b"1" * (200 << 20))
+    used = workloads.spent([sys.executable, "-c", "print(len(b'1' * (50 << 20)))"])
+    assert 50 < used.mib < len(here) >> 20 and used.seconds > 0
+    with pytest.raises(BenchError, match=r"(?s)failed: .*by zero"):
+        workloads.spent([sys.executable, "-c", "1 / 0"])
+
+
+def test_what_cannot_be_timed_says_why_and_costs_the_others_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    done = CliRunner().invoke(main, ["speed", "--only", "scenes,records", "--results", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "scenes: not timed, rasterio is missing" in done.stderr
+    assert f"records: not timed, {tmp_path} holds no records" in done.stderr
+    assert speed.why_not("segments", torch.device("cuda"), tmp_path)
+    assert not speed.why_not("inference", torch.device("cuda"), tmp_path)
 
 
 # -- the file of a machine, and tables --
@@ -129,4 +182,7 @@ def test_the_command_says_how_long_shows_the_rates_and_writes(tmp_path, monkeypa
 
 def test_unknown_kinds_are_refused():
     done = CliRunner().invoke(main, ["speed", "--only", "fast"])
-    assert done.exit_code == 2 and "--only fast is unknown; known are: inference, step, metric" in done.stderr
+    assert (
+        done.exit_code == 2
+        and "--only fast is unknown; known are: inference, step, metric, segments" in done.stderr
+    )

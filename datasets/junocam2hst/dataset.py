@@ -60,6 +60,7 @@ class JunoCam2HST(Dataset):
         "spectra": "pansharp_bench.datasets.jupiter.spectra:command",
         "limb": "pansharp_bench.datasets.jupiter.limb_darkening:command",
     }
+    timed: ClassVar[dict[str, str]] = {"segments": "pansharp_bench.datasets.jupiter.pieces:cutting"}
 
     held_out: int | None = None  # the perijove of a label's end
 

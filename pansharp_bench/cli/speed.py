@@ -1,4 +1,4 @@
-"""``bench speed``: how fast methods and metrics are on this machine, and how fast they could be."""
+"""``bench speed``: how fast methods, metrics and commands are on this machine, and how fast they could be."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pansharp_bench.cli.options import comma_separated, plugin_option, results_o
 from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from pansharp_bench.timings import Kind, Speeds
+    from pansharp_bench.timings import Figure, Kind, Speeds
 
-KINDS: tuple[Kind, ...] = ("inference", "step", "metric")
+KINDS: tuple[Kind, ...] = ("inference", "step", "metric", "segments", "scenes", "records")
+OF_METHODS: tuple[Kind, ...] = ("inference", "step", "scenes")
 
 
-@click.command(short_help="Time methods and metrics on this machine; tables take their speeds from it.")
+@click.command(short_help="Time methods, metrics and commands on this machine; tables take speeds from it.")
 @comma_separated("--only", "only", f"Some of {', '.join(KINDS)}.")
-@comma_separated("--method", "methods", "These methods, and no metrics.")
+@comma_separated("--method", "methods", "These methods, and nothing else.")
 @click.option("--quick", is_flag=True, help="Small images, one repeat: whether all runs, in a minute or two.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--threads", type=click.IntRange(1), help="On the CPU; as many as usual by default.")
@@ -35,9 +36,10 @@ def speed(
     quiet: bool,
     results: Path,
 ) -> None:
-    """Time one image fused by every method, a training step of those that take some, and every metric, each beside
-    the least that this machine could take. Written below the records, as results/speed/MACHINE.json; leaderboards
-    show these milliseconds instead of those of runs, which had other company.
+    """Time one image fused by every method, a training step of those that take some, every metric, segments cut
+    from a map, a scene fused from files, and tables of a thousand records, beside the least that this machine could
+    take. Written below the records, as results/speed/MACHINE.json; leaderboards show these milliseconds instead of
+    those of runs, which had other company.
 
     \b
     bench speed
@@ -53,7 +55,7 @@ def speed(
 
     if unknown := [k for k in only or () if k not in KINDS]:
         raise BenchError(f"--only {unknown[0]} is unknown; known are: {', '.join(KINDS)}")
-    kinds = [k for k in (KINDS[:2] if methods else KINDS) if not only or k in only]
+    kinds = [k for k in (OF_METHODS if methods else KINDS) if not only or k in only]
     if threads:
         torch.set_num_threads(threads)
     chosen = choose_device(device)
@@ -63,15 +65,28 @@ def speed(
         if known
         else "was not measured here before: some minutes, or --quick"
     )
-    say(f"{' and '.join(kinds)}: {took}")
+    say(f"{', '.join(kinds)}: {took}")
     extent = speeds.QUICK if quick else speeds.Extent()
     for kind in kinds:  # what was measured is kept where the rest is cut off
-        found = speeds.measure(chosen, [kind], extent, methods or (), not quiet and sys.stderr.isatty())
+        if why := speeds.why_not(kind, chosen, results):
+            say(f"{kind}: not timed, {why}")
+            continue
+        bar = not quiet and sys.stderr.isatty()
+        found = speeds.measure(chosen, [kind], extent, methods or (), bar, results)
         _show(found)
         if not quick:
             say(f"wrote {timings.write(found, results)}")
     if quick:
         say("--quick: too little to be kept, so nothing is written")
+
+
+def _rates(figure: Figure) -> list[str]:
+    """Megapixels a second, and a processor second."""
+    megapixels = figure.batch * figure.pixels / 1e6
+    return [
+        f"{megapixels / s:.2f}" if s and megapixels else ""
+        for s in (figure.seconds, figure.processor_seconds)
+    ]
 
 
 def _show(found: Speeds) -> None:
@@ -82,16 +97,19 @@ def _show(found: Speeds) -> None:
             f.kind,
             f.name,
             f.preset,
-            f"{f.batch} x {f.channels} x {round(f.pixels**0.5)}²",
+            f"{f.batch} x {f.channels} x {round(f.pixels**0.5)}²" if f.pixels else f"{f.batch} records",
             f.failed or f"{1e3 * f.seconds:.2f}",
-            f"{1e3 * f.floor:.3f}",
-            f"{f.floor / f.seconds:.0%}" if f.seconds else "",
+            f"{1e3 * f.floor:.3f}" if f.floor else "",
+            f"{f.floor / f.seconds:.1%}" if f.floor and f.seconds else "",
+            *_rates(f),
+            f"{f.mib:.0f}" if f.mib else "",
         ]
         for f in found.figures
     ]
-    click.echo(
-        tabulate(rows, ["", "name", "preset", "images", "ms", "floor", "of it"], disable_numparse=True)
-    )
+    headers = ["", "name", "preset", "of", "ms", "floor", "of it", "MP/s", "MP/processor s", "MiB"]
+    filled = [k for k in range(len(headers)) if any(row[k] for row in rows)]
+    rows = [[row[k] for k in filled] for row in rows]
+    click.echo(tabulate(rows, [headers[k] for k in filled], disable_numparse=True))
     rates = f"{found.rates.operations / 1e9:,.0f} GFLOP/s, {found.rates.bytes / 1e9:,.1f} GB/s"
     before, after = found.conditions["load"]
     say(
