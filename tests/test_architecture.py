@@ -47,6 +47,7 @@ ENGINE = {
     "report",
     "speed",
     "timings",
+    "cluster",
     "sweep",
     "cli",
 }
@@ -75,7 +76,9 @@ MAY = {
     "sensors": {"errors", "scene"},
     "external": {"errors", "files", "raster", "registry", "scene"},
     "assess": {"errors", "files", "registry", "scene", "imaging", "protocols", "raster", "scenes", "tiles"},
+    "cluster": {"errors", "tiles"},
     "scenes": {
+        "cluster",
         "errors",
         "method",
         "files",
@@ -124,7 +127,7 @@ MAY = {
         "external",
     },
     "contract": {"errors", "registry", "scene", "imaging", "method", "training", "protocol"},
-    "sweep": {"errors", "files", "registry", "scene", "training", "record", "plan", "experiment"},
+    "sweep": {"cluster", "errors", "files", "registry", "scene", "training", "record", "plan", "experiment"},
     "tables": {"errors", "files", "presets", "record", "registry", "protocol", "timings"},
     "timings": {"errors", "files", "record"},
     "speed": {"environment", "registry", "scene", "method", "presets", "training", "contract", "timings"},
