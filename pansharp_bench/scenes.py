@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,11 +38,11 @@ from pansharp_bench.raster import (
     relate_counts,
 )
 from pansharp_bench.record import canonical
-from pansharp_bench.registry import METHODS
+from pansharp_bench.registry import METHODS, load_plugin, loaded_plugins
 from pansharp_bench.scene import Sensor
 from pansharp_bench.sensors import sensor_given, unknown_sensor
 from pansharp_bench.source import source_of
-from pansharp_bench.tiles import fuse_pair
+from pansharp_bench.tiles import TiledFusion, fuse_pair
 from pansharp_bench.unfinished import Tile, Unfinished
 from pansharp_bench.weights import located
 
@@ -284,6 +286,7 @@ def fuse_files(
     tile: int | None = None,
     memory: int = MEMORY,
     threads: int = 1,
+    scheduler: str = "",
     approximate: bool = False,
     options: Mapping[str, str] | None = None,
     format: Format = "GTiff",
@@ -308,6 +311,8 @@ def fuse_files(
         dtype: of the samples, PAN's by default; integers are rounded and saturated.
         tile: side of a tile in PAN pixels; by default what ``memory`` (bytes) holds.
         threads: tiles fused at the same time.
+        scheduler: address of a Dask scheduler, ``tcp://host:8786``, whose workers fuse the tiles, with the same
+            result; they reach the same files by the same paths. ``memory`` is then of each of their threads.
         approximate: let a method that looks at the whole scene at once look at tiles.
         options: GDAL's creation options, e.g. ``{"COMPRESS": "ZSTD"}``.
         format: ``COG`` for a cloud-optimised GeoTIFF; ``options`` are then those of GDAL's COG driver.
@@ -325,10 +330,10 @@ def fuse_files(
     """
     import rasterio
 
-    from pansharp_bench import __version__
-
     if resume and force:
         raise BenchError("--resume goes on with what --force would drop: leave one of them out")
+    if scheduler and threads > 1:
+        raise BenchError("--threads are of this machine, and --scheduler has its own: leave one of them out")
     out, start = Path(out), time.perf_counter()
     check_name(out)
     method = named_method(method, weights)
@@ -348,14 +353,9 @@ def fuse_files(
         if not resume:
             _refuse_too_large(out, pair, kind, whole)
         work = Unfinished(out)
+        made_of = _made_of(pan, ms, method, weights)
         plan = {
-            "pansharp-bench": __version__,
-            "torch": torch.__version__,
-            "method": method,
-            "code": source_of(METHODS.get(method)),
-            "weights": weights and (located(Path(weights))[1], sha256_of(located(Path(weights))[0])),
-            "pan": _fingerprint(pan),
-            "ms": _fingerprint(ms),
+            **made_of,
             "sensor": pair.sensor.facts(),
             "align": align,
             "bands": bands,
@@ -366,19 +366,35 @@ def fuse_files(
             "tile": side,
             "approximate": approximate,
         }
-        with work.held(plan, resume, force):
+        with work.held(plan, resume, force), ExitStack() as stack:
             found = pair.registration()
+            elsewhere, camera = None, pair.sensor
             if moved := register and found.judged:
                 pair = pair.registered(found)
             nodata = _nodata(pair, kind)
+            how: dict[str, Any] = {
+                "tile": side,
+                "weights": weights and Path(weights).absolute(),
+                "approximate": approximate,
+                "border": "toolbox" if align == "toolbox" else "mirror",
+            }
+            if scheduler:
+                from pansharp_bench.cluster import on_workers
+
+                files = {
+                    "pan": _absolute(pan), "ms": _absolute(ms), "sensor": camera, "align": align, "bands": bands,
+                    "warp": warp, "resample": resample,
+                }  # fmt: skip
+                opened = partial(
+                    _opened, method, files, found if moved else None, how, loaded_plugins(), made_of
+                )
+                elsewhere = stack.enter_context(on_workers(scheduler, opened))
             running = fuse_pair(
                 method,
                 pair,
-                tile=side,
-                weights=weights,
-                approximate=approximate,
-                border="toolbox" if align == "toolbox" else "mirror",
+                **how,
                 threads=threads,
+                elsewhere=elsewhere,
                 progress=progress,
                 reached=work.reached(),
                 surveyed=work.keep_statistics,
@@ -416,6 +432,45 @@ def fuse_files(
     for text in done.remarks:
         warnings.warn(text, stacklevel=2)
     return done
+
+
+@contextmanager
+def _opened(
+    method: str,
+    files: Mapping[str, Any],
+    moved: Registration | None,
+    how: Mapping[str, Any],
+    plugins: Sequence[Path],
+    made_of: Mapping[str, Any],
+) -> Iterator[TiledFusion]:
+    """A worker's own of the fusion that :func:`fuse_files` describes. Raises BenchError where its tiles would be
+    made of something else."""
+    for path in plugins:
+        load_plugin(path)
+    own = _made_of(files["pan"], files["ms"], method, how["weights"])
+    if differ := [f"{k} is {own[k]}, not {made_of[k]}" for k in own if own[k] != made_of[k]]:
+        raise BenchError(f"a worker on {socket.gethostname()} would make other tiles: {'; '.join(differ)}")
+    with open_pair(**files) as pair:
+        yield fuse_pair(method, pair.registered(moved) if moved else pair, **how)
+
+
+def _made_of(pan: str | Path, ms: Paths, method: str, weights: str | Path | None) -> dict[str, Any]:
+    """What the tiles depend on beside options."""
+    from pansharp_bench import __version__
+
+    return {
+        "pansharp-bench": __version__,
+        "torch": torch.__version__,
+        "method": method,
+        "code": source_of(METHODS.get(method)),
+        "weights": weights and (located(Path(weights))[1], sha256_of(located(Path(weights))[0])),
+        "pan": _fingerprint(pan),
+        "ms": _fingerprint(ms),
+    }
+
+
+def _absolute(paths: Paths) -> list[Path] | Path:
+    return Path(paths).absolute() if isinstance(paths, (str, Path)) else [Path(p).absolute() for p in paths]
 
 
 def _refuse_overwriting(out: Path, pan: str | Path, ms: Paths) -> None:

@@ -27,6 +27,7 @@ import torch
 from tqdm import tqdm
 
 from pansharp_bench import experiment
+from pansharp_bench.cluster import connect
 from pansharp_bench.errors import BenchError, RecordExists, UnderWay
 from pansharp_bench.files import check_writable
 from pansharp_bench.plan import RunSpec, essential, outline, plan, recorded
@@ -55,7 +56,6 @@ except ImportError as error:
 
 Say = Callable[[str], None]
 State = Literal["finished", "skipped", "failed", "stopped", "under way"]
-_CONNECT = 10.0  # seconds that a scheduler has to answer
 _TICK = 1.0  # seconds between two looks at what runs tell of themselves
 _POLL = 2.0  # seconds between two tries to take up a run that another process holds
 _PATIENCE = 600.0  # seconds a scheduler that was there may be gone
@@ -138,7 +138,7 @@ def sweep(
         address: str | SpecCluster = scheduler
         if local:
             address = stack.enter_context(_cluster(workers, memory, retries, list(asked.values())))
-        client, board = _connect(address), stack.enter_context(_Board(len(asked), progress, say))
+        client, board = connect(address), stack.enter_context(_Board(len(asked), progress, say))
         while True:
             with client:
                 client.register_plugin(_Guest(local))
@@ -155,7 +155,7 @@ def sweep(
             if len(ended) == len(asked):
                 return [ended[name] for name in asked]
             board.say(f"the scheduler at {address} is gone; waiting for it")
-            client = _connect(address, patience)
+            client = connect(address, patience)
 
 
 def _outlined(spec: RunSpec, remote: bool) -> dict[str, Any]:
@@ -240,21 +240,6 @@ def _cluster(workers: int, memory: str, retries: int, jobs: Sequence[Job]) -> It
     }
     with SpecCluster(specs, scheduler, name="sweep", silence_logs=logging.ERROR) as cluster:
         yield cluster
-
-
-def _connect(address: str | SpecCluster, patience: float = 0.0) -> Client:
-    until = time.monotonic() + patience
-    while True:
-        try:
-            return Client(address, timeout=_CONNECT)
-        except (OSError, ValueError) as error:
-            if time.monotonic() < until:
-                time.sleep(_TICK)
-                continue
-            raise BenchError(
-                f"no Dask scheduler answers at {address} ({error}); `dask scheduler` starts one. "
-                "What has a record is not run again"
-            ) from error
 
 
 def _drive(

@@ -14,8 +14,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -38,7 +39,7 @@ SEAM = 2  # MS pixels beyond a tile in which it is compared with its neighbour
 Border = Literal["mirror", "toolbox"]
 Slices = tuple[slice, slice]
 Read = tuple[Tensor, Tensor | None]
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Pair(Protocol):
@@ -151,6 +152,20 @@ class Reached:
     seams: dict[str, Any] | None = None
 
 
+class Order(NamedTuple):
+    """What is to be done with a tile, given by its number: sums for the ``means`` of images with masked pixels, its
+    part of the ``statistics``, or the ``fused`` tile; and what is known of the scene by then."""
+
+    step: Literal["means", "statistics", "fused"]
+    tile: int
+    means: tuple[Tensor, Tensor] | None
+    survey: Survey
+
+
+CarryOut = Callable[[Iterable[Order]], Iterator[Any]]
+"""What :meth:`TiledFusion.carry_out` makes of each order, in their order."""
+
+
 class TiledFusion:
     """A scene being fused: iterate over it for its tiles, row by row, from where ``reached`` says on.
 
@@ -164,7 +179,7 @@ class TiledFusion:
         method: Method,
         pair: Pair,
         tiles: list[_Tile],
-        threads: int,
+        carry_out: CarryOut | int,
         progress: Callable[[float], None],
         reached: Reached,
         surveyed: Callable[[Reached], None],
@@ -173,7 +188,10 @@ class TiledFusion:
         self.seam: tuple[float, float] | None = None
         self._surveyed = surveyed
         self._method, self._pair, self._tiles = method, pair, tiles
-        self._threads, self._progress = threads, progress
+        self._all = (
+            partial(_on_threads, self.carry_out, carry_out) if isinstance(carry_out, int) else carry_out
+        )
+        self._progress = progress
         self._reading = threading.Lock()
 
     def __len__(self) -> int:
@@ -193,47 +211,59 @@ class TiledFusion:
         done = ((reached.means is not None) + reached.rounds) * len(tiles) + reached.tiles
         self._progress(done / total)
 
-        def each(function: Callable[[_Tile], T], first: int = 0) -> Iterator[T]:
+        def each(step: Literal["means", "statistics", "fused"], first: int = 0) -> Iterator[Any]:
             nonlocal done
-            for made in _in_order(function, tiles[first:], self._threads):
+            for made in self._all(Order(step, n, reached.means, survey) for n in range(first, len(tiles))):
                 yield made
                 done += 1
                 self._progress(done / total)
 
         if masked and reached.means is None:
-            reached.means = _means(each(lambda tile: self._read(replace(tile, margin=0))))
+            reached.means = _means(each("means"))
             if not survey.single:
                 self._surveyed(reached)
         while reached.rounds < rounds:
-            survey.learn(each(lambda tile: self._visit(survey, tile)[1]))
+            survey.learn(each("statistics"))
             reached.rounds += 1
             self._surveyed(reached)
         exact = len(tiles) == 1 or self._method.card.halo is not None
         seams = None if exact else _Seams(sensor.ratio, **(reached.seams or {}))
         start = reached.tiles
-        for tile, (fused, missing, seen) in zip(
-            tiles[start:], each(lambda tile: self._visit(survey, tile), start), strict=True
-        ):
-            if missing:
-                raise BenchError(
-                    f"method {self._method.card.name!r} does not ask the same of every image; it cannot fuse tiles"
-                )
-            own = fused[(..., *seen.own_pan)]
+        for tile, (fused, own_pan, valid) in zip(tiles[start:], each("fused", start), strict=True):
+            own = fused[(..., *own_pan)]
             if seams:
                 seams.add(tile, fused)
                 reached.seams = seams.state()
             low, high = -0.5 * sensor.peak, 1.5 * sensor.peak
             if not low <= own.min() <= own.max() <= high:
                 beyond = (own > high) | (own < low)
-                reached.beyond += int((beyond if seen.valid_pan is None else beyond & seen.valid_pan).sum())
+                reached.beyond += int((beyond if valid is None else beyond & valid).sum())
             reached.tiles += 1
-            yield FusedTile(*tile.own(sensor.ratio), own, seen.valid_pan)
+            yield FusedTile(*tile.own(sensor.ratio), own, valid)
         self.seam = seams.found() if seams else None
 
+    def carry_out(self, order: Order) -> Any:
+        """Do one step of the work on a tile, on any machine that has the same method, pair and tiles.
+
+        The sums of :func:`_sums`, the tile's Parts of statistics, or its fused window (C, h, w), its own rows and
+        columns of that, and which of them are valid.
+        """
+        tile = self._tiles[order.tile]
+        if order.step == "means":
+            return _sums(self._read(replace(tile, margin=0)))
+        fused, parts, seen = self._visit(order, tile)
+        if order.step == "statistics":
+            return parts
+        if parts:
+            raise BenchError(
+                f"method {self._method.card.name!r} does not ask the same of every image; it cannot fuse tiles"
+            )
+        return fused, seen.own_pan, seen.valid_pan
+
     @torch.inference_mode()
-    def _visit(self, survey: Survey, tile: _Tile) -> tuple[Tensor, Parts, _Seen]:
+    def _visit(self, order: Order, tile: _Tile) -> tuple[Tensor, Parts, _Seen]:
         """The fused window of a tile, and what it contributes to answers that are missing."""
-        card, seen = self._method.card, self._seen(tile)
+        card, seen = self._method.card, self._seen(tile, order.means)
         scene, (h, w) = seen.scene, self._pair.size
         if seen.valid_pan is not None and not seen.valid_pan.any():
             return scene.pan.new_zeros(scene.sensor.channels, *scene.pan.shape[-2:]), {}, seen
@@ -245,23 +275,23 @@ class TiledFusion:
         }
         # the order of a bag of pixels tells a method nothing, and is what tells the tile's own from others
         visible = scene if card.sees == "pan+bag" else scene.seen_by(card)
-        fused, parts = survey.visit(lambda: self._method.fuse(visible), grids)
+        fused, parts = order.survey.visit(lambda: self._method.fuse(visible), grids)
         return fused[0].double().cpu(), parts, seen
 
     @torch.inference_mode()
-    def _seen(self, tile: _Tile) -> _Seen:
+    def _seen(self, tile: _Tile, means: tuple[Tensor, Tensor] | None) -> _Seen:
         sensor, r = self._pair.sensor, self._pair.sensor.ratio
         images = self._read(tile)
         own_ms, own_pan = tile.within(1), tile.within(r)
         valid_ms: Tensor | None = None
         valid_pan: Tensor | None = None
         (pan, in_pan), (ms, in_ms) = images
-        if self.reached.means:
+        if means:
             valid_ms = _reached(in_pan, in_ms, r)[own_ms]
             valid_pan = valid_ms.repeat_interleave(r, 0).repeat_interleave(r, 1)
             pan, ms = (
                 x if valid is None else torch.where(valid, x, mean[:, None, None])
-                for (x, valid), mean in zip(images, self.reached.means, strict=True)
+                for (x, valid), mean in zip(images, means, strict=True)
             )
         for name, x in (("pan", pan), ("ms", ms)):
             if not x.sum().isfinite():
@@ -309,6 +339,7 @@ def fuse_pair(
     progress: Callable[[float], None] = lambda share: None,
     reached: Reached | None = None,
     surveyed: Callable[[Reached], None] = lambda reached: None,
+    elsewhere: CarryOut | None = None,
 ) -> TiledFusion:
     """Fuse a scene tile by tile; the result does not depend on the tiles.
 
@@ -324,6 +355,7 @@ def fuse_pair(
         progress: called with the share done, 0 to 1, first before any work.
         reached: where an earlier fusion of the same scene and tiles stood, to be gone on with; it is changed.
         surveyed: called after every round of statistics over several tiles.
+        elsewhere: carries out the work on tiles instead of ``threads``: on other machines, say.
 
     Raises:
         BenchError: the method cannot fuse such a scene, or not by tiles; while iterating, where nothing is valid.
@@ -365,7 +397,7 @@ def fuse_pair(
         for top in range(0, h // r, side)
         for left in range(0, w // r, side)
     ]
-    return TiledFusion(method, pair, tiles, threads, progress, reached or Reached(), surveyed)
+    return TiledFusion(method, pair, tiles, elsewhere or threads, progress, reached or Reached(), surveyed)
 
 
 def _rounds(method: Method, sensor: Sensor) -> int:
@@ -405,12 +437,16 @@ def _reached(valid_pan: Tensor | None, valid_ms: Tensor | None, ratio: int) -> T
     return F.max_pool2d(invalid, 2 * REACH + 1, 1, REACH)[0, 0] == 0
 
 
-def _means(reads: Iterable[tuple[Read, Read]]) -> tuple[Tensor, Tensor]:
-    """Of each band of PAN and MS, over what is valid."""
+def _sums(images: tuple[Read, Read]) -> list[Tensor]:
+    """Of each band of PAN and of MS, over what is valid, and how many pixels that are."""
+    own = [x.flatten(1) if valid is None else x[:, valid] for x, valid in images]
+    return [torch.cat([x.sum(1), x.new_tensor([x.shape[1]])]) for x in own]
+
+
+def _means(parts: Iterable[list[Tensor]]) -> tuple[Tensor, Tensor]:
+    """Of each band of PAN and MS, from the sums of tiles."""
     sums: list[Tensor] = []
-    for images in reads:
-        own = [x.flatten(1) if valid is None else x[:, valid] for x, valid in images]
-        part = [torch.cat([x.sum(1), x.new_tensor([x.shape[1]])]) for x in own]
+    for part in parts:
         sums = [a + b for a, b in zip(sums, part, strict=True)] if sums else part
     for name, total in zip(("PAN", "MS"), sums, strict=True):
         if not total[-1]:
@@ -459,19 +495,36 @@ class _Seams:
         return self.total / self.count, self.largest
 
 
-def _in_order(function: Callable[[_Tile], T], tiles: list[_Tile], threads: int) -> Iterator[T]:
-    """``function`` of every tile, several at work, few waiting."""
+class Waiting(Protocol[T_co]):
+    """A future of any kind."""
+
+    def result(self) -> T_co:
+        """Waits for it."""
+        ...
+
+
+def in_order(
+    submit: Callable[[Order], Waiting[T_co]], orders: Iterable[Order], ahead: Callable[[], int]
+) -> Iterator[T_co]:
+    """What comes of orders, in their order; about ``ahead`` more than the next are given out."""
+    waiting: deque[Waiting[T_co]] = deque()
+    for order in orders:
+        waiting.append(submit(order))
+        if len(waiting) > ahead():
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _on_threads(function: Callable[[Order], Any], threads: int, orders: Iterable[Order]) -> Iterator[Any]:
     if threads == 1:
-        yield from map(function, tiles)
+        yield from map(function, orders)
         return
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[T]] = deque()
-        for tile in tiles:
-            waiting.append(pool.submit(function, tile))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from in_order(lambda order: pool.submit(function, order), orders, lambda: threads)
 
 
-__all__ = ["FusedTile", "Pair", "Reached", "TensorPair", "TiledFusion", "fuse_pair", "mirrored"]
+__all__ = [
+    "CarryOut", "FusedTile", "Order", "Pair", "Reached", "TensorPair", "TiledFusion", "fuse_pair", "in_order",
+    "mirrored",
+]  # fmt: skip

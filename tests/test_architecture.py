@@ -48,6 +48,7 @@ ENGINE = {
     "speed",
     "timings",
     "workloads",
+    "cluster",
     "sweep",
     "cli",
 }
@@ -76,7 +77,9 @@ MAY = {
     "sensors": {"errors", "scene"},
     "external": {"errors", "files", "raster", "registry", "scene"},
     "assess": {"errors", "files", "registry", "scene", "imaging", "protocols", "raster", "scenes", "tiles"},
+    "cluster": {"errors", "tiles"},
     "scenes": {
+        "cluster",
         "errors",
         "method",
         "files",
@@ -125,7 +128,7 @@ MAY = {
         "external",
     },
     "contract": {"errors", "registry", "scene", "imaging", "method", "training", "protocol"},
-    "sweep": {"errors", "files", "registry", "scene", "training", "record", "plan", "experiment"},
+    "sweep": {"cluster", "errors", "files", "registry", "scene", "training", "record", "plan", "experiment"},
     "tables": {"errors", "files", "presets", "record", "registry", "protocol", "timings"},
     "timings": {"errors", "files", "record"},
     "speed": {

@@ -160,7 +160,7 @@ def test_a_scheduler_that_is_gone_is_waited_for(go, tmp_path):
 
 
 def test_mistakes_show_before_anything_starts(go, monkeypatch):
-    monkeypatch.setattr("pansharp_bench.sweep._CONNECT", 0.5)
+    monkeypatch.setattr("pansharp_bench.cluster._CONNECT", 0.5)
     for mistaken, words in (
         (Job(RunSpec("half", "tiny"), {"GPU": 100}), "takes GPU 100, and a worker here offers memory"),
         (job("gain", height=3), "height"),

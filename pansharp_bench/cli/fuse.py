@@ -167,6 +167,12 @@ def _creation(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]
 )
 @click.option("--memory", default="2G", show_default=True, callback=_size, help="Memory to stay within.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Tiles fused at once.")
+@click.option(
+    "--scheduler",
+    default="",
+    metavar="ADDRESS",
+    help="Of Dask, whose workers fuse the tiles: tcp://host:8786.",
+)
 @click.option("--approximate", is_flag=True, help="Let a method that sees the whole scene see tiles of it.")
 @click.option(
     "--resume", is_flag=True, help="Go on with an interrupted fusion of the same files and options."
