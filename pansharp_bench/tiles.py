@@ -205,7 +205,7 @@ class TiledFusion:
     def __iter__(self) -> Iterator[FusedTile]:
         sensor, tiles, reached = self._pair.sensor, self._tiles, self.reached
         survey = Survey(single=len(tiles) == 1, answers=reached.answers)
-        rounds = 0 if survey.single else _rounds(self._method, sensor)
+        rounds = 0 if survey.single else rounds_of(self._method, sensor)
         masked = any(valid is not None for _, valid in self._read(tiles[0]))
         total = (masked + rounds + 1) * len(tiles)
         done = ((reached.means is not None) + reached.rounds) * len(tiles) + reached.tiles
@@ -400,7 +400,7 @@ def fuse_pair(
     return TiledFusion(method, pair, tiles, elsewhere or threads, progress, reached or Reached(), surveyed)
 
 
-def _rounds(method: Method, sensor: Sensor) -> int:
+def rounds_of(method: Method, sensor: Sensor) -> int:
     """How often the tiles must be asked before all is known that the method asks of a scene."""
     if method.card.training != "none":
         return 0
@@ -526,5 +526,5 @@ def _on_threads(function: Callable[[Order], Any], threads: int, orders: Iterable
 
 __all__ = [
     "CarryOut", "FusedTile", "Order", "Pair", "Reached", "TensorPair", "TiledFusion", "fuse_pair", "in_order",
-    "mirrored",
+    "mirrored", "rounds_of",
 ]  # fmt: skip

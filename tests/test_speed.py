@@ -186,3 +186,5 @@ def test_unknown_kinds_are_refused():
         done.exit_code == 2
         and "--only fast is unknown; known are: inference, step, metric, segments" in done.stderr
     )
+    done = CliRunner().invoke(main, ["speed", "--only", "metric", "--method", "gsa"])
+    assert done.exit_code == 2 and "--method goes with inference, step, scenes" in done.stderr

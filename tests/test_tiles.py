@@ -18,7 +18,7 @@ from pansharp_bench.method import FunctionMethod, TrainedMethod, build, ready_me
 from pansharp_bench.methods._classical import mean
 from pansharp_bench.registry import METHODS, MethodCard
 from pansharp_bench.scene import Sensor, as_sensor
-from pansharp_bench.tiles import REACH, TensorPair, _rounds, fuse_pair
+from pansharp_bench.tiles import REACH, TensorPair, fuse_pair, rounds_of
 from pansharp_bench.weights import save_weights
 
 SHIPPED = [
@@ -97,9 +97,8 @@ def test_tiles_of_any_size(name):
 
 def test_a_round_of_statistics_is_enough():
     """Of the moments of what is linear in the bands none has to wait for the weights."""
-    assert {name: _rounds(ready_method(name, Q), Q) for name in ("exp", "gsa", "gs", "mtf-glp-fs", "mtf-glp")} == {
-        "exp": 0, "gsa": 1, "gs": 1, "mtf-glp-fs": 1, "mtf-glp": 1
-    }  # fmt: skip
+    wanted = {"exp": 0, "gsa": 1, "gs": 1, "mtf-glp-fs": 1, "mtf-glp": 1}
+    assert {name: rounds_of(ready_method(name, Q), Q) for name in wanted} == wanted
 
 
 def test_threads_change_nothing():

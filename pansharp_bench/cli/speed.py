@@ -56,6 +56,8 @@ def speed(
     if unknown := [k for k in only or () if k not in KINDS]:
         raise BenchError(f"--only {unknown[0]} is unknown; known are: {', '.join(KINDS)}")
     kinds = [k for k in (OF_METHODS if methods else KINDS) if not only or k in only]
+    if not kinds:
+        raise BenchError(f"--method goes with {', '.join(OF_METHODS)}, of which --only leaves none")
     if threads:
         torch.set_num_threads(threads)
     chosen = choose_device(device)
