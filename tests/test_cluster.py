@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from distributed import LocalCluster
 from scenes import write_pair
 
-from pansharp_bench import cluster
+from pansharp_bench import cluster, tiles
 from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError
 from pansharp_bench.method import build, resolve_config
@@ -31,7 +31,9 @@ def client():
 
 def test_scenes_on_workers_have_the_bytes_of_one_machine(client, tmp_path, monkeypatch):
     monkeypatch.setitem(fuse_pair.__kwdefaults__, "whole", 1000)
+    monkeypatch.setattr(tiles, "APPROXIMATE", tiles.SEAM)
     client.run(lambda: fuse_pair.__kwdefaults__.update(whole=1000))  # a function has no module there
+    client.run(lambda: setattr(tiles, "APPROXIMATE", tiles.SEAM))
     entry = METHODS.get("lagnet")
     network = build(entry, as_sensor("qb"), resolve_config(entry, "quick"))
     weights = tmp_path / "lagnet.safetensors"
