@@ -213,6 +213,7 @@ NOT_RUN = {
     r"bench table . .*--data": "what `bench table N` without it does, on other files",
     r"bench table . .*--recorded": "is run on the records of this repository: tests/test_tables.py",
     r"bench (fuse|assess) .*utm34": "needs an MS in another system: tests/test_resampled.py",
+    r"bench fuse .*--scheduler": "starts processes: tests/test_cluster.py",
     r"bench .*--devices": "starts processes: tests/test_teams.py",
     r"bench sweep sweep.toml (--workers|--preset)": "starts processes: tests/test_sweep.py",
 }

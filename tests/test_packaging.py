@@ -11,7 +11,7 @@ import pansharp_bench as pb
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("methods", "metrics", "datasets")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-TOOLS = {"coverage", "ruff", "mypy"}  # run, not imported
+TOOLS = {"coverage", "ruff", "mypy", "pytest_xdist"}  # run, not imported
 
 
 def modules(*folders: str) -> set[str]:

@@ -86,6 +86,7 @@ def lowpass(x: Tensor, ratio: int = 4) -> Tensor:
 def mtf_reduce(x: Tensor, sensor: str | Sensor) -> Tensor:
     """``decimate(mtf_filter(x, sensor), sensor)`` in one go: (N, C or 1, H, W) -> (N, C, H/ratio, W/ratio).
 
+    >>> from pansharp_bench.imaging import decimate
     >>> pan = torch.rand(1, 1, 64, 64, dtype=torch.float64)
     >>> apart = mtf_reduce(pan, "qb") - decimate(mtf_filter(pan, "qb"), "qb")
     >>> bool(apart.abs().max() < 1e-13)
