@@ -314,3 +314,19 @@ def test_ctrl_c_leaves_a_state_that_resumes_to_the_uninterrupted_result(tmp_path
     first, second = record.read(a), record.read(b)
     assert first.weights == second.weights
     assert first.protocols == second.protocols
+
+
+@pytest.mark.parametrize(
+    ("words", "begun", "told"),
+    [
+        (["run", "--method"], "gsa,mtf-glp-f", ["gsa,mtf-glp-fs"]),
+        (["run", "--dataset"], "gf2-", ["gf2-sim"]),
+        (["fuse", "--sensor"], "wv", ["wv2", "wv3", "wv4"]),
+        (["run", "--preset"], "", ["quick", "standard", "paper"]),
+    ],
+)
+def test_the_shell_completes_names(words, begun, told):
+    from click.shell_completion import ShellComplete
+
+    found = ShellComplete(main, {}, "bench", "_BENCH_COMPLETE").get_completions(words, begun)
+    assert [item.value for item in found] == told

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pansharp_bench.cli.options import plugin_option, running, say
+from pansharp_bench.cli.options import completes, plugin_option, running, say
 from pansharp_bench.errors import BenchError
 from pansharp_bench.finite import Finite
 
@@ -41,7 +41,10 @@ _PAIR = (
     click.option(
         "--ms", required=True, type=_PATH, multiple=True, metavar="FILE", help="MS; may be repeated, a file a band."
     ),
-    click.option("--sensor", metavar="NAME|FILE", help="Registered sensor (`bench list sensors`), or a TOML file."),
+    click.option(
+        "--sensor", shell_complete=completes("SENSORS"), metavar="NAME|FILE",
+        help="Registered sensor (`bench list sensors`), or a TOML file.",
+    ),
     click.option("--peak", type=Finite(), help="Without --sensor: the largest DN, e.g. 2047 of 11 bits."),
     click.option(
         "--mtf", callback=_numbers(float), metavar="G[,G…]",
@@ -145,7 +148,7 @@ def _creation(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]
 
 @click.command(short_help="Fuse a PAN and an MS GeoTIFF.")
 @click.option(
-    "--method", default="",
+    "--method", default="", shell_complete=completes("METHODS"),
     help="Registered name, e.g. mtf-glp-fs (see `bench list methods`) [default: whose --weights they are].",
 )  # fmt: skip
 @click.option("--weights", metavar="FILE", help="Weights of a trained method, as `bench run` leaves them.")

@@ -55,6 +55,18 @@ def results_option(command: Callable) -> Callable:
     )(command)
 
 
+def completes(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """For the shell: names of the registry of this name, e.g. ``METHODS``; of ``a,b`` the last is completed."""
+
+    def found(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
+        from pansharp_bench import registry
+
+        before, comma, last = begun.rpartition(",")
+        return [before + comma + name for name in getattr(registry, kind).names(f"{last}*")]
+
+    return found
+
+
 def comma_separated(flag: str, name: str, help: str) -> Callable:
     """An option of several values, ``a,b``, or given several times; None where it is not given."""
 
@@ -161,7 +173,11 @@ _RUN_OPTIONS = (
     click.option(
         "--accept-faults", is_flag=True, help="Run on files in which errors are found; the record says so."
     ),
-    click.option("--preset", help="quick (default on CPU), standard (default on CUDA) or paper."),
+    click.option(
+        "--preset",
+        shell_complete=lambda *_: ["quick", "standard", "paper"],
+        help="quick (default on CPU), standard (default on CUDA) or paper.",
+    ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N."),
     click.option(
         "--devices",

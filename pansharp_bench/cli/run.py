@@ -13,6 +13,7 @@ import click
 
 from pansharp_bench.cli.options import (
     RunOptions,
+    completes,
     json_option,
     metric_option,
     names_of,
@@ -42,12 +43,18 @@ def _names(ctx: click.Context, param: click.Parameter, text: str | None) -> list
 @click.command(short_help="Train and evaluate a method, write its record.")
 @click.option(
     "--method",
+    shell_complete=completes("METHODS"),
     callback=_names,
     metavar="A[,B]",
     help="Registered names (see `bench list`) [default: whose --weights they are].",
 )
 @click.option(
-    "--dataset", required=True, callback=_names, metavar="A[,B]", help="Registered names, e.g. qb,gf2."
+    "--dataset",
+    required=True,
+    shell_complete=completes("DATASETS"),
+    callback=_names,
+    metavar="A[,B]",
+    help="Registered names, e.g. qb,gf2.",
 )
 @set_option("Change one option of the method's preset; may be repeated.")
 @click.option(

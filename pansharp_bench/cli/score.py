@@ -8,13 +8,18 @@ from pathlib import Path
 
 import click
 
-from pansharp_bench.cli.options import metric_option, plugin_option, results_option, running
+from pansharp_bench.cli.options import completes, metric_option, plugin_option, results_option, running
 from pansharp_bench.errors import BenchError
 
 
 @click.command(short_help="Score fused test images made elsewhere, write a record.")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--dataset", required=True, help="Registered name, e.g. qb: whose test scenes they are.")
+@click.option(
+    "--dataset",
+    required=True,
+    shell_complete=completes("DATASETS"),
+    help="Registered name, e.g. qb: whose test scenes they are.",
+)
 @click.option("--name", required=True, help="What tables call the method.")
 @click.option("--about", default="", help="Who made the images, with what: kept in the record.")
 @click.option(

@@ -13,6 +13,7 @@ import click
 
 from pansharp_bench.cli.options import (
     RunOptions,
+    completes,
     names_of,
     run_options,
     running,
@@ -33,10 +34,20 @@ _KINDS: dict[str, type] = {
 @click.command(short_help="Many runs side by side, on Dask.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--method", "methods", multiple=True, callback=names_of, help="Comma-separated; may be repeated."
+    "--method",
+    "methods",
+    shell_complete=completes("METHODS"),
+    multiple=True,
+    callback=names_of,
+    help="Comma-separated; may be repeated.",
 )
 @click.option(
-    "--dataset", "datasets", multiple=True, callback=names_of, help="Comma-separated; may be repeated."
+    "--dataset",
+    "datasets",
+    shell_complete=completes("DATASETS"),
+    multiple=True,
+    callback=names_of,
+    help="Comma-separated; may be repeated.",
 )
 @seeds_option
 @set_option("Of every method; NAME=V1,V2 runs with each value.")

@@ -14,6 +14,7 @@ import click
 
 from pansharp_bench.cli.options import (
     RunOptions,
+    completes,
     into_option,
     json_option,
     read_page,
@@ -149,7 +150,12 @@ def _row(row: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
 )
 @click.argument("method")
-@click.option("--dataset", required=True, help="Registered name, e.g. qb, junocam2hst.")
+@click.option(
+    "--dataset",
+    required=True,
+    shell_complete=completes("DATASETS"),
+    help="Registered name, e.g. qb, junocam2hst.",
+)
 @seeds_option
 @set_option("For all runs.")
 @click.option(
