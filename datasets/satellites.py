@@ -34,7 +34,7 @@ def _register(sensor: str, title: str, where: str, summary: str, **card: str) ->
                 return Pairs(sensor, folder, found, label)
         return PanCollection(
             sensor, root, label
-        )  # which says what was looked for, if that is not there either
+        )  # which says what was looked for, where that is not there either
 
 
 for _sensor, _title, _card in (

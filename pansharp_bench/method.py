@@ -179,8 +179,10 @@ def resolve_config(
     entry: Entry[MethodCard], preset: str, options: Mapping[str, Any] | None = None
 ) -> TrainedMethod.Config | None:
     """Every option of a trained method under a preset; None for a function. Raises BenchError."""
-    settled = settled_options(entry, preset, options)
-    return None if settled is None else entry.obj.configure(preset, options)
+    if is_trained(entry):
+        return entry.obj.configure(preset, options)
+    settled_options(entry, preset, options)  # which refuses what a function cannot be told
+    return None
 
 
 def build(

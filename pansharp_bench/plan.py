@@ -12,7 +12,7 @@ from pansharp_bench import record as records
 from pansharp_bench.environment import check_even, choose_precision, no_cuda
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import RunFolder, sha256_of
-from pansharp_bench.presets import options_of, settled_options, takes_steps
+from pansharp_bench.presets import is_trained, options_of, settled_options, takes_steps
 from pansharp_bench.protocol import Protocol
 from pansharp_bench.registry import DATASETS, METHODS, METRICS, SENSORS, TRACKS, Entry, MethodCard
 from pansharp_bench.scene import (
@@ -163,7 +163,7 @@ def plan(spec: RunSpec) -> Plan:
     from pansharp_bench.training.loop import choose_device
 
     settled, entry = outline(spec), METHODS.get(spec.method)
-    config = resolve_config(entry, settled["preset"], spec.options) if settled["options"] else None
+    config = resolve_config(entry, settled["preset"], spec.options) if is_trained(entry) else None
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
     protocols = _asked(_protocols(settled["track"], dataset, entry.card), spec)
     needed = _needed_splits(config is not None and spec.weights is None, protocols, dataset)

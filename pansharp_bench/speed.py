@@ -34,17 +34,13 @@ from pansharp_bench.contract import InMemory, scenes
 from pansharp_bench.environment import environment
 from pansharp_bench.errors import BenchError
 from pansharp_bench.method import TrainedMethod, build, call_by_name
-from pansharp_bench.presets import is_trained, takes_steps
+from pansharp_bench.presets import PRESETS, is_trained, takes_steps
 from pansharp_bench.registry import DATASETS, METHODS, METRICS, Entry, MethodCard
 from pansharp_bench.scene import Sensor, as_sensor
 from pansharp_bench.timings import COMMANDS, KINDS, Figure, Kind, Rates, Speeds, machine_of, read_speeds
 from pansharp_bench.training import Learner, PairedData, Trainer, TrainingSummary, UnpairedData
 
-_PER_WEIGHT = (
-    7  # numbers that Adam moves: weight, gradient, two moments are read, all but the gradient written
-)
-
-
+_PER_WEIGHT = 7  # numbers that Adam moves: weight, gradient, two moments read, all but the gradient written
 _NAMED = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
@@ -59,7 +55,7 @@ class Extent:
     batch: int = 8
     repeats: int = 5
     sensors: tuple[str, ...] = tuple(_NAMED["sensors"])
-    presets: tuple[str, ...] = ("quick", "standard", "paper")
+    presets: tuple[str, ...] = PRESETS
     scene: int = 4096
     records: int = 1000
 

@@ -124,6 +124,18 @@ def test_an_option_that_a_method_learns_later_leaves_its_runs_theirs(go, monkeyp
     assert go("gain", options={"steps": "8", "daring": "0.5"}).path != made.path
 
 
+def test_a_class_without_options_learns_all_the_same(go, monkeypatch):
+    class Optionless(METHODS.get("gain").obj):
+        Config, presets = make_dataclass("Nothing", [], frozen=True), {"quick": {}}
+
+        def fit(self, data, trainer):
+            return {"came": "here"}
+
+    entry = replace(METHODS.get("gain"), obj=Optionless)
+    monkeypatch.setitem(METHODS._entries, "gain", entry)
+    assert go("gain").record.training["fitted"] == {"came": "here"}
+
+
 def test_nothing_fitted_has_no_seed(go):
     assert go("half", seed=3).record.spec["seed"] == 0
 

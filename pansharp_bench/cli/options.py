@@ -67,6 +67,12 @@ def completes(kind: str) -> Callable[[click.Context, click.Parameter, str], list
     return found
 
 
+def _presets(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
+    from pansharp_bench.presets import PRESETS
+
+    return [name for name in PRESETS if name.startswith(begun)]
+
+
 def comma_separated(flag: str, name: str, help: str) -> Callable:
     """An option of several values, ``a,b``, or given several times; None where it is not given."""
 
@@ -175,7 +181,7 @@ _RUN_OPTIONS = (
     ),
     click.option(
         "--preset",
-        shell_complete=lambda *_: ["quick", "standard", "paper"],
+        shell_complete=_presets,
         help="quick (default on CPU), standard (default on CUDA) or paper.",
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N."),

@@ -31,9 +31,7 @@ Order = Callable[[Team], Any]
 _PATIENCE = 1800.0  # seconds, of those that wait for another
 _LONGEST = timedelta(days=30)  # between two orders
 _GONE = 75  # exit code of a helper that another one left alone
-_DEADLOCK = (
-    20.0  # seconds in which the first notices by itself that a helper failed; on a GPU it may never do so
-)
+_DEADLOCK = 20.0  # seconds for the first to notice by itself that another failed; on a GPU it may never do so
 
 
 @dataclass(frozen=True)
