@@ -2,70 +2,33 @@
 
     python benchmarks/cost.py [--preset paper] [--methods sp-i2i,pnn] [--rate 1e14]
 
-A multiplication and an addition count as two operations, those of convolutions and matrix products that ran
-(``FlopCounterMode``). Of a training: the difference between four steps and two of two 64 x 64 samples, so that
-what is done once does not count, times the samples that the preset sees. Of inference: one 256 x 256 image. Hours
-are those at a rate that a device keeps up, for the reader to say: a tenth to a third of what its maker prints.
+The operations that ``bench speed`` counts, of a training step of two 64 x 64 samples and of one 256 x 256 image,
+times the samples that a preset sees. A multiplication and an addition are two operations. A step of a bridge calls
+its generator as often as the time that it draws asks for: theirs is of the first draw. Hours are those at a rate that
+a device keeps up, for the reader to say: a tenth to a third of what its maker prints.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
-from typing import Any
 
 import click
 import torch
 from tabulate import tabulate
-from torch.utils.flop_counter import FlopCounterMode
 
-from pansharp_bench.contract import InMemory
-from pansharp_bench.method import TrainedMethod, build, resolve_config
-from pansharp_bench.presets import takes_steps
+from pansharp_bench.presets import options_of, takes_steps
 from pansharp_bench.registry import METHODS
-from pansharp_bench.scene import as_sensor
-from pansharp_bench.training import PairedData, Trainer, UnpairedData
+from pansharp_bench.speed import Extent, measure
 
 
-def spent(name: str, preset: str, steps: int) -> tuple[float, TrainedMethod]:
-    """Operations of so many steps, and the method that took them."""
-    entry = METHODS.get(name)
-    few = {
-        "steps": steps,
-        "epochs": 0,
-        "batch": 2,
-        "validations": 1,
-        "validate_on": 2,
-        "augment": "none",
-        "compile": False,
-    }
-    usual = asdict(resolve_config(entry, preset))
-    config = resolve_config(entry, preset, {k: v for k, v in few.items() if k in usual})
-    torch.manual_seed(0)
-    train, valid = InMemory(as_sensor("qb"), 8, 64), InMemory(as_sensor("qb"), 4, 64)
-    method = build(entry, train.sensor, config)
-    trainer = Trainer(None, "cpu", "32-true", progress=False)
-    of = PairedData if entry.card.training == "paired" else UnpairedData.halves
-    with FlopCounterMode(display=False) as flops:
-        method.fit(of(train.sensor, train, valid, trainer.device), trainer)
-    return flops.get_total_flops(), method
-
-
-def cost(name: str, preset: str, samples: int) -> dict[str, Any]:
-    """``samples``: of a training set, for presets that count epochs."""
-    first, _ = spent(name, preset, 2)
-    second, method = spent(name, preset, 4)
-    usual = asdict(resolve_config(METHODS.get(name), preset))
-    scene = InMemory(as_sensor("qb"), 1, 256)[0]
-    with FlopCounterMode(display=False) as flops, torch.inference_mode():
-        method.eval().fuse(scene)
-    seen = usual["steps"] * usual["batch"] or usual["epochs"] * samples
-    return {
-        "seen": seen,
-        "sample": (second - first) / 4,
-        "training": (second - first) / 4 * seen,
-        "megapixel": flops.get_total_flops() * 1e6 / 256**2,
-    }
+def operations(name: str, preset: str) -> tuple[float, float]:
+    """Of a sample learnt from, and of a pixel fused."""
+    extent = Extent(256, 64, 2, 1, ("qb",), (preset,))
+    figures = measure(torch.device("cpu"), ["inference", "step"], extent, [name]).figures
+    if failed := [f.failed for f in figures if f.failed]:
+        raise click.ClickException(f"{name}: {failed[0]}")
+    fused, step = figures
+    return step.operations / step.batch, fused.operations / fused.pixels
 
 
 @click.command()
@@ -79,17 +42,14 @@ def main(methods: str | None, preset: str, rate: float, samples: int) -> None:
     known = [e.name for e in METHODS.entries(tracks="pansharpening") if takes_steps(e)]
     rows = []
     for name in methods.split(",") if methods else known:
-        found = cost(name, preset, samples)
-        rows.append(
-            [
-                name, f"{found['seen'] / 1e6:.3g}", f"{found['sample'] / 1e9:.3g}",
-                f"{found['training'] / 1e15:.3g}", f"{found['training'] / rate / 3600:.3g}",
-                f"{found['megapixel'] / 1e12:.3g}",
-            ]
-        )  # fmt: skip
+        options = options_of(METHODS.get(name)).settle(preset)
+        seen = options["steps"] * options["batch"] or options["epochs"] * samples
+        sample, pixel = operations(name, preset)
+        numbers = (seen / 1e6, sample / 1e9, sample * seen / 1e15, sample * seen / rate / 3600, pixel / 1e6)
+        rows.append([name, *(f"{n:.3g}" for n in numbers)])
         print(rows[-1], file=sys.stderr, flush=True)
     head = ["method", "million samples", "Gop a sample", "Pop a training", "hours", "Top a megapixel fused"]
-    print(tabulate(rows, head, "github"))
+    print(tabulate(rows, head, "github", disable_numparse=True))
 
 
 if __name__ == "__main__":
