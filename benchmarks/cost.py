@@ -4,8 +4,8 @@
 
 The operations that ``bench speed`` counts, of a training step of two 64 x 64 samples and of one 256 x 256 image,
 times the samples that a preset sees. A multiplication and an addition are two operations. A step of a bridge calls
-its generator as often as the time that it draws asks for: theirs is of the first draw. Hours are those at a rate that
-a device keeps up, for the reader to say: a tenth to a third of what its maker prints.
+its generator as often as the time that it draws asks for: theirs is of the first draw. Hours are those at a rate
+that a device keeps up, for the reader to say: a tenth to a third of what its maker prints.
 """
 
 from __future__ import annotations
