@@ -153,6 +153,8 @@ def read(path: Path) -> Record:
         )
     try:
         data = _from_schema_1(data) if schema == 1 else data
+        if training := data.get("training"):  # once there was one process only, which nobody had to tell
+            data["training"] = {"devices": 1, "nodes": 1} | training
         known = {f.name for f in fields(Record)}
         record = Record(**{k: _unplain(v) for k, v in data.items() if k in known})
         for part, keys in _NEEDED.items():

@@ -72,7 +72,7 @@ def test_records_of_the_first_schema_are_read_as_those_of_today():
         assert isinstance(found, Record), found
         assert found.schema == record.SCHEMA
         if found.training:
-            assert set(found.training) == {"data", "seconds", "summary", "fitted"}
+            assert set(found.training) == {"data", "seconds", "summary", "fitted", "devices", "nodes"}
             assert not found.training["summary"] or found.training["summary"]["steps"] > 0
         stepped = bool(found.training.get("summary"))
         seen.add((found.method["training"], stepped))
