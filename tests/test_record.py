@@ -62,7 +62,8 @@ def test_numbers_of_other_libraries_are_written(tmp_path):
     import torch
 
     made = replace(make(), training={"a": np.float32(1.5), "b": torch.tensor([1, 2]), "c": np.arange(2)})
-    assert record.read(record.write(made, tmp_path)).training == {"a": 1.5, "b": [1, 2], "c": [0, 1]}
+    training = record.read(record.write(made, tmp_path)).training
+    assert [training[k] for k in "abc"] == [1.5, [1, 2], [0, 1]]
 
 
 def test_records_of_the_first_schema_are_read_as_those_of_today():
