@@ -16,7 +16,7 @@ import marshal
 import math
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -189,15 +189,25 @@ def _from_schema_1(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"schema": SCHEMA, "training": training, "weights": weights}
 
 
-def read_all(root: Path) -> Iterator[tuple[Path, Record | BenchError]]:
-    """Every record under a folder, in path order; an unreadable one is given as its error.
+def read_all(
+    root: Path, datasets: Collection[str] | None = None
+) -> Iterator[tuple[Path, Record | BenchError]]:
+    """Every record under a folder, or every one of these datasets, in path order; an unreadable one is given as its
+    error. Raises BenchError for a dataset that no record is of.
 
     What was read of files that have not been touched since is kept in the cache, a file for each dataset.
     """
     found = (p for p in Path(root).glob("*/*/*/*.json") if not p.name.startswith("."))
     paths = sorted(found, key=lambda p: p.parts)
+    known = {path.parents[1].name for path in paths}
+    if unknown := [name for name in datasets or () if name not in known]:
+        raise BenchError(
+            f"no records of dataset {', '.join(map(repr, unknown))} under {root}; there are: "
+            f"{', '.join(sorted(known)) or 'none'}"
+        )
     for folder, members in itertools.groupby(paths, key=lambda p: p.parents[1]):
-        yield from _read_dataset(folder, list(members))
+        if datasets is None or folder.name in datasets:
+            yield from _read_dataset(folder, list(members))
 
 
 @contextlib.contextmanager

@@ -91,14 +91,16 @@ def measure(
     extent = extent or Extent()
     entries = [METHODS.get(n) for n in methods] or list(METHODS)
     entries = [e for e in entries if "pansharpening" in e.card.tracks]
-    load = _load()
+    began = _clocks()
     rates = probe(device, 1024 if extent.repeats > 1 else 256)
     figures: list[Figure] = []
     asked = _Asked(entries, bool(methods), extent, device, Path(results))
     works = [work for kind in kinds for work in _WORKS[kind](asked)]
     for work in tqdm(works, disable=not progress, dynamic_ncols=True, desc="speeds"):
         figures += (replace(f, floor=rates.floor(f.operations, f.moved)) for f in work())
-    conditions = {**asdict(extent), "cores": os.cpu_count(), "load": [load, _load()]}
+    others = _others(began, _clocks())
+    figures = [replace(f, others=others) for f in figures]
+    conditions = {**asdict(extent), "cores": os.cpu_count()}
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Speeds(now, environment(device, "32-true"), conditions, rates, figures)
 
@@ -169,8 +171,26 @@ def _best(work: Callable[[], Any], device: torch.device, seconds: float) -> floa
     return best
 
 
-def _load() -> float | None:
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+def _clocks() -> tuple[float, float, float] | None:
+    """Seconds: on the wall, of all processors at work, and of those for this process and what it started and saw
+    end; None where the system does not tell (Linux does). What a virtual machine is denied counts as work."""
+    try:
+        told = Path("/proc/stat").read_text(encoding="ascii").split(maxsplit=9)
+    except OSError:
+        return None
+    user, nice, system, _idle, _waiting, *rest = (
+        int(ticks) / os.sysconf("SC_CLK_TCK") for ticks in told[1:9]
+    )
+    return time.monotonic(), user + nice + system + sum(rest), sum(os.times()[:4])
+
+
+def _others(
+    began: tuple[float, float, float] | None, ended: tuple[float, float, float] | None
+) -> float | None:
+    if not (began and ended):
+        return None
+    wall, work, own = (b - a for a, b in zip(began, ended, strict=True))
+    return round(max(0.0, work - own) / wall, 2)
 
 
 def _counted(figure: Figure, work: Callable[[], Any], device: torch.device, repeats: int) -> Figure:

@@ -20,6 +20,8 @@ Kind = Literal["inference", "step", "metric", "segments", "scenes", "records"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 COMMANDS: tuple[Kind, ...] = ("scenes", "records")
 """Timed in a process of their own, once."""
+COMPANY = 0.2
+"""Cores that other processes may have kept busy for a figure to count."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Figure:
     ``operations`` are those of convolutions and matrix products, ``moved`` the bytes of inputs, weights and
     results, ``floor`` the seconds which these take at least. ``pixels``: of PAN; ``options``: of a trained method,
     ``apart``: those of them that are not at their defaults. ``mib``: at the most, of a command; ``batch``: also of
-    records, which have no pixels. ``failed`` says why there is no time.
+    records, which have no pixels. ``others``: how many cores other processes kept busy meanwhile, None where the
+    system does not tell. ``failed`` says why there is no time.
     """
 
     kind: Kind
@@ -64,12 +67,18 @@ class Figure:
     floor: float = 0.0
     parameters: int = 0
     mib: float = 0.0
+    others: float | None = None
     failed: str = ""
 
     @property
     def milliseconds_per_megapixel(self) -> float:
         """Of PAN."""
         return self.seconds * 1e9 / (self.batch * self.pixels)
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else was at work, as far as the system tells."""
+        return self.others is None or self.others <= COMPANY
 
     def fits(self, record: Record) -> bool:
         """Whether this is what a run's method does to an image of its dataset. What the method learnt to be told
@@ -104,10 +113,11 @@ class Speeds:
         return results / "speed" / f"{re.sub('[^a-z0-9]+', '-', self.machine.lower()).strip('-')}.json"
 
     def of(self, record: Record) -> float | None:
-        """Milliseconds per megapixel of a run's method on such images, if it ran on such a machine."""
+        """Milliseconds per megapixel of a run's method on such images, if it ran on such a machine; what was
+        measured beside others does not count."""
         if machine_of(record.environment) != self.machine:
             return None
-        return next((f.milliseconds_per_megapixel for f in self.figures if f.fits(record)), None)
+        return next((f.milliseconds_per_megapixel for f in self.figures if f.alone and f.fits(record)), None)
 
 
 def machine_of(environment: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from pansharp_bench.contract import scenes
 from pansharp_bench.errors import BenchError
 from pansharp_bench.raster import geotiff
-from pansharp_bench.record import SCHEMA, record_path, spec_hash
+from pansharp_bench.record import SCHEMA, canonical, record_path, spec_hash
 from pansharp_bench.scene import Sensor
 
 _SEEDS = 5
@@ -99,15 +99,16 @@ def templates(results: Path) -> list[Path]:
 def synthesise(results: Path, root: Path, count: int) -> None:
     """So many records under ``root``, made from those of ``results``: five seeds of each, then of further methods
     on the same datasets; scores differ a little. Raises BenchError where there are none of this version."""
-    known = [json.loads(path.read_text(encoding="utf-8")) for path in templates(results)]
-    known = [t for t in known if t["schema"] == SCHEMA]
+    found = (json.loads(path.read_text(encoding="utf-8")) for path in templates(results))
+    unlike = {canonical(t["spec"] | {"seed": 0}): t for t in found if t["schema"] == SCHEMA}
+    known = [json.dumps(t) for t in unlike.values()]
     if not known:
         raise BenchError(
             f"{results} holds no records of this version to make others from; name a folder of some"
         )
     draw = random.Random(0)
     for i in range(count):
-        made = json.loads(json.dumps(known[i % len(known)]))
+        made = json.loads(known[i % len(known)])
         turn, seed = divmod(i // len(known), _SEEDS)
         spec = made["spec"]
         spec["seed"] = seed
@@ -126,12 +127,14 @@ def synthesise(results: Path, root: Path, count: int) -> None:
 
 
 def on_records(root: Path, out: Path) -> dict[str, list[str]]:
-    """By name, commands that read every record under ``root``; ``out``: where tables go."""
-    load = f"import pansharp_bench as pb; pb.load_results({str(root)!r})"
-    tables = ["leaderboard", "--results", str(root), "--out", str(out)]
+    """By name, commands that read every record under ``root``; ``out``: where tables and pages go."""
+    load = f"import pansharp_bench as pb; pb.load_results({str(root)!r}, categories=%s)"
+    bench, read = [sys.executable, "-m", "pansharp_bench"], ["--results", str(root)]
     return {
-        "load_results": [sys.executable, "-c", load],
-        "leaderboard": [sys.executable, "-m", "pansharp_bench", *tables],
+        "load_results": [sys.executable, "-c", load % False],
+        "load_results, categories": [sys.executable, "-c", load % True],
+        "leaderboard": [*bench, "leaderboard", *read, "--out", str(out / "boards")],
+        "report": [*bench, "report", *read, "--out", str(out / "site")],
     }
 
 

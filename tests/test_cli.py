@@ -197,9 +197,7 @@ def test_ctrl_c_at_any_moment_exits_130(bench, tmp_path, monkeypatch):
     plugin.write_text("raise KeyboardInterrupt\n")
     loading = bench("run", "--plugin", plugin, "--method", "exp", "--dataset", "tiny")
     assert loading.exit_code == 130 and "interrupted" in loading.stderr
-    monkeypatch.setattr(
-        "pansharp_bench.record.read_all", lambda root: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
+    monkeypatch.setattr("pansharp_bench.record.read_all", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert bench("leaderboard").exit_code == 130
 
 
@@ -213,7 +211,7 @@ def test_ctrl_c_that_a_library_made_an_error_of_exits_130(bench, tmp_path, monke
         (tmp_path / "slow.py").write_text(text)
         assert bench("list", "--plugin", tmp_path / "slow.py").exit_code == 130
     else:
-        monkeypatch.setattr("pansharp_bench.record.read_all", lambda root: exec(text))
+        monkeypatch.setattr("pansharp_bench.record.read_all", lambda *_: exec(text))
         assert bench("leaderboard").exit_code == 130
 
 
@@ -246,7 +244,7 @@ def test_gains_that_are_not_finite_are_refused(bench):
 
 
 def test_what_the_system_refuses_is_one_message(bench, tmp_path, monkeypatch):
-    def refuse(root):
+    def refuse(*_):
         raise PermissionError(13, "Permission denied", str(tmp_path / "results"))
 
     monkeypatch.setattr("pansharp_bench.record.read_all", refuse)

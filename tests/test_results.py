@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from records import make
 
 import pansharp_bench as pb
 from pansharp_bench import record
+from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError
 from pansharp_bench.record import summarise
 
@@ -100,6 +102,32 @@ def test_a_broken_record_is_left_out_with_a_warning_that_names_it(tmp_path, mend
     with pytest.warns(UserWarning, match=rf"left out: {bad}.*{said}"):
         frame = pb.load_results(tmp_path)
     assert frame["record"].tolist() == [str(good)]
+
+
+def test_datasets_are_chosen_and_no_others_read(tmp_path):
+    plain = make(SAM=[1.0, 2.0])
+    other = {**plain.spec, "dataset": "gf2"}
+    record.write(replace(plain, spec=other, dataset={**plain.dataset, "name": "gf2"}), tmp_path)
+    unread = record.write(plain, tmp_path)
+    unread.write_text("{")
+    assert pb.load_results(tmp_path, datasets=["gf2"])["dataset"].tolist() == ["gf2", "gf2"]
+    with pytest.raises(BenchError, match=rf"no records of dataset 'gf' under {tmp_path}; there are: gf2, "):
+        pb.load_results(tmp_path, datasets=["gf2", "gf"])
+    done = CliRunner().invoke(main, ["leaderboard", "--dataset", "gf2", "--results", str(tmp_path)])
+    assert done.exit_code == 0 and "left out" not in done.stderr
+
+
+def test_categories_say_the_same_in_less_memory():
+    words = pb.load_results(ROOT / "results")
+    frame = pb.load_results(ROOT / "results", categories=True)
+    assert frame["method"].dtype == "category" and frame["seed"].dtype == words["seed"].dtype
+    assert frame.memory_usage(deep=True).sum() < 0.4 * words.memory_usage(deep=False).sum()
+    by = ["dataset", "protocol", "method", "metric"]
+    means = frame.groupby(by, observed=True)["value"].mean()
+    assert means.to_dict() == pytest.approx(
+        words.groupby(by)["value"].mean().to_dict(), nan_ok=True, rel=0, abs=0
+    )
+    assert frame["record"].tolist() == words["record"].tolist()
 
 
 def test_no_records_is_one_clear_error(tmp_path):

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +16,7 @@ from records import make
 
 from pansharp_bench import speed, timings, workloads
 from pansharp_bench.cli import main
+from pansharp_bench.cli.speed import merged
 from pansharp_bench.errors import BenchError
 from pansharp_bench.record import Record, read_all
 from pansharp_bench.record import write as write_record
@@ -95,10 +98,12 @@ def test_many_records_are_read_from_json_and_from_the_cache(tmp_path, monkeypatc
     monkeypatch.setattr(workloads, "spent", spent)
     figures = speed.measure(CPU, ["records"], LEAST, results=tmp_path).figures
     assert [f.name for f in figures] == [
-        "load_results from JSON", "load_results", "leaderboard from JSON", "leaderboard"
+        f"{name}{turn}"
+        for name in ("load_results", "load_results, categories", "leaderboard", "report")
+        for turn in (" from JSON", "")
     ]  # fmt: skip
     assert {(f.batch, f.seconds, f.mib, f.floor) for f in figures} == {(3, 2.0, 3.0, 0.0)}
-    assert [n for n, _ in seen] == [3] * 4 and len({cache for _, cache in seen}) == 2
+    assert [n for n, _ in seen] == [3] * 8 and len({cache for _, cache in seen}) == 4
 
 
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="no system call tells")
@@ -151,6 +156,8 @@ def test_a_file_that_holds_none_is_named(tmp_path, text):
         ({}, HERE, 0.01 * 1e9 / (1 << 16)),
         ({"channels": 8}, HERE, 5.0),
         ({"failed": "so"}, HERE, 5.0),
+        ({"others": 0.1}, HERE, 0.01 * 1e9 / (1 << 16)),
+        ({"others": 0.5}, HERE, 5.0),
         ({}, HERE | {"processor": "Another"}, 5.0),
         ({}, {"device": "cpu", "device_name": "CPU, 1 threads"}, 5.0),  # an old record
         ({"options": {"width": 2}}, HERE, 5.0),
@@ -167,6 +174,41 @@ def test_tables_show_what_was_timed_alone_of_the_same_on_such_a_machine(figure, 
     assert table.rows[0].cost[0] == pytest.approx(shown)
     (note,) = (n for n in table.notes if n.startswith("ms/MP"))
     assert ("bench speed" in note) == (shown != 5.0)
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the system does not tell")
+def test_others_at_work_are_noticed_and_one_s_own_work_is_not():
+    def busy(seconds, then=""):
+        code = (
+            f"import time; t = time.process_time() + {seconds}\nwhile time.process_time() < t: pass\n{then}"
+        )
+        return subprocess.Popen([sys.executable, "-c", code])
+
+    began = speed._clocks()
+    stranger = busy(60)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            stranger.wait(3)
+        beside = speed._clocks()
+    finally:
+        stranger.kill()
+    assert speed._others(began, beside) > timings.COMPANY
+    stranger.wait()
+
+    before = speed._clocks()
+    busy(2).wait()
+    after = speed._clocks()
+    own, all_ = after[2] - before[2], after[1] - before[1]
+    assert 2 <= own < 2.5 and own <= all_ + 0.1
+
+
+def test_presets_that_were_timed_as_one_are_a_line():
+    both = [
+        Figure("inference", "cut", 4, 256, preset=p, options={"x": p}, seconds=1.0)
+        for p in ("quick", "paper")
+    ]
+    other = Figure("inference", "gsa", 4, 256, preset="untrained", seconds=1.0)
+    assert [f.preset for f in merged([*both, other])] == ["quick, paper", "untrained"]
 
 
 def test_the_command_says_how_long_shows_the_rates_and_writes(tmp_path, monkeypatch):

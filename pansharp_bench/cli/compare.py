@@ -50,7 +50,7 @@ def compare(
     from pansharp_bench import tables
     from pansharp_bench.tables import formatting
 
-    records, asked = read_records(results), [protocol] if protocol else None
+    records, asked = read_records(results, [dataset]), [protocol] if protocol else None
     boards = tables.tables(records, datasets=[dataset], protocols=asked, columns=[metric]) if metric else []
     boards = boards or tables.tables(records, datasets=[dataset], protocols=asked)
     if not boards:

@@ -19,6 +19,7 @@ from pansharp_bench.cli.options import (
     say,
     set_option,
 )
+from pansharp_bench.cli.records import read_records
 from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def psd(
 
     curves: dict[str, tuple[list[float], list[float]]] = {}
     outputs: list[tuple[Record, dict[str, list[float]]]] = []
-    for record in _records(results, dataset):
+    for record in read_records(results, [dataset]):
         spectra = [p["curves"]["psd"] for p in record.protocols.values() if "psd" in p.get("curves", {})]
         chosen = record.method["name"] in methods if methods else True
         if record.spec["weights"]:  # whatever seed these were trained with is not known here
@@ -104,7 +105,7 @@ def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, resu
     """
     from pansharp_bench import figures, tables
 
-    found = list(_records(results, dataset))
+    found = list(read_records(results, [dataset]))
     devices = [r.environment.get("device_name", "") for r in found]
     usual = max(set(devices), key=devices.count) if devices else ""
     found = [r for r in found if r.environment.get("device_name", "") == usual]
@@ -275,7 +276,7 @@ def bound(dataset: str, out: Path, results: Path) -> None:
     from pansharp_bench.files import atomically
 
     found = []
-    for record in _records(results, dataset):
+    for record in read_records(results, [dataset]):
         for scored in record.protocols.values():
             if (curve := scored.get("curves", {}).get("bound")) and {"chi2", "PSNR"} <= scored[
                 "scores"
@@ -332,7 +333,9 @@ def errors(
     from pansharp_bench import figures, uncertainty
     from pansharp_bench.files import atomically
 
-    found = [r for r in _records(results, dataset) if uncertainty.has_origins(r) and protocol in r.protocols]
+    found = [
+        r for r in read_records(results, [dataset]) if uncertainty.has_origins(r) and protocol in r.protocols
+    ]
     if not found:
         raise BenchError(
             f"no record of {dataset!r} under {results} says where its images are from: run its methods anew"
@@ -385,17 +388,6 @@ def _over_folds(record: Record, protocol: str, results: Path, dataset: str) -> l
         mean, spread = (statistics.mean(values), statistics.stdev(values)) if finite else (math.nan, math.nan)
         rows.append([column, f"{len(values)} held out in turn", mean, spread, *[""] * 3])
     return rows
-
-
-def _records(results: Path, dataset: str) -> list[Record]:
-    from pansharp_bench import record
-
-    found = [r for _, r in record.read_all(results) if not isinstance(r, BenchError)]
-    chosen = [r for r in found if r.dataset["name"] == dataset]
-    if not chosen:
-        known = ", ".join(sorted({r.dataset["name"] for r in found})) or "none"
-        raise BenchError(f"no records of dataset {dataset!r} under {results}; there are: {known}")
-    return chosen
 
 
 def _labels(records: list[Record]) -> list[str]:

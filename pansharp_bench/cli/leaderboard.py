@@ -107,7 +107,7 @@ def leaderboard(
     from pansharp_bench.files import write_text
     from pansharp_bench.timings import read_speeds
 
-    records = read_records(results)
+    records = read_records(results, datasets)
     choice = tables.Choice(
         all_runs=all_runs,
         presets=presets or (),
@@ -116,7 +116,7 @@ def leaderboard(
         published=not no_published,
         sort=sort,
     )
-    _check(records, results, datasets, methods)
+    _check_methods(records, results, methods)
     boards = tables.tables(
         records,
         combine=combine,
@@ -150,19 +150,14 @@ def leaderboard(
         click.echo(tables.RENDERERS[formats[0]](table))
 
 
-def _check(
-    records: Sequence[Record], results: Path, datasets: list[str] | None, methods: list[str] | None
-) -> None:
-    """Raises BenchError for a dataset or method that no record is of."""
-    for what, asked, known in (
-        ("dataset", datasets, {r.dataset["name"] for r in records}),
-        ("method", methods, {r.method["name"] for r in records}),
-    ):
-        if unknown := [name for name in asked or () if name not in known]:
-            raise BenchError(
-                f"no records of {what} {', '.join(map(repr, unknown))} under {results}; there are: "
-                f"{', '.join(sorted(known))}"
-            )
+def _check_methods(records: Sequence[Record], results: Path, methods: list[str] | None) -> None:
+    """Raises BenchError for a method that no record is of."""
+    known = {r.method["name"] for r in records}
+    if unknown := [name for name in methods or () if name not in known]:
+        raise BenchError(
+            f"no records of method {', '.join(map(repr, unknown))} under {results}; there are: "
+            f"{', '.join(sorted(known))}"
+        )
 
 
 def _check_columns(boards: Sequence[Table], asked: Sequence[str], protocols: list[str] | None) -> None:

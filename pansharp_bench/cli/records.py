@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from pansharp_bench.record import Record
 
 
-def read_records(results: Path) -> list[Record]:
-    """Every record under a folder; one that is broken is left out, aloud."""
+def read_records(results: Path, datasets: Sequence[str] | None = None) -> list[Record]:
+    """Every record under a folder, or every one of these datasets; one that is broken is left out, aloud.
+
+    Raises BenchError where there are none, and for a dataset that no record is of.
+    """
     from pansharp_bench import record
 
     with record.uncollected():
-        items = [item for _, item in record.read_all(results)]
+        items = [item for _, item in record.read_all(results, datasets)]
         gc.freeze()  # they stay for as long as the command does
     records = []
     for item in items:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from pansharp_bench.cli.options import comma_separated, plugin_option, results_option
 from pansharp_bench.cli.records import read_records
-from pansharp_bench.errors import BenchError
 
 
 @click.command(short_help="A site from the records, to be opened in a browser.")
@@ -47,12 +47,6 @@ def report(results: Path, datasets: list[str] | None, out: Path, runs: Path, pic
     """
     from pansharp_bench.report import write_site
 
-    records = read_records(results)
-    known = sorted({r.dataset["name"] for r in records})
-    if unknown := [name for name in datasets or () if name not in known]:
-        raise BenchError(
-            f"no records of dataset {', '.join(unknown)} under {results}; there are: {', '.join(known)}"
-        )
-    chosen = [r for r in records if datasets is None or r.dataset["name"] in datasets]
-    first = write_site(chosen, out, results, runs, pictures)
+    records = read_records(results, datasets)
+    first = write_site(records, out, results, runs, pictures, progress=sys.stderr.isatty())
     click.echo(f"report      {first.resolve().as_uri()}")

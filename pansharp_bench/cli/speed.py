@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +94,12 @@ def _rates(figure: Figure) -> list[str]:
     ]
 
 
+def merged(figures: Sequence[Figure]) -> Iterator[Figure]:
+    """Presets that were timed as one are one line."""
+    for line, alike in groupby(figures, lambda f: replace(f, preset="", options={}, apart=())):
+        yield replace(line, preset=", ".join(f.preset for f in alike))
+
+
 def _show(found: Speeds) -> None:
     from tabulate import tabulate
 
@@ -106,16 +115,16 @@ def _show(found: Speeds) -> None:
             *_rates(f),
             f"{f.mib:.0f}" if f.mib else "",
         ]
-        for f in found.figures
+        for f in merged(found.figures)
     ]
     headers = ["", "name", "preset", "of", "ms", "floor", "of it", "MP/s", "MP/processor s", "MiB"]
     filled = [k for k in range(len(headers)) if any(row[k] for row in rows)]
     rows = [[row[k] for k in filled] for row in rows]
     click.echo(tabulate(rows, [headers[k] for k in filled], disable_numparse=True))
     rates = f"{found.rates.operations / 1e9:,.0f} GFLOP/s, {found.rates.bytes / 1e9:,.1f} GB/s"
-    before, after = found.conditions["load"]
-    say(
-        f"{found.machine}: {rates}; load {before} before, {after} after, on {found.conditions['cores']} cores"
-    )
-    if before is not None and before > 0.5 * (found.conditions["cores"] or 1):
-        click.secho("! the machine was busy: its figures are of that, too", fg="yellow", err=True)
+    say(f"{found.machine}: {rates}")
+    if company := max((f.others for f in found.figures if not f.alone and f.others), default=0.0):
+        of = f"{company:.1f} of {found.conditions['cores']} cores"
+        click.secho(
+            f"! other processes kept {of} busy: tables will not take these times", fg="yellow", err=True
+        )

@@ -6,10 +6,12 @@ import inspect
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from pansharp_bench import cards
 from pansharp_bench.errors import BenchError
@@ -35,6 +37,7 @@ def write_site(
     results: Path = Path("results"),
     runs: Path = Path("runs"),
     pictures: int = 1,
+    progress: bool = False,
 ) -> Path:
     """Write the site of these records as a folder, whole or not at all, and give its first page.
 
@@ -44,6 +47,7 @@ def write_site(
         results: where remarks on test files lie.
         runs: where pictures and logs of runs lie; without them the pages go without.
         pictures: so many scenes of each split, where they may be shown.
+        progress: draw a bar.
 
     Raises BenchError where there are no records, and where ``out`` is a folder of something else.
     """
@@ -57,11 +61,12 @@ def write_site(
     ):
         raise BenchError(f"{out} holds something else than a report; name another folder with --out")
     files = Site(records, results, runs, pictures).files()
+    bar = tqdm(files.items(), desc="pages", disable=not progress, dynamic_ncols=True)
     part = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         with written(out):
-            for name, content in files.items():
-                path = part / name
+            for name, made in bar:
+                path, content = part / name, made()
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content if isinstance(content, bytes) else content.encode())
             shutil.rmtree(out, ignore_errors=True)
@@ -80,23 +85,23 @@ class Site:
         self.runs, self.pictures = runs, Pictures(runs, pictures)
         self.scenes = {id(r): self.pictures.of(r) for r in self.records}
 
-    def files(self) -> dict[str, str | bytes]:
-        """Every file of the site, by its path."""
-        pages: dict[str, str | bytes] = {
-            "index.html": self._page("index.html", "", overview=self._overview())
-        }
-        for board in self.boards:
-            pages[board_page(board)] = self._page("board.html", "../", **self._board(board))
-        for name, records in _by(self.records, "method").items():
-            pages[method_page(name)] = self._page("method.html", "../", **self._method(name, records))
-        pages["methods/index.html"] = self._page("methods.html", "../", methods=_by(self.records, "method"))
-        for name, records in _by(self.records, "dataset").items():
-            pages[dataset_page(name)] = self._page("dataset.html", "../", **self._dataset(name, records))
-        for record in self.records:
-            pages[run_page(record)] = self._page("run.html", "../", **self._run(record))
-        for name in _ASSETS:
-            pages[name] = self._loader.get_source(self._templates, name)[0]
-        return pages | self.pictures.files
+    def files(self) -> dict[str, Callable[[], str | bytes]]:
+        """Every file of the site by its path, and what makes it: a page for each of many runs is not kept."""
+        methods, sets = _by(self.records, "method"), _by(self.records, "dataset")
+        page = partial(partial, self._page)
+        return {
+            "index.html": page("index.html", "", lambda: {"overview": self._overview()}),
+            **{board_page(b): page("board.html", "../", partial(self._board, b)) for b in self.boards},
+            **{method_page(n): page("method.html", "../", partial(self._method, n, r)) for n, r in methods.items()},
+            "methods/index.html": page("methods.html", "../", lambda: {"methods": methods}),
+            **{dataset_page(n): page("dataset.html", "../", partial(self._dataset, n, r)) for n, r in sets.items()},
+            **{run_page(r): page("run.html", "../", partial(self._run, r)) for r in self.records},
+            **{name: partial(self._asset, name) for name in _ASSETS},
+            **{name: partial(bytes, content) for name, content in self.pictures.files.items()},
+        }  # fmt: skip
+
+    def _asset(self, name: str) -> str:
+        return self._loader.get_source(self._templates, name)[0]
 
     @cached_property
     def _loader(self) -> Any:
@@ -134,8 +139,8 @@ class Site:
         made.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
         return made
 
-    def _page(self, template: str, root: str, **content: Any) -> str:
-        return self._templates.get_template(template).render(root=root, site=self, **content)
+    def _page(self, template: str, root: str, content: Callable[[], dict[str, Any]]) -> str:
+        return self._templates.get_template(template).render(root=root, site=self, **content())
 
     def _overview(self) -> list[dict[str, Any]]:
         """Per dataset: its card, its tables, the first row of each ranked group of each."""
@@ -159,6 +164,27 @@ class Site:
             for b in self.boards
             if any(r.records and r.records[0].dataset["name"] == dataset for r in b.rows)
         ]
+
+    @cached_property
+    def _boards_of_run(self) -> dict[int, list[Table]]:
+        """By the identity of a record; once for all, as every run has a page."""
+        found: dict[int, list[Table]] = defaultdict(list)
+        for board in self.boards:
+            for run in {id(x) for row in board.rows for x in row.records}:
+                found[run].append(board)
+        return found
+
+    @cached_property
+    def _rows_of_method(self) -> dict[str, list[tuple[Table, list[Row]]]]:
+        """By the name of a method: the tables which it is in, and its rows."""
+        found: dict[str, list[tuple[Table, list[Row]]]] = defaultdict(list)
+        for board in self.boards:
+            rows = defaultdict(list)
+            for row in board.rows:
+                rows[row.method.get("name", "")].append(row)
+            for name, own in rows.items():
+                found[name].append((board, own))
+        return found
 
     def _board(self, board: Table) -> dict[str, Any]:
         measured = [r for r in board.rows if r.source == "measured"]
@@ -205,11 +231,7 @@ class Site:
             "prose": cards.prose(entry) if entry else records[-1].method.get("summary", ""),
             "facts": list(cards.facts(entry.card)) if entry else [],
             "details": list(cards.details(entry)) if entry else [],
-            "boards": [
-                (b, [r for r in b.rows if r.method.get("name") == name])
-                for b in self.boards
-                if any(r.method.get("name") == name and r.records for r in b.rows)
-            ],
+            "boards": [found for found in self._rows_of_method[name] if any(r.records for r in found[1])],
             "records": records,
             "trained": self._trained(records),
             "scenes": [
@@ -283,14 +305,11 @@ class Site:
             "label": label,
             "path": record.path(Path("results")).as_posix(),
             "protocols": shown,
-            "per_image": {
-                name: [c for c, values in scored["scores"].items() if 1 < len(values) == scored["images"]]
-                for name, scored in record.protocols.items()
-            },
+            "per_image": {name: _per_image(scored, columns) for name, _, scored, columns in shown},
             "curves": _curves(curves),
             "losses": _losses(RunFolder(record.path(self.runs).with_suffix(""))),
             "scenes": self._compared([record]),
-            "boards": [b for b in self.boards if any(x is record for r in b.rows for x in r.records)],
+            "boards": self._boards_of_run[id(record)],
             "sections": {
                 "Environment": _flat(record.environment),
                 "Training": _flat(record.training),
@@ -319,6 +338,16 @@ def dataset_page(name: str) -> str:
 def run_page(record: Record) -> str:
     """Where a record has its page."""
     return f"runs/{record.spec['method']}-{short_hash(record)}.html"
+
+
+def _per_image(scored: dict[str, Any], columns: Sequence[Column]) -> str:
+    """A line per image, a column per quantity that has a value of each; empty for one image or more than 100."""
+    several = [c for c in columns if 1 < len(scored["scores"][c.name]) == scored["images"] <= 100]
+    if not several:
+        return ""
+    values = ([format_value(v, c.digits) for v in scored["scores"][c.name]] for c in several)
+    lines = ([c.label for c in several], *zip(*values, strict=True))
+    return "\n".join("\t".join(line) for line in lines)
 
 
 def _by(records: Sequence[Record], what: str) -> dict[str, list[Record]]:

@@ -70,7 +70,7 @@ def measured_rows(
             card["training"],
             _variant(first, len(members), varied, len(codes[card["name"]]) > 1, earlier),
             cells,
-            ranked=sees != "reference" and card["kind"] != "untouched",
+            ranked=sees != "reference" and card.get("kind") != "untouched",
             cost=(_speed(first, speeds), first.weights.get("parameters")),
             timed_alone=_alone(first, speeds) is not None,
             plain=not (first.spec["changed"] or first.spec["weights"] or earlier),
