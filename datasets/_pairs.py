@@ -389,11 +389,9 @@ def _choose_bands(image: Any, role: str, sensor: Sensor, files: SceneFiles) -> N
         image.choose([_COLOURS.index(band) + 1 for band in sensor.bands])
         return
     if len(image) < sensor.channels:
-        alpha = " (a band marked as alpha does not count: gdal_edit.py -colorinterp_4 undefined mends that)"
         raise DataError(
-            f"scene {files.name}: {role.upper()} {image.path} has {len(image)} bands, and {sensor.title} "
-            f"{sensor.channels} ({', '.join(sensor.bands)}): is it another sensor?"
-            + (alpha if len(image) == sensor.channels - 1 else "")
+            f"scene {files.name}: {role.upper()} {image.path} has {len(image)} bands{image.left_out}, and "
+            f"{sensor.title} {sensor.channels} ({', '.join(sensor.bands)}): is it another sensor?"
         )
     try:
         image.choose_named(sensor.bands)
@@ -414,7 +412,7 @@ class MatRaster:
     HDF5, is read too.
     """
 
-    nodata, masked = None, False
+    nodata, masked, left_out = None, False, ""
 
     def __init__(self, paths: Sequence[Path], role: str, what: str, parts: bool = False) -> None:
         if wrong := [p for p in paths if p.suffix.lower() != ".mat"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+import shlex
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -311,6 +312,7 @@ class Raster:
         self._files: list[Any] = []
         self._views: dict[Any, Any] = {}  # of files, on another grid
         self.resampled = ""
+        self.left_out = ""  # what of the files is no band, and the mend, to be said where bands are missing
         self._bands: list[tuple[Any, int]] = []  # file and 1-based band
         self.names: tuple[str, ...] = ()
         try:
@@ -333,6 +335,10 @@ class Raster:
                     raise DataError(
                         f"{path} and {files[0]} are to be bands of one image, but differ in size or place"
                     )
+                if ColorInterp.alpha in file.colorinterp:
+                    colours = ("undefined" if c == ColorInterp.alpha else c.name for c in file.colorinterp)
+                    mend = f"rio edit-info --colorinterp {','.join(colours)} {shlex.quote(str(path))}"
+                    self.left_out = f" (beside one marked as alpha, which `{mend}` makes a band)"
                 for band, colour in enumerate(file.colorinterp, 1):
                     if colour != ColorInterp.alpha:
                         self._bands.append((file, band))
@@ -416,7 +422,9 @@ class Raster:
         Raises DataError for a band that is not there.
         """
         if wrong := [b for b in bands if not 1 <= b <= len(self)]:
-            raise DataError(f"{self.what} {self.path} has no band {wrong[0]}; it has {len(self)}")
+            raise DataError(
+                f"{self.what} {self.path} has no band {wrong[0]}; it has {len(self)}{self.left_out}"
+            )
         self._bands = [self._bands[b - 1] for b in bands]
         self.names = tuple(self.names[b - 1] for b in bands)
 
@@ -431,8 +439,9 @@ class Raster:
         if len(missing) == len(wanted):
             if len(self) != len(wanted):
                 raise DataError(
-                    f"{self.what} {self.path} has {len(self)} bands where the sensor has {len(wanted)} "
-                    f"({', '.join(wanted)}), and does not name them: choose by --bands, e.g. --bands 3,2,1,4"
+                    f"{self.what} {self.path} has {len(self)} bands{self.left_out} where the sensor has "
+                    f"{len(wanted)} ({', '.join(wanted)}), and does not name them: choose by --bands, e.g. "
+                    "--bands 3,2,1,4"
                 )
             return False
         found = {name: i for i, name in enumerate(self.names, 1) if name}
@@ -442,8 +451,8 @@ class Raster:
         if missing or any(self.names.count(name) > 1 for name in wanted):
             told = ", ".join(name or "?" for name in self.names)
             raise DataError(
-                f"the bands of {self.what} {self.path} are {told}; the sensor's are {', '.join(wanted)}: say "
-                "which is which by --bands, e.g. --bands 3,2,1,4"
+                f"the bands of {self.what} {self.path} are {told}{self.left_out}; the sensor's are "
+                f"{', '.join(wanted)}: say which is which by --bands, e.g. --bands 3,2,1,4"
             )
         self.choose([found[name] for name in wanted])
         self.names = tuple(wanted)

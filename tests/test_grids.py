@@ -1,9 +1,13 @@
 """Where MS lies on PAN follows from both transforms, and what cannot be told is refused."""
 
+import shlex
+
 import numpy as np
 import pytest
 import rasterio
 import torch
+from click.testing import CliRunner
+from rasterio.rio.main import main_group
 from rasterio.transform import Affine, from_origin
 from scenes import CORNER, CRS, write
 
@@ -153,6 +157,20 @@ def test_bands_are_found_by_colour(tmp_path):
 def test_bands_that_cannot_be_told_are_asked_for(tmp_path, names, count, message):
     with Raster(raster(tmp_path, names, count), "MS") as file, pytest.raises(DataError, match=message):
         file.choose_named(BGRN)
+
+
+@pytest.mark.parametrize("missed", [lambda f: f.choose_named(BGRN), lambda f: f.choose([3, 2, 1, 4])])
+def test_a_band_that_counts_as_alpha_is_told_with_a_command_that_mends_it(tmp_path, missed):
+    """As GDAL writes four bands of eight bits, unless it is told otherwise."""
+    path = raster(tmp_path, file="m s.tif", dtype="uint8", photometric="rgb", alpha="yes")
+    with Raster(path, "MS") as file, pytest.raises(DataError, match="beside one marked as alpha") as told:
+        missed(file)
+    _, mend, _ = str(told.value).split("`")
+    _, *words = shlex.split(mend)
+    assert words[-1] == str(path) and CliRunner().invoke(main_group, words).exit_code == 0
+    with Raster(path, "MS") as file:
+        missed(file)
+        assert order(file) == [3, 2, 1, 4] or file.names == BGRN
 
 
 def test_one_file_a_band(tmp_path):
