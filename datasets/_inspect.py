@@ -24,6 +24,7 @@ _BATCH = 8 << 20  # bytes of float32 read at a time
 _RUNS = 4  # places in a large split that a glance looks at
 _GAIN = 2.64  # what the 23-tap expansion can make of an error of 1 in every pixel of ms
 _FAINT = 1 / 16  # of the peak: not even a dark scene stays below that
+_BLANK = 0.01  # of a sample: more is no shadow
 _WINDOW = 8  # MS pixels across of the windows by which overlapping ground is found
 
 
@@ -109,6 +110,9 @@ class _Look:
     faults: list[str] = field(default_factory=list)
     extent: dict[str, tuple[float, float]] = field(default_factory=dict)
     flat: int = 0
+    blank: Tensor = field(
+        default_factory=lambda: torch.empty(0)
+    )  # the share of MS pixels that are 0, PAN's too
     content: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     phase: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     shift: Tensor = field(default_factory=lambda: torch.empty(0, 2))
@@ -126,7 +130,9 @@ class _Look:
 def _look(split: Split, limit: int | None, ground: bool) -> _Look:
     """One pass over a split, or over so many bytes of it; ``ground``: also what overlaps are found by."""
     look = _Look(split)
-    parts: dict[str, list[Tensor]] = {"content": [], "phase": [], "shift": [], "ground": [], "owner": []}
+    parts: dict[str, list[Tensor]] = {
+        key: [] for key in ("blank", "content", "phase", "shift", "ground", "owner")
+    }
     for start, scene in _batches(split, "check", look.faults, limit):
         look.seen += len(scene)
         for key in split.keys:
@@ -136,6 +142,7 @@ def _look(split: Split, limit: int | None, ground: bool) -> _Look:
         assert ms is not None and lms is not None
         flat = pan.amax((1, 2, 3)) == pan.amin((1, 2, 3))
         look.flat += int(flat.sum())
+        parts["blank"].append((_on_ms_grid(pan.abs(), ms, split.sensor) == 0).all(1).double().mean((1, 2)))
         parts["content"].append(_content(pan, ms)[~flat])
         if split.name != "full" and gt is not None:
             parts["phase"].append(_phase(gt, ms, split.sensor))
@@ -232,6 +239,15 @@ def _judge(look: _Look) -> Iterator[tuple[str, str]]:
         yield "ok", f"values in DN (the sensor's are 0 to {sensor.peak:g}): {', '.join(usual)}"
     if look.flat:
         yield "warning", f"PAN is constant in {look.flat} of {look.seen} samples"
+    if blank := int((look.blank > _BLANK).sum()):
+        yield (
+            "warning",
+            (
+                f"{blank} of {look.seen} samples are 0 in PAN and MS over up to {look.blank.max().item():.0%} of "
+                "their ground: fill counts in every score; declared as nodata in a GeoTIFF "
+                "(`rio edit-info --nodata 0 FILE`) it is left out"
+            ),
+        )
     if len(look.phase):
         yield _judge_phase(look.phase, sensor)
     yield _judge_shift(look.shift, look.seen, look.split)

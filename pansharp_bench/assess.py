@@ -100,6 +100,7 @@ def assess_files(
     sensor: str | Sensor | SensorFigures,
     align: Align = "geo",
     bands: Sequence[int] | None = None,
+    nodata: float | None = None,
     warp: bool = False,
     resample: bool = False,
     toolbox: bool = False,
@@ -117,8 +118,8 @@ def assess_files(
 
     Args:
         fused: on PAN's grid, or a part of it; its bands as those of ``ms``.
-        pan, ms, sensor, align, bands, warp, resample: see :func:`~pansharp_bench.scenes.open_pair`; ``bands`` are
-            of ``ms``.
+        pan, ms, sensor, align, bands, nodata, warp, resample: see :func:`~pansharp_bench.scenes.open_pair`;
+            ``bands`` are of ``ms``, ``nodata`` is of ``fused`` too.
         toolbox: at the phase that the field's toolbox assumes, with its borders, which takes the scene into memory.
         register: take MS to lie where the measured offset puts it; of a product that was fused so.
         reference: the true image, on the fused one's grid.
@@ -137,8 +138,10 @@ def assess_files(
     if maps:
         check_writable(maps)
     with (
-        open_pair(pan, ms, sensor, align=align, bands=bands, warp=warp, resample=resample) as whole,
-        Raster(fused, "fused image") as image,
+        open_pair(
+            pan, ms, sensor, align=align, bands=bands, nodata=nodata, warp=warp, resample=resample
+        ) as whole,
+        Raster(fused, "fused image", nodata) as image,
     ):
         offset = whole.registration()
         if moved := register and offset.judged:

@@ -296,12 +296,14 @@ class Raster:
     """The bands of one file, or of several on one grid, read window by window. ``resampled`` tells by which kernel
     they were brought to another grid than that of the files, "" where they were not.
 
-    ``paths``: a file, or one a band or more. ``names``: what each band shows, where its description or colour
-    interpretation says so, else ""; an alpha band is no band. Raises DataError for what cannot be opened, or does
-    not belong together.
+    ``paths``: a file, or one a band or more. ``fill``: a pixel that has this value in every band has none, whatever
+    the files say. ``names``: what each band shows, where its description or colour interpretation says so, else "";
+    an alpha band is no band. Raises DataError for what cannot be opened, or does not belong together.
     """
 
-    def __init__(self, paths: Path | str | Sequence[Path | str], what: str = "raster") -> None:
+    def __init__(
+        self, paths: Path | str | Sequence[Path | str], what: str = "raster", fill: float | None = None
+    ) -> None:
         import rasterio
         from rasterio.enums import ColorInterp
         from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -348,7 +350,7 @@ class Raster:
         except BaseException:
             self.close()
             raise
-        self.path, self.what = files[0], what
+        self.path, self.what, self.fill = files[0], what, fill
 
     def __enter__(self) -> Raster:
         return self
@@ -371,9 +373,10 @@ class Raster:
 
     @property
     def nodata(self) -> float | None:
-        """The first band's value that means none."""
+        """The value that means none: the first band's by its file, else ``fill``."""
         file, band = self._bands[0]
-        return file.nodatavals[band - 1]
+        own = file.nodatavals[band - 1]
+        return self.fill if own is None else own
 
     @property
     def scaling(self) -> tuple[tuple[float, float], ...]:
@@ -388,6 +391,7 @@ class Raster:
         flags = (f.mask_flag_enums[b - 1] for f, b in self._bands)
         return (
             bool(self._views)
+            or self.fill is not None
             or np.dtype(self.dtype).kind == "f"
             or any(MaskFlags.all_valid not in found for found in flags)
         )
@@ -406,11 +410,13 @@ class Raster:
         kernel = Resampling.lanczos
         try:
             for file in self._files:
+                none = self.fill if file.nodata is None else file.nodata
+                every = {"UNIFIED_SRC_NODATA": "YES"} if file.nodata is None else {}  # in every band, that is
                 self._views[file] = WarpedVRT(
                     file, crs=grid.crs, transform=grid.transform, height=grid.size[0], width=grid.size[1],
-                    resampling=kernel, src_nodata=math.nan if file.nodata is None else file.nodata,
+                    resampling=kernel, src_nodata=math.nan if none is None else none,
                     nodata=math.nan, dtype="float64", tolerance=1e-3,  # pixels: place is exact beyond measure
-                    XSCALE=1, YSCALE=1,  # else the kernel's width is estimated anew in every block
+                    **every, XSCALE=1, YSCALE=1,  # else the kernel's width is estimated anew in every block
                 )  # fmt: skip
         except RasterioError as error:
             raise DataError(f"{self.what} {self.path} cannot be resampled: {_first_line(error)}") from error
@@ -475,6 +481,8 @@ class Raster:
                 values[where] = (view or file).read(bands, window=window)
                 if self.masked and not view:  # a view has NaN where there is no value
                     valid &= (file.read_masks(bands, window=window) > 0).all(0)
+            if self.fill is not None:
+                valid &= (values != self.fill).any(0)
         except RasterioError as error:
             raise DataError(
                 f"{self.what} {self.path} cannot be read at row {rows.start}, column {columns.start}: damaged or "

@@ -96,13 +96,14 @@ def load_results(
     if categories:
         words = [c for c in table.columns if c in _COLUMNS and c != "seed"]
         table[words] = table[words].astype("category")
-    row = np.repeat(np.arange(len(table)), table["scores"])
-    first = (table["scores"].cumsum() - table["scores"]).to_numpy()
-    image = pd.Series(np.arange(len(row)) - first[row], dtype="Int64")
-    table = table.iloc[row].reset_index(drop=True)
-    table["image"] = image.mask(table["of_set"])
-    table["value"] = np.frombuffer(values)
-    return table[[*_COLUMNS, *columns]]
+    each = table["scores"].to_numpy()
+    image = np.arange(len(values)) - np.repeat(each.cumsum() - each, each)
+    of_set = np.repeat(table["of_set"].to_numpy(), each)
+    table[["image", "value"]] = 0  # columns in their places: to move them later would copy all
+    frame = table[[*_COLUMNS, *columns]].loc[table.index.repeat(each)].reset_index(drop=True)
+    frame["image"] = pd.arrays.IntegerArray(image, of_set)
+    frame["value"] = np.frombuffer(values)
+    return frame
 
 
 def _run(record: Record, path: Path, options: Sequence[str]) -> dict[str, Any]:

@@ -57,6 +57,7 @@ _CACHE = 8  # the part of memory, as 1 / this, in which GDAL may keep blocks of 
 _ARRAY = 24 << 20
 """Bytes of one of these, halo aside, at which to stop: beyond 32 MiB glibc asks the system for every array anew and
 gives it back, so that a sum takes four times as long."""
+_CORNER = 8  # MS pixels a side, of a corner that is looked at for fill
 _FAR = 0.5  # PAN pixels of residual offset that are worth a warning
 
 
@@ -153,6 +154,7 @@ def open_pair(
     *,
     align: Align = "geo",
     bands: Sequence[int] | None = None,
+    nodata: float | None = None,
     warp: bool = False,
     resample: bool = False,
 ) -> Iterator[RasterPair]:
@@ -165,9 +167,12 @@ def open_pair(
         align: ``geo``: by both transforms. ``counts``: the images begin at the same corner, and the numbers of
             pixels give the ratio. ``toolbox``: likewise, but MS pixel 0 is centred on PAN pixel ratio // 2.
         bands: the bands of ``ms`` in the sensor's order, numbered from 1 over all its files.
+        nodata: a pixel that has this value in every band has none, where files do not say so themselves.
         warp: resample an MS that is in another coordinate system than PAN, rotated or mirrored against it, onto a
             grid that lies on PAN's; PAN is never resampled.
         resample: likewise an MS whose pixels are no whole number of PAN pixels in size.
+
+    Warns where whole corners are 0 and nothing says that this means none.
 
     Raises:
         DataError: files that cannot be read, or do not belong together.
@@ -178,7 +183,7 @@ def open_pair(
         raise BenchError(
             f"--{max(mends)} goes by the georeferences, which --align {align} sets aside: leave one of them out"
         )
-    with Raster(pan, "PAN") as fine, Raster(ms, "MS") as coarse:
+    with Raster(pan, "PAN", nodata) as fine, Raster(ms, "MS", nodata) as coarse:
         if len(fine) != 1:
             raise DataError(f"PAN {pan} has {len(fine)} bands where one is expected: are PAN and MS swapped?")
         if align == "geo":
@@ -204,7 +209,26 @@ def open_pair(
         named = bool(bands) or coarse.choose_named(camera.bands)
         at = place(centre, ratio, fine.grid.size, coarse.grid.size)
         phase = None if align == "toolbox" else at.phase
-        yield RasterPair(fine, coarse, replace(camera, phase=phase), at, named)
+        pair = RasterPair(fine, coarse, replace(camera, phase=phase), at, named)
+        _warn_of_fill(pair)
+        yield pair
+
+
+def _warn_of_fill(pair: RasterPair) -> None:
+    """Many products are filled with 0 around a rotated scene, and do not say so."""
+    (h, w), r = pair.placement.size, pair.placement.ratio
+    side, empty = min(_CORNER, h, w), 0
+    for row, column in ((0, 0), (0, w - side), (h - side, 0), (h - side, w - side)):
+        coarse = slice(row, row + side), slice(column, column + side)
+        fine = slice(r * row, r * (row + side)), slice(r * column, r * (column + side))
+        looks = pair.read_ms(*coarse), pair.read_pan(*fine)
+        empty += not any(values.any() or (valid is not None and not valid.all()) for values, valid in looks)
+    if empty:
+        warnings.warn(
+            f"{empty} of the scene's 4 corners hold nothing but 0 in PAN and MS: where that is fill, "
+            "--nodata 0 (nodata=0) keeps it out of statistics, scores and the result",
+            stacklevel=4,
+        )
 
 
 def _camera(sensor: str | Sensor | SensorFigures, bands: int, ratio: int) -> Sensor:
@@ -279,6 +303,7 @@ def fuse_files(
     weights: str | Path | None = None,
     align: Align = "geo",
     bands: Sequence[int] | None = None,
+    nodata: float | None = None,
     warp: bool = False,
     resample: bool = False,
     register: bool = False,
@@ -303,7 +328,7 @@ def fuse_files(
     not at all; what is finished of it lies in ``.<name>.part`` beside it until then.
 
     Args:
-        pan, ms, sensor, align, bands, warp, resample: see :func:`open_pair`.
+        pan, ms, sensor, align, bands, nodata, warp, resample: see :func:`open_pair`.
         out: the GeoTIFF to be written; one that is there is replaced.
         method: a registered method; may be left out where weights say it, as those do that a run saved.
         weights: of a trained method.
@@ -343,7 +368,9 @@ def fuse_files(
         )
     with (
         rasterio.Env(GDAL_CACHEMAX=max(16 << 20, memory // _CACHE)),
-        open_pair(pan, ms, sensor, align=align, bands=bands, warp=warp, resample=resample) as pair,
+        open_pair(
+            pan, ms, sensor, align=align, bands=bands, nodata=nodata, warp=warp, resample=resample
+        ) as pair,
     ):
         _refuse_overwriting(out, pan, ms)
         check_writable(out.parent)
@@ -359,6 +386,7 @@ def fuse_files(
             "sensor": pair.sensor.facts(),
             "align": align,
             "bands": bands,
+            "nodata": nodata,
             "warp": warp,
             "resample": resample,
             "register": register,
@@ -371,7 +399,7 @@ def fuse_files(
             elsewhere, camera = None, pair.sensor
             if moved := register and found.judged:
                 pair = pair.registered(found)
-            nodata = _nodata(pair, kind)
+            none = _nodata(pair, kind)
             how: dict[str, Any] = {
                 "tile": side,
                 "weights": weights and Path(weights).absolute(),
@@ -383,7 +411,7 @@ def fuse_files(
 
                 files = {
                     "pan": _absolute(pan), "ms": _absolute(ms), "sensor": camera, "align": align, "bands": bands,
-                    "warp": warp, "resample": resample,
+                    "nodata": nodata, "warp": warp, "resample": resample,
                 }  # fmt: skip
                 opened = partial(
                     _opened, method, files, found if moved else None, how, loaded_plugins(), made_of
@@ -404,7 +432,7 @@ def fuse_files(
             own = {"NUM_THREADS": str(threads)} | dict(options or {}) if threads > 1 else options
             with geotiff(
                 out, pair.size, camera.bands, crs=grid.crs, transform=grid.transform, dtype=kind.name,
-                nodata=nodata, options=own, format=format, overviews=overviews, folder=work.folder,
+                nodata=none, options=own, format=format, overviews=overviews, folder=work.folder,
             ) as file:  # fmt: skip
                 scale, offset = pair.pan.scaling[0]
                 if (scale, offset) != (1.0, 0.0):
@@ -413,7 +441,7 @@ def fuse_files(
                     file.write(kept.samples.numpy(), window=kept.window)
                     counted = {name: kept.counted[name] for name in counted}
                 for rows, cols, fused, mask in running:
-                    samples, lost = as_samples(fused, mask, kind, nodata)
+                    samples, lost = as_samples(fused, mask, kind, none)
                     counted["clipped"] += lost
                     counted["valid"] += fused[0].numel() if mask is None else int(mask.sum())
                     window = (rows.start, rows.stop), (cols.start, cols.stop)

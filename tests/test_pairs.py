@@ -274,6 +274,19 @@ def test_pixels_without_a_value_are_in_no_image(root):
     assert "full: 2 images have pixels without a value and are left out" in said
 
 
+def test_fill_that_is_not_declared_is_warned_of(root):
+    a = pair(size=256)
+    a["pan"][:, :, :32] = a["ms"][:, :, :8] = 0
+    bare(root / "pan.tif", a["pan"]), bare(root / "ms.tif", a["ms"])
+    said = [text for level, text in pb.load_dataset("ge1", root).check() if level == "warning"]
+    assert any(
+        "full: 1 of 1 samples are 0 in PAN and MS over up to 12% of their ground" in text for text in said
+    )
+    a["pan"][:, :, :32] = 1
+    bare(root / "pan.tif", a["pan"])
+    assert "0 in PAN and MS" not in "".join(text for _, text in pb.load_dataset("ge1", root).check())
+
+
 def test_training_samples_are_patches(root):
     for folder in ("train", "valid"):
         (

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from scenes import (
 
 import pansharp_bench as pb
 from pansharp_bench import scenes, tiles
+from pansharp_bench.assess import assess_files
 from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.method import build, resolve_config
@@ -178,6 +180,32 @@ def test_pixels_without_a_value_have_none_in_the_result(tmp_path, dtype):
     assert none[:40].all() and none[:, :40].all() and not none[80:, 80:].any()
     assert done.valid == pytest.approx(1 - none.double().mean().item())
     assert 0.5 < done.valid < (1 - 40 / 256) ** 2 + 1e-9
+
+
+def test_fill_that_no_file_declares_is_told_of_and_left_out_on_request(tmp_path):
+    pan, ms, _ = simulated()
+    pan, ms = pan.clone(), ms.clone()
+    pan[:, :, :40] = 0
+    ms[:, :, :10] = 0
+    ms[:2, 20, 20] = 0  # two bands of dark ground are no fill
+    pair = write(tmp_path / "pan.tif", pan, 0.6), write(tmp_path / "ms.tif", ms, 2.4)
+    with pytest.warns(
+        UserWarning, match="2 of the scene's 4 corners hold nothing but 0 in PAN and MS.*--nodata 0"
+    ):
+        _, spoiled, _ = fuse(pair, tmp_path / "all.tif", "gsa")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        done, fused, profile = fuse(pair, tmp_path / "fused.tif", "gsa", nodata=0)
+        assessed = assess_files(done.path, *pair, sensor="qb", nodata=0)
+
+    rest = tmp_path / "rest"
+    rest.mkdir()
+    alone = write(rest / "pan.tif", pan[:, :, 40:], 0.6), write(rest / "ms.tif", ms[:, :, 10:], 2.4)
+    _, expected, _ = fuse(alone, rest / "fused.tif", "gsa")
+    found, with_fill = (x[:, :, 40 + 64 :] - expected[:, :, 64:] for x in (fused, spoiled))
+    assert found.abs().mean() < 0.1 * with_fill.abs().mean()  # beside the edge statistics differ a little
+    assert profile["nodata"] == 0 and done.valid == pytest.approx((fused != 0).any(0).double().mean().item())
+    assert (fused[:, :, :40] == 0).all() and 0 < assessed.skipped < assessed.blocks
 
 
 def test_a_value_that_means_none_is_not_given_to_pixels_that_have_one():

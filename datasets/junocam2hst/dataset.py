@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 NAME = "junocam2hst"
 WHERE = (
-    "the segments as released: Zenodo record 16429481 (named by the README of "
-    "github.com/junocamcalibration/JunoCam_calibration_UNSB); or build them with `bench data build junocam2hst` "
-    "from JunoCam's mosaics (github.com/ramanakumars/JuDE, backend/PJimgs) and Hubble's OPAL maps (doi "
-    "10.17909/T9G593)"
+    "the segments as released: Zenodo record 16429481 (the README of "
+    "github.com/junocamcalibration/JunoCam_calibration_UNSB names it); or build them with "
+    "`bench data build junocam2hst` from JunoCam's mosaics (github.com/ramanakumars/JuDE, backend/PJimgs) and "
+    "Hubble's OPAL maps (doi 10.17909/T9G593)"
 )
 _DEPTH = 4  # folders below the root that are looked into
 

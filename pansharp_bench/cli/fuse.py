@@ -60,6 +60,10 @@ _PAIR = (
         help="Bands of MS in the sensor's order, from 1 on over all files; by their names where files tell.",
     ),
     click.option(
+        "--nodata", type=Finite(), metavar="VALUE",
+        help="Pixels with it in every band have no value, where files do not say so, e.g. 0.",
+    ),
+    click.option(
         "--warp", is_flag=True,
         help="Resample an MS in another coordinate system, rotated or mirrored, onto PAN's grid (Lanczos).",
     ),
@@ -79,7 +83,7 @@ def pair_options(command: Callable) -> Callable:
         pan: Path, ms: tuple[Path, ...], sensor: str | None, peak: float | None, mtf: tuple[float, ...] | None,
         ratio: int | None, **given: Any,
     ) -> Any:  # fmt: skip
-        how = {name: given.pop(name) for name in ("align", "bands", "warp", "resample")}
+        how = {name: given.pop(name) for name in ("align", "bands", "nodata", "warp", "resample")}
         return command(
             pair={"pan": pan, "ms": ms, "sensor": _camera(sensor, peak, mtf, ratio), **how}, **given
         )

@@ -28,6 +28,7 @@ from pansharp_bench.timings import read_speeds
 
 _MARK = '<meta name="generator" content="bench report">'  # a folder with such a page is ours to replace
 _ASSETS = ("style.css", "site.js")
+_DRAWN = 100  # rows of a board, from the best on: charts of more can be scrolled, not read
 _ROLES = ("source", "target", "truth")  # of curves: what an output is held against
 
 
@@ -191,9 +192,9 @@ class Site:
         own = own_rows(measured)
         labels = dict(zip(map(id, own), named_apart(own), strict=True))
         links = {id(r): f"../{run_page(r.records[0])}" for r in measured}
-        boxes = {}
+        boxes, drawn = {}, own[:_DRAWN]
         for column in board.columns:
-            rows = [(labels[id(r)], _scores(r, column)) for r in own]
+            rows = [(labels[id(r)], _scores(r, column)) for r in drawn]
             boxes[column] = svg.boxes(rows, column.label)
         devices = Counter(r.records[0].environment.get("device_name", "") for r in own)
         usual = devices.most_common(1)[0][0] if devices else ""
@@ -204,7 +205,7 @@ class Site:
             if r.ranked and r.cost[0] and lead in r.cells
             and r.records[0].environment.get("device_name", "") == usual
         ]  # fmt: skip
-        shown = {labels[id(r)]: r.records[0].protocols[lead.protocol].get("curves", {}) for r in own}
+        shown = {labels[id(r)]: r.records[0].protocols[lead.protocol].get("curves", {}) for r in drawn}
         return {
             "board": board,
             "groups": _grouped(board.rows),
@@ -216,6 +217,7 @@ class Site:
             "trainings": _choices(board.rows, lambda r: r.training),
             "presets": _choices(board.rows, lambda r: r.preset),
             "boxes": {c: b for c, b in boxes.items() if b},
+            "drawn": len(drawn) if len(drawn) < len(own) else 0,
             "cost_chart": svg.scatter(points, "milliseconds per megapixel", heading(lead)),
             "device": usual,
             "curves": _curves(shown),
@@ -305,6 +307,7 @@ class Site:
             "label": label,
             "path": record.path(Path("results")).as_posix(),
             "protocols": shown,
+            "rows": {name: [_row(scored, c) for c in columns] for name, _, scored, columns in shown},
             "per_image": {name: _per_image(scored, columns) for name, _, scored, columns in shown},
             "curves": _curves(curves),
             "losses": _losses(RunFolder(record.path(self.runs).with_suffix(""))),
@@ -338,6 +341,19 @@ def dataset_page(name: str) -> str:
 def run_page(record: Record) -> str:
     """Where a record has its page."""
     return f"runs/{record.spec['method']}-{short_hash(record)}.html"
+
+
+def _row(scored: dict[str, Any], column: Column) -> tuple[str, str, str, str, str]:
+    """A quantity: name, mean, deviation, a drawing of all values, least and largest with what is missing."""
+    values = scored["scores"][column.name]
+    mean, std = (format_value(scored[k][column.name], column.digits) for k in ("mean", "std"))
+    missing = len(scored["missing"].get(column.name, ()))
+    each, told = "", []
+    if len(values) > 1:
+        each = svg.distribution(values)
+        told = [" to ".join(format_value(f(values), column.digits) for f in (min, max))]
+    told += [f"{missing} missing"] if missing else []
+    return heading(column), mean, std, each, " ".join(told)
 
 
 def _per_image(scored: dict[str, Any], columns: Sequence[Column]) -> str:

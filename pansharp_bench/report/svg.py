@@ -13,6 +13,7 @@ Curve = tuple[Sequence[float], Sequence[float]]
 _LEFT, _RIGHT, _TOP, _BOTTOM = 68, 12, 8, 34  # margins of a plot with two axes
 _COLOURS = 12  # of the style sheet: c0, c1, …
 _DOTS = 60  # more than these cover each other
+_NAMED = 100  # points beside which there is room for a name
 
 
 def axis(values: Sequence[float], log: bool, start: float, end: float) -> Callable[[float], float]:
@@ -86,7 +87,8 @@ def boxes(rows: Sequence[tuple[str, Sequence[float]]], name: str) -> str:
 
 
 def scatter(points: Sequence[tuple[str, str, str, float, float]], x_name: str, y_name: str) -> str:
-    """Points (label, link, group, x, y) on logarithmic axes (y where it is positive and wide), named beside."""
+    """Points (label, link, group, x, y) on logarithmic axes (y where it is positive and wide), named beside where
+    there are few."""
     points = [p for p in points if p[3] > 0 and math.isfinite(p[4])]
     if not points:
         return ""
@@ -99,13 +101,15 @@ def scatter(points: Sequence[tuple[str, str, str, float, float]], x_name: str, y
     taken: list[tuple[float, ...]] = [(x(p[3]) - 4, y(p[4]) - 4, x(p[3]) + 4, y(p[4]) + 4) for p in points]
     for label, link, group, cost, quality in sorted(points, key=lambda p: p[4]):
         px, py, text = x(cost), y(quality), _cut(label, 26)
-        box = _free(px, py, 6.8 * len(text), taken)
-        taken.append(box)
+        name = ""
+        if len(points) <= _NAMED:
+            box = _free(px, py, 6.8 * len(text), taken)
+            taken.append(box)
+            name = f'<text x="{box[0]:.1f}" y="{box[3] - 3:.1f}">{text}</text>'
         colour = f"c{groups.index(group) % _COLOURS}"
         parts.append(
             f'<a href="{escape(link)}"><title>{escape(label)}: {cost:.4g} {escape(x_name)}, {quality:.4g}</title>'
-            f'<circle class="{colour}" cx="{px:.1f}" cy="{py:.1f}" r="4"/>'
-            f'<text x="{box[0]:.1f}" y="{box[3] - 3:.1f}">{text}</text></a>'
+            f'<circle class="{colour}" cx="{px:.1f}" cy="{py:.1f}" r="4"/>{name}</a>'
         )
     return _svg(width, height, f"{y_name} against {x_name}", "".join(parts)) + _legend(groups)
 
