@@ -63,7 +63,8 @@ class Finding:
 
 
 def scenes(sensor: Sensor, n: int = 2, height: int = 48, width: int = 64) -> Scene:
-    """Smooth random scenes in DN with correlated bands, and a reference."""
+    """Smooth random scenes in DN with correlated bands, and a reference; of a sensor whose source is another camera,
+    that camera's image and latitudes, but no MS."""
     generator = torch.Generator().manual_seed(5)
     base = torch.rand(n, 1, height // 8, width // 8, generator=generator)
     tint = torch.rand(n, sensor.channels, height // 16, width // 16, generator=generator)
@@ -71,10 +72,15 @@ def scenes(sensor: Sensor, n: int = 2, height: int = 48, width: int = 64) -> Sce
     def up(x: Tensor) -> Tensor:
         return torch.nn.functional.interpolate(x, (height, width), mode="bicubic")
 
-    gt = ((0.7 * up(base) + 0.3 * up(tint)) * 0.4 * sensor.peak + 30).clamp(1, sensor.peak)
+    least, dark = min(1.0, 1e-3 * sensor.peak), min(30.0, 0.03 * sensor.peak)
+    gt = ((0.7 * up(base) + 0.3 * up(tint)) * 0.4 * sensor.peak + dark).clamp(least, sensor.peak)
     gt = gt + 0.01 * sensor.peak * torch.rand(gt.shape, generator=generator)
-    ms = wald_degrade(gt, gt.mean(1, keepdim=True), sensor).ms
-    return Scene(sensor, pan=gt.mean(1, keepdim=True), ms=ms, lms=interp23(ms), gt=gt)
+    grey = gt.mean(1, keepdim=True)
+    if (bands := len(sensor.source)) > 1:
+        tinted = grey * torch.linspace(0.8, 1.0, bands)[:, None, None]
+        return Scene(sensor, pan=tinted, gt=gt, latitude=torch.linspace(-60, 60, n))
+    ms = wald_degrade(gt, grey, sensor).ms
+    return Scene(sensor, pan=grey, ms=ms, lms=interp23(ms), gt=gt)
 
 
 class InMemory(Split):

@@ -83,14 +83,13 @@ def measure(
     progress: bool = False,
     results: Path = Path("results"),
 ) -> Speeds:
-    """Time these kinds of things: of all ``methods`` of the pansharpening track or of some, and every metric.
+    """Time these kinds of things: of all ``methods`` of the sensors' tracks or of some, and every metric.
     ``results``: the folder whose records many are made from. :func:`why_not` tells which kinds cannot be timed.
 
     What fails is told in its figure and costs the others nothing. Raises BenchError for an unknown method.
     """
     extent = extent or Extent()
     entries = [METHODS.get(n) for n in methods] or list(METHODS)
-    entries = [e for e in entries if "pansharpening" in e.card.tracks]
     began = _clocks()
     rates = probe(device, 1024 if extent.repeats > 1 else 256)
     figures: list[Figure] = []
@@ -206,9 +205,16 @@ def _counted(figure: Figure, work: Callable[[], Any], device: torch.device, repe
     return replace(figure, operations=operations, seconds=seconds, processor_seconds=processor)
 
 
+def _of_sensor(entries: Sequence[Entry[MethodCard]], sensor: Sensor) -> list[Entry[MethodCard]]:
+    """Those of a track that such images are of."""
+    tracks = {track for e in DATASETS.entries(sensor=sensor.name) for track in e.card.tracks}
+    return [e for e in entries if tracks.intersection(e.card.tracks)]
+
+
 def _inference(asked: _Asked) -> Iterator[Work]:
     extent, device = asked.extent, asked.device
-    return (partial(_fusing, e, as_sensor(s), extent, device) for s in extent.sensors for e in asked.entries)
+    sensors = map(as_sensor, extent.sensors)
+    return (partial(_fusing, e, s, extent, device) for s in sensors for e in _of_sensor(asked.entries, s))
 
 
 @torch.inference_mode()
@@ -260,7 +266,8 @@ def _fusing(entry: Entry[MethodCard], sensor: Sensor, extent: Extent, device: to
 def _steps(asked: _Asked) -> Iterator[Work]:
     extent = asked.extent
     sensor = as_sensor(extent.sensors[0])
-    return (partial(_stepping, e, sensor, extent, asked.device) for e in asked.entries if takes_steps(e))
+    entries = _of_sensor(asked.entries, sensor)
+    return (partial(_stepping, e, sensor, extent, asked.device) for e in entries if takes_steps(e))
 
 
 def _stepping(entry: Entry[MethodCard], sensor: Sensor, extent: Extent, device: torch.device) -> list[Figure]:
@@ -314,7 +321,8 @@ def _metrics(asked: _Asked) -> Iterator[Work]:
         *METRICS.entries(protocol="reduced", scope="image"),
         *METRICS.entries(protocol="full", scope="image"),
     ]
-    return (partial(_scoring, e, as_sensor(s), extent, device) for s in extent.sensors for e in chosen)
+    sensors = [s for s in map(as_sensor, extent.sensors) if len(s.source) == 1]  # of PAN and MS
+    return (partial(_scoring, e, s, extent, device) for s in sensors for e in chosen)
 
 
 @torch.inference_mode()
@@ -347,7 +355,8 @@ def _cutting(name: str, where: str, extent: Extent, device: torch.device) -> lis
 
 
 def _scenes(asked: _Asked) -> Iterator[Work]:
-    names = [e.name for e in asked.entries if not is_trained(e)] if asked.named else _NAMED["scenes"]
+    own = _of_sensor(asked.entries, as_sensor(asked.extent.sensors[0]))
+    names = [e.name for e in own if not is_trained(e)] if asked.named else _NAMED["scenes"]
     return iter([partial(_fusing_files, names, asked.extent)] if names else [])
 
 

@@ -1,13 +1,17 @@
 """What was timed on a machine, beside the least that it could take: one file a machine, below the records.
 
-Tables take milliseconds per megapixel from there: those of runs were taken beside whatever else was running.
+Tables take milliseconds per megapixel from there, of one machine a table: those of runs were taken on any, beside
+whatever else was running.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -85,9 +89,8 @@ class Figure:
         since the run was at its default then."""
         options = record.spec["options"]
         return (
-            (self.kind, self.failed) == ("inference", "")
-            and (self.name, self.channels) == (record.spec["method"], record.dataset["channels"])
-            and all(canonical(self.options.get(k)) == canonical(v) for k, v in options.items())
+            (self.name, self.channels) == (record.spec["method"], record.dataset["channels"])
+            and all(_equal(self.options.get(k), v) for k, v in options.items())
             and all(k in options for k in self.apart)
         )
 
@@ -112,12 +115,31 @@ class Speeds:
         """Where it lies below the records."""
         return results / "speed" / f"{re.sub('[^a-z0-9]+', '-', self.machine.lower()).strip('-')}.json"
 
+    @cached_property
+    def fused(self) -> dict[tuple[str, int], list[Figure]]:
+        """By method and number of bands, what was timed of fusing images; nothing that was timed beside others."""
+        found: dict[tuple[str, int], list[Figure]] = defaultdict(list)
+        for figure in self.figures:
+            if figure.kind == "inference" and figure.alone and not figure.failed:
+                found[figure.name, figure.channels].append(figure)
+        return dict(found)
+
     def of(self, record: Record) -> float | None:
-        """Milliseconds per megapixel of a run's method on such images, if it ran on such a machine; what was
-        measured beside others does not count."""
-        if machine_of(record.environment) != self.machine:
-            return None
-        return next((f.milliseconds_per_megapixel for f in self.figures if f.alone and f.fits(record)), None)
+        """Milliseconds per megapixel of a run's method on such images, wherever it ran."""
+        known = self.fused.get((record.spec["method"], record.dataset["channels"]), ())
+        return next((f.milliseconds_per_megapixel for f in known if f.fits(record)), None)
+
+
+def best_known(speeds: Iterable[Speeds], records: Iterable[Record]) -> Speeds | None:
+    """The machine on which most of these runs' methods were timed, the newest of several; None where none was."""
+    methods = {(r.spec["method"], r.dataset["channels"]) for r in records}
+    known = [(len(methods & s.fused.keys()), s.created, s) for s in speeds]
+    count, _, best = max(known, key=lambda k: k[:2], default=(0, "", None))
+    return best if count else None
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return a == b or canonical(a) == canonical(b)
 
 
 def machine_of(environment: dict[str, Any]) -> str:

@@ -150,30 +150,56 @@ def test_a_file_that_holds_none_is_named(tmp_path, text):
         read_speeds(tmp_path)
 
 
+ALONE = 0.01 * 1e9 / (1 << 16)
+
+
 @pytest.mark.parametrize(
-    ("figure", "environment", "shown"),
+    ("figure", "shown"),
     [
-        ({}, HERE, 0.01 * 1e9 / (1 << 16)),
-        ({"channels": 8}, HERE, 5.0),
-        ({"failed": "so"}, HERE, 5.0),
-        ({"others": 0.1}, HERE, 0.01 * 1e9 / (1 << 16)),
-        ({"others": 0.5}, HERE, 5.0),
-        ({}, HERE | {"processor": "Another"}, 5.0),
-        ({}, {"device": "cpu", "device_name": "CPU, 1 threads"}, 5.0),  # an old record
-        ({"options": {"width": 2}}, HERE, 5.0),
-        ({"options": {"width": 1, "later": 3}}, HERE, 0.01 * 1e9 / (1 << 16)),
-        ({"options": {"width": 1, "later": 3}, "apart": ["later"]}, HERE, 5.0),
+        ({}, ALONE),
+        ({"channels": 8}, 5.0),
+        ({"failed": "so"}, 5.0),
+        ({"others": 0.1}, ALONE),
+        ({"others": 0.5}, 5.0),
+        ({"options": {"width": 2}}, None),  # the method was timed, but not so
+        ({"options": {"width": 1, "later": 3}}, ALONE),
+        ({"options": {"width": 1, "later": 3}, "apart": ["later"]}, None),
     ],
 )
-def test_tables_show_what_was_timed_alone_of_the_same_on_such_a_machine(figure, environment, shown):
-    options = {"width": 1} if "options" in figure else {}
+def test_tables_show_what_was_timed_alone_wherever_runs_were_made(figure, shown):
+    run = ran({"width": 1} if "options" in figure else {})
+    (table,) = tables([run], speeds=[speeds(**figure)])
+    assert table.rows[0].cost[0] == (shown and pytest.approx(shown))
+    (note,) = (n for n in table.notes if n.startswith("ms/MP"))
+    assert ("by `bench speed` with nothing beside it, on Some Chip, 1 threads" in note) == (shown != 5.0)
+    assert ("in the runs themselves, beside whatever else ran" in note) == (shown == 5.0)
+
+
+def ran(options):
     run = make()
     run = replace(run, spec=run.spec | {"options": options}, method=run.method | {"kind": "classical"})
-    run = replace(run, inference={"reduced": {"milliseconds_per_megapixel": 5.0}}, environment=environment)
-    (table,) = tables([run], speeds=[speeds(**figure)])
-    assert table.rows[0].cost[0] == pytest.approx(shown)
-    (note,) = (n for n in table.notes if n.startswith("ms/MP"))
-    assert ("bench speed" in note) == (shown != 5.0)
+    environment = {"device": "cpu", "device_name": "CPU, 1 threads"}
+    return replace(run, inference={"reduced": {"milliseconds_per_megapixel": 5.0}}, environment=environment)
+
+
+def test_a_table_has_the_times_of_one_machine():
+    """The one that timed most of its methods, the newest of several."""
+    runs = [ran({}), replace(ran({}), spec=ran({}).spec | {"method": "gsa"})]
+    here, there = speeds(), replace(speeds(seconds=9.0), environment=HERE | {"processor": "Other"})
+    both = replace(there, figures=[*there.figures, replace(there.figures[0], name="gsa", seconds=8.0)])
+    for known in ([here, both], [both, here]):
+        (table,) = tables(runs, speeds=known)
+        assert sorted(r.cost[0] for r in table.rows) == pytest.approx([800 * ALONE, 900 * ALONE])
+    (table,) = tables(runs, speeds=[replace(there, created="2026-02-01"), here])
+    assert sorted(r.cost[0] or 0 for r in table.rows) == pytest.approx([0, 900 * ALONE])
+    assert timings.best_known([here], [replace(r, dataset=r.dataset | {"channels": 3}) for r in runs]) is None
+
+
+def test_a_calibration_is_timed_on_its_own_images():
+    found = speed.measure(
+        CPU, ["inference"], replace(LEAST, sensors=("qb", "junocam2hst")), ["gsa", "identity"]
+    )
+    assert [(f.name, f.channels, f.failed) for f in found.figures] == [("gsa", 4, ""), ("identity", 3, "")]
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the system does not tell")

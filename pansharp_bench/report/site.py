@@ -196,15 +196,14 @@ class Site:
         for column in board.columns:
             rows = [(labels[id(r)], _scores(r, column)) for r in drawn]
             boxes[column] = svg.boxes(rows, column.label)
-        devices = Counter(r.records[0].environment.get("device_name", "") for r in own)
+        devices = Counter(_timed_on(r) for r in own if r.cost[0])
         usual = devices.most_common(1)[0][0] if devices else ""
         lead = board.columns[0]
         points = [
             (labels[id(r)], links[id(r)], r.group, r.cost[0], r.cells[lead].mean)
             for r in own
-            if r.ranked and r.cost[0] and lead in r.cells
-            and r.records[0].environment.get("device_name", "") == usual
-        ]  # fmt: skip
+            if r.ranked and r.cost[0] and lead in r.cells and _timed_on(r) == usual
+        ]
         shown = {labels[id(r)]: r.records[0].protocols[lead.protocol].get("curves", {}) for r in drawn}
         return {
             "board": board,
@@ -341,6 +340,10 @@ def dataset_page(name: str) -> str:
 def run_page(record: Record) -> str:
     """Where a record has its page."""
     return f"runs/{record.spec['method']}-{short_hash(record)}.html"
+
+
+def _timed_on(row: Row) -> str:
+    return row.timed_on or row.records[0].environment.get("device_name", "")
 
 
 def _row(scored: dict[str, Any], column: Column) -> tuple[str, str, str, str, str]:

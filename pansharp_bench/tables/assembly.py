@@ -13,7 +13,7 @@ from pansharp_bench.tables.measured import measured_rows
 from pansharp_bench.tables.model import Choice, Column, Row, Spread, Table, own_rows
 from pansharp_bench.tables.published import published_rows
 from pansharp_bench.tables.remarks import Remark
-from pansharp_bench.timings import Speeds
+from pansharp_bench.timings import Speeds, best_known
 
 
 def tables(
@@ -47,7 +47,8 @@ def tables(
         source: keep published rows whose source begins so.
         varied: options that are named in every row; rows keep the order of their records.
         remarks: what is known of test files, said below the tables that rest on them.
-        speeds: figures of machines, which count for milliseconds instead of those of runs there.
+        speeds: figures of machines, of which each table takes its milliseconds from one; from the runs where
+            there are none.
     """
     choice = choice or Choice()
     by_dataset: dict[tuple[str, str], list[Record]] = defaultdict(list)
@@ -75,7 +76,8 @@ def tables(
                     shown = list(dict.fromkeys(named))
                     if not shown:
                         continue
-                every = measured_rows(edition, shown, spread == "ci", methods, varied, choice.sort, speeds)
+                timed = best_known(speeds, edition.records)
+                every = measured_rows(edition, shown, spread == "ci", methods, varied, choice.sort, timed)
                 every += published_rows(edition, shown, all_published, methods, source)
                 rows = choice.chosen(every)
                 others = [e for e in editions if e is not edition]

@@ -83,15 +83,7 @@ class Edition:
                 f"Not the public {collection} files: no row of {self.name} is a {collection} result."
             )
         notes += self._floors(rows)
-        shown = {id(record): record for row in rows for record in row.records}.values()
-        devices = Counter(r.environment.get("device_name") or "an unknown device" for r in shown)
-        where = "; ".join(f"{device} ({n} runs)" for device, n in devices.most_common())
-        if devices:
-            alone = [r.label for r in rows if r.timed_alone]
-            by_speed = f"; by `bench speed`, with nothing beside it: {', '.join(alone)}" if alone else ""
-            notes.append(
-                f"ms/MP: milliseconds for a megapixel, image by image, measured on {where}{by_speed}."
-            )
+        notes += self._timed(rows)
         for source in dict.fromkeys(r.variant for r in rows if r.source == "published"):
             notes.append(f"Published: {source}.")
         faults = (f for r in self.records for f in r.dataset.get("accepted_faults", ()))
@@ -105,6 +97,19 @@ class Edition:
                 f"{MISSING}: the score is missing (NaN) for at least one image; the record says which."
             )
         return notes
+
+    @staticmethod
+    def _timed(rows: list[Row]) -> list[str]:
+        """What the milliseconds are of."""
+        shown = {id(record): record for row in rows for record in row.records}.values()
+        if not shown:
+            return []
+        what = "ms/MP: milliseconds for a megapixel, image by image, measured"
+        if machines := {r.timed_on for r in rows if r.timed_on}:
+            return [f"{what} by `bench speed` with nothing beside it, on {', '.join(sorted(machines))}."]
+        devices = Counter(r.environment.get("device_name") or "an unknown device" for r in shown)
+        where = "; ".join(f"{device} ({n} runs)" for device, n in devices.most_common())
+        return [f"{what} in the runs themselves, beside whatever else ran, on {where}."]
 
     def _floors(self, rows: list[Row]) -> list[str]:
         """What the target itself would score in the source's mix of groups, of the columns that are shown."""

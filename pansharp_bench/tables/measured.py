@@ -29,11 +29,12 @@ def measured_rows(
     methods: Sequence[str] | None,
     varied: Sequence[str],
     sort: str = "",
-    speeds: Sequence[Speeds] = (),
+    speeds: Speeds | None = None,
 ) -> list[Row]:
     """A row per specification; runs that differ in the seed alone are one row. Of a run that was made again because
     a metric came, changed or was asked for, the newest record counts that has a column. Sorted by the first column
-    or that named ``sort``, or as ``methods`` or the records stand."""
+    or that named ``sort``, or as ``methods`` or the records stand. ``speeds``: of the machine whose milliseconds
+    count instead of those of the runs."""
     runs: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     codes: dict[str, set[str]] = defaultdict(set)
     for record in edition.records:
@@ -72,7 +73,7 @@ def measured_rows(
             cells,
             ranked=sees != "reference" and card.get("kind") != "untouched",
             cost=(_speed(first, speeds), first.weights.get("parameters")),
-            timed_alone=_alone(first, speeds) is not None,
+            timed_on=speeds.machine if speeds else "",
             plain=not (first.spec["changed"] or first.spec["weights"] or earlier),
             floor=card["name"] in METHODS and METHODS.get(card["name"]).card.floor,
             method=card,
@@ -152,14 +153,9 @@ def _plain_text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _alone(record: Record, speeds: Sequence[Speeds]) -> float | None:
-    """What was measured by itself of a run's method, on such a machine as it ran on."""
-    return next((ms for s in speeds if (ms := s.of(record)) is not None), None)
-
-
-def _speed(record: Record, speeds: Sequence[Speeds]) -> float | None:
-    if (alone := _alone(record, speeds)) is not None:
-        return alone
+def _speed(record: Record, speeds: Speeds | None) -> float | None:
+    if speeds:
+        return speeds.of(record)
     timed = record.inference.get("reduced") or next(iter(record.inference.values()), None)
     return timed and timed.get("milliseconds_per_megapixel")
 

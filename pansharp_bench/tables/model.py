@@ -52,7 +52,7 @@ class Row:
     source: str = "measured"
     ranked: bool = True
     cost: tuple[float | None, int | None] = (None, None)  # ms per megapixel, parameters
-    timed_alone: bool = False  # its milliseconds are of `bench speed`, not of a run
+    timed_on: str = ""  # the machine of `bench speed` that its milliseconds are of, if not of its run
     plain: bool = True  # as its preset is today, on weights of its own
     floor: bool = False  # takes nothing from PAN
     method: Mapping[str, Any] = field(default_factory=dict)  # its card; empty where none is registered
