@@ -63,8 +63,8 @@ class Finding:
 
 
 def scenes(sensor: Sensor, n: int = 2, height: int = 48, width: int = 64) -> Scene:
-    """Smooth random scenes in DN with correlated bands, and a reference; of a sensor whose source is another camera,
-    that camera's image and latitudes, but no MS."""
+    """Smooth random scenes in DN with correlated bands, and a reference. Where the source is another camera, they
+    have its image and latitudes, but no MS."""
     generator = torch.Generator().manual_seed(5)
     base = torch.rand(n, 1, height // 8, width // 8, generator=generator)
     tint = torch.rand(n, sensor.channels, height // 16, width // 16, generator=generator)

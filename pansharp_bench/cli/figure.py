@@ -101,17 +101,15 @@ def psd(
 def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, results: Path) -> None:
     """Quality against milliseconds per megapixel, a point for every row that `bench leaderboard --all-runs` has.
 
-    Only rows measured on one kind of device belong in one picture: it takes the most frequent.
+    Only rows timed on one kind of device belong in one picture: it takes the most frequent.
     """
     from pansharp_bench import figures, tables
+    from pansharp_bench.timings import read_speeds
 
-    found = list(read_records(results, [dataset]))
-    devices = [r.environment.get("device_name", "") for r in found]
-    usual = max(set(devices), key=devices.count) if devices else ""
-    found = [r for r in found if r.environment.get("device_name", "") == usual]
-    points = []
-    for table in tables.tables(found, protocols=[protocol]):
-        shown = [r for r in table.rows if r.source == "measured" and (r.ranked or not ranked) and r.cost[0]]
+    found, points, usual = read_records(results, [dataset]), [], ""
+    for table in tables.tables(found, protocols=[protocol], speeds=read_speeds(results)):
+        usual, timed = tables.timed_alike(table.rows)
+        shown = [r for r in timed if r.ranked or not ranked]
         for row, label in zip(shown, tables.named_apart(shown), strict=True):
             cell = next((c for k, c in row.cells.items() if k.name == column), None)
             if cell and row.cost[0]:

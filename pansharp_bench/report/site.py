@@ -23,7 +23,7 @@ from pansharp_bench.report import svg
 from pansharp_bench.report.pictures import Drawn, Pictures
 from pansharp_bench.tables import Cell, Column, Row, Table, columns_of, named_apart, read_remarks, tables
 from pansharp_bench.tables.formatting import cost_text, format_value, heading
-from pansharp_bench.tables.model import own_rows
+from pansharp_bench.tables.model import own_rows, timed_alike
 from pansharp_bench.timings import read_speeds
 
 _MARK = '<meta name="generator" content="bench report">'  # a folder with such a page is ours to replace
@@ -196,13 +196,12 @@ class Site:
         for column in board.columns:
             rows = [(labels[id(r)], _scores(r, column)) for r in drawn]
             boxes[column] = svg.boxes(rows, column.label)
-        devices = Counter(_timed_on(r) for r in own if r.cost[0])
-        usual = devices.most_common(1)[0][0] if devices else ""
+        usual, timed = timed_alike(own)
         lead = board.columns[0]
         points = [
             (labels[id(r)], links[id(r)], r.group, r.cost[0], r.cells[lead].mean)
-            for r in own
-            if r.ranked and r.cost[0] and lead in r.cells and _timed_on(r) == usual
+            for r in timed
+            if r.ranked and r.cost[0] and lead in r.cells
         ]
         shown = {labels[id(r)]: r.records[0].protocols[lead.protocol].get("curves", {}) for r in drawn}
         return {
@@ -340,10 +339,6 @@ def dataset_page(name: str) -> str:
 def run_page(record: Record) -> str:
     """Where a record has its page."""
     return f"runs/{record.spec['method']}-{short_hash(record)}.html"
-
-
-def _timed_on(row: Row) -> str:
-    return row.timed_on or row.records[0].environment.get("device_name", "")
 
 
 def _row(scored: dict[str, Any], column: Column) -> tuple[str, str, str, str, str]:

@@ -16,7 +16,7 @@ from pansharp_bench.tables.json import to_json, to_json_list
 from pansharp_bench.tables.latex import to_latex
 from pansharp_bench.tables.markdown import to_markdown
 from pansharp_bench.tables.measured import FEWEST, bootstrap_interval
-from pansharp_bench.tables.model import Cell, Choice, Column, Row, Table, named_apart
+from pansharp_bench.tables.model import Cell, Choice, Column, Row, Table, named_apart, timed_alike
 from pansharp_bench.tables.published import published_values
 from pansharp_bench.tables.ranks import critical_difference, rank_tables
 from pansharp_bench.tables.remarks import Remark, read_remarks
@@ -48,6 +48,7 @@ __all__ = [
     "reprinted",
     "run_table",
     "tables",
+    "timed_alike",
     "to_csv",
     "to_html",
     "to_json",

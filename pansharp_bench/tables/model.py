@@ -113,6 +113,17 @@ def own_rows(rows: Sequence[Row]) -> list[Row]:
     return [r for r in rows if r.plain or r.label not in found]
 
 
+def timed_alike(rows: Sequence[Row]) -> tuple[str, list[Row]]:
+    """The device on which most rows' milliseconds were measured, and those rows: only these compare."""
+
+    def device(row: Row) -> str:
+        return row.timed_on or row.records[0].environment.get("device_name", "")
+
+    timed = [r for r in rows if r.records and r.cost[0]]
+    usual = max(Counter(map(device, timed)).items(), key=lambda found: found[1], default=("", 0))[0]
+    return usual, [r for r in timed if device(r) == usual]
+
+
 def named_apart(rows: Sequence[Row]) -> list[str]:
     """The label of every row, with its variant where another row has the same label."""
     labels = Counter(row.label for row in rows)
