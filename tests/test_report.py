@@ -17,7 +17,7 @@ from pansharp_bench.errors import BenchError
 from pansharp_bench.figures import read_panels
 from pansharp_bench.record import read_all, short_hash
 from pansharp_bench.report import svg, write_site
-from pansharp_bench.tables import MISSING, columns_of
+from pansharp_bench.tables import MISSING, columns_of, tables, to_html
 from pansharp_bench.tables.formatting import format_value
 
 
@@ -52,6 +52,32 @@ def test_every_page_is_well_formed_and_every_link_leads_somewhere(built):
                 assert at.is_file(), f"{name} leads to {target}"
                 if fragment:
                     assert fragment in ids[at.relative_to(site.resolve()).as_posix() if path else name]
+
+
+def test_notes_show_commands_as_code(tmp_path, built):
+    _, _, records = built
+    board = replace(tables(records)[0], notes=["by `bench <speed>` & others"])
+    assert "<li>by <code>bench &lt;speed&gt;</code> &amp; others</li>" in to_html(board)
+    site = write_site(records[:1], tmp_path / "site", results=pages.RESULTS).parent  # with its speeds
+    notes = [
+        p.read_text().partition('<ul class="notes">')[2].partition("</ul>")[0] for p in site.glob("boards/*")
+    ]
+    assert any("<code>bench " in n for n in notes) and not any("`" in n for n in notes)
+
+
+def test_a_large_board_draws_its_first_rows_and_names_no_more_points_than_fit(tmp_path, built):
+    _, _, records = built
+    item = next(r for r in records if r.method["name"] == "gsa" and r.simulated)
+    many = []
+    for i in range(104):
+        card = item.method | {"name": f"gsa-{i}", "title": f"No. {i}"}
+        many.append(replace(item, spec=item.spec | {"method": card["name"]}, method=card))
+    site = write_site(many, tmp_path / "site", results=tmp_path).parent
+    board = pages.parse(next(site.glob("boards/*reduced.html")))
+    assert "Of the first 100 rows." in board.text
+    dots, boxes, *_ = [c for c in board.all("svg") if "chart" in c.attributes.get("class", "")]
+    assert len(list(dots.all("circle"))) == 104 and not any(list(a.all("text")) for a in dots.all("a"))
+    assert sum("No. " in t.text for t in boxes.all("text")) == 100
 
 
 def test_nothing_is_loaded_from_elsewhere(built):

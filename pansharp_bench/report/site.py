@@ -23,6 +23,7 @@ from pansharp_bench.report import svg
 from pansharp_bench.report.pictures import Drawn, Pictures
 from pansharp_bench.tables import Cell, Column, Row, Table, columns_of, named_apart, read_remarks, tables
 from pansharp_bench.tables.formatting import cost_text, format_value, heading
+from pansharp_bench.tables.html import coded
 from pansharp_bench.tables.model import own_rows, timed_alike
 from pansharp_bench.timings import read_speeds
 
@@ -136,7 +137,7 @@ class Site:
             "mark": _MARK,
             "newest": max(r.created for r in self.records),
         }
-        made.filters |= {"key": id, "flowing": _flowing}
+        made.filters |= {"key": id, "flowing": _flowing, "coded": coded}
         made.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
         return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ _HTML = """<!doctype html>
 <p><b>best</b>, <span class="second">second best</span> of each group.</p>
 <ul>
 {% for note in notes -%}
-<li>{{ note }}</li>
+<li>{{ note | coded }}</li>
 {% endfor -%}
 </ul>
 </html>
@@ -63,7 +64,16 @@ _HTML = """<!doctype html>
 def _template() -> Any:
     from jinja2 import Environment
 
-    return Environment(autoescape=True, keep_trailing_newline=True).from_string(_HTML)
+    made = Environment(autoescape=True, keep_trailing_newline=True)
+    made.filters["coded"] = coded
+    return made.from_string(_HTML)
+
+
+def coded(text: str) -> str:
+    """Safe in HTML, with what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def to_html(table: Table) -> str:
