@@ -85,7 +85,7 @@ def test_copies_of_an_image_make_nothing_surer():
 
 
 def test_intervals_of_chi2_cover_what_it_is_of_ever_more_blocks():
-    """Blocks whose histograms scatter about one near to the target's; χ² of the law they are drawn from is known."""
+    """Blocks scatter about a histogram near to the target's; χ² of the law they are drawn from is known."""
     draws, x = np.random.default_rng(0), np.linspace(0, 1, 31)
 
     def histograms(middles):
