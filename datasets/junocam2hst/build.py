@@ -13,7 +13,7 @@ import click
 from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES
 from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import BenchError, DataError
-from pansharp_bench.finite import Finite
+from pansharp_bench.finite import Finite, FiniteRange
 
 VERSION = 2  # counts every change that alters segments of the same maps; 2: fill is no cloud
 PAPER = {"segment_pixels": 256, "nside_junocam": 32, "nside_hst": 16, "hst_resolution": None}
@@ -291,7 +291,7 @@ _TRAIN, _TEST, _CYCLES = (",".join(map(str, n)) for n in (PERIJOVES["train"], PE
 @click.option("--junocam-latitude", type=_LATITUDE, default="planetocentric", show_default=True)
 @click.option(
     "--junocam-left",
-    type=Finite(),
+    type=FiniteRange(-360, 360),
     default=180.0,
     show_default=True,
     help="West longitude of the mosaics' left edge.",
@@ -300,7 +300,7 @@ _TRAIN, _TEST, _CYCLES = (",".join(map(str, n)) for n in (PERIJOVES["train"], PE
 @click.option("--hst-latitude", type=_LATITUDE, default="planetographic", show_default=True)
 @click.option(
     "--hst-left",
-    type=Finite(),
+    type=FiniteRange(-360, 360),
     default=360.0,
     show_default=True,
     help="West longitude of Hubble maps' left edge.",

@@ -39,6 +39,9 @@ EXTRA_FILTERS = ("F275W", "FQ889N")  # ultraviolet, methane: of the second stage
 BLANK = 1e-10  # an I/F this dark in every channel was never seen
 BLACK = 0.01  # a picture's pixel this dark was never seen: where PJ17's mosaic is empty it holds 1 of 255
 FILL = 17  # pixels each way of the least area that is fill: more than a block of JPEG, which may be flat by itself
+_BEYOND = (
+    0.01  # share of a map's values that may lie above 1, as noise and the brightest clouds of a mosaic do
+)
 _ONE_COLOUR = 2.5  # codes of an integer picture that are one colour: 1 either way, as JPEG rounds
 
 
@@ -102,11 +105,19 @@ class GlobalMap:
         return {n: int(lacking[i].sum()) / max(int(i.sum()) * width, 1) for n, i in inside.items()}
 
     def checked(self, what: str) -> GlobalMap:
-        """The map itself. Raises DataError, naming ``what``, where it holds nothing or infinite values."""
+        """The map itself. Raises DataError, naming ``what``, where it holds nothing, infinite values, or values
+        that are no brightness of 0 to 1: above 1 in more than a hundredth of what was seen."""
         if torch.isinf(self.values).any():
             raise DataError(f"{what}: found infinite values; expected I/F or brightness")
         if not self.values.isfinite().any():
             raise DataError(f"{what}: found no image, every pixel is blank or NaN")
+        beyond = (self.values > 1).sum() / self.values.isfinite().sum()
+        if beyond > _BEYOND:
+            raise DataError(
+                f"{what}: found values up to {self.values.nan_to_num().max():g}, {beyond:.0%} of them above 1; "
+                "expected I/F or brightness of 0 to 1 (are they integers kept as floats, or is the I/F scale "
+                "another map's?)"
+            )
         return self
 
 
@@ -124,10 +135,11 @@ def read_picture(
     ``north_up`` say how the picture lies; the map always has north up and east to the right.
 
     Raises DataError for a file that is no picture, a truncated one, one without three colours, one that does
-    not span the whole planet (twice as wide as high), and one without any image.
+    not span the whole planet (twice as wide as high), one without any image, and a GeoTIFF that says it lies
+    otherwise than it is to be read.
     """
     path = Path(path)
-    array, code = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _read_pil(path)
+    array, code = _read_tiff(path, latitude, west_left) if _is_tiff(path) else _read_pil(path)
     colours = array.shape[0]
     if colours not in (3, 4):
         raise DataError(f"{path}: found {colours} channel(s); expected red, green and blue (and alpha)")
@@ -274,17 +286,44 @@ def _read_pil(path: Path) -> tuple[Tensor, float]:
     return values.permute(2, 0, 1), code
 
 
-def _read_tiff(path: Path) -> tuple[Tensor, float]:
+def _is_tiff(path: Path) -> bool:
+    return path.suffix.lower() in (".tif", ".tiff")
+
+
+def _read_tiff(path: Path, latitude: Latitude, west_left: float) -> tuple[Tensor, float]:
     import rasterio
     from rasterio.errors import RasterioError
 
     try:
         with rasterio.open(path) as file:
+            _check_place(file, path, latitude, west_left)
             array = file.read(masked=True)
     except RasterioError as error:
         raise DataError(f"{path}: found no readable TIFF ({_first(error)})") from error
     values, code = _unit(array.data)
     return torch.where(torch.from_numpy(np.ma.getmaskarray(array)), torch.nan, values), code
+
+
+def _check_place(file: Any, path: Path, latitude: Latitude, west_left: float) -> None:
+    """Raises DataError where a GeoTIFF's tags or coordinates tell another place than it is to be read at."""
+    told = file.tags().get("latitude", latitude)
+    if told != latitude:
+        raise DataError(
+            f"{path} says its latitudes are {told}, but it is read as {latitude}: tell (--…-latitude)"
+        )
+    if file.crs is None or not file.crs.is_geographic:
+        return
+    left, bottom, right, top = file.bounds
+    if not np.allclose((right - left, bottom, top), (360, -90, 90), rtol=0, atol=1e-3):
+        raise DataError(
+            f"{path} lies from {left:g} to {right:g} E and {bottom:g} to {top:g} N; expected a map of the whole "
+            "planet"
+        )
+    if abs((left + west_left + 180) % 360 - 180) > 1e-3:
+        raise DataError(
+            f"{path} says its left edge lies at {-left % 360:g} W, but it is read as {west_left:g} W: tell "
+            "(--…-left)"
+        )
 
 
 def _unit(array: np.ndarray) -> tuple[Tensor, float]:
