@@ -213,6 +213,12 @@ def test_opal_fits_become_i_over_f(tmp_path):
     assert given.read().values[0, 5, 5].item() == pytest.approx(0.201)
     with pytest.raises(DataError, match="cycle 25; found cycle 26 A"):
         maps.find_hst([folder], (25,))
+    for other in folder.glob("*jupiter*.fits"):  # OPAL's release has four planets
+        other.with_name(other.name.replace("jupiter", "saturn")).write_bytes(b"")
+    (source,) = maps.find_hst([folder], (26,), latitude="planetocentric", west_left=90.0, east_right=False)
+    turned = source.read()
+    assert (turned.latitude, turned.west_left) == ("planetocentric", 90)
+    torch.testing.assert_close(turned.values, read.values.flip(2))
 
 
 def test_maps_without_values_or_filters(tmp_path):

@@ -34,6 +34,7 @@ from pansharp_bench.datasets.jupiter.ellipsoid import Latitude, to_planetocentri
 from pansharp_bench.errors import BenchError, DataError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_OTHERS = re.compile("saturn|uranus|neptune", re.I)
 RGB_FILTERS = ("F631N", "F502N", "F395N")  # red, green, blue
 EXTRA_FILTERS = ("F275W", "FQ889N")  # ultraviolet, methane: of the second stage
 BLANK = 1e-10  # an I/F this dark in every channel was never seen
@@ -155,7 +156,9 @@ def read_opal_fits(
     paths: Mapping[str, str | Path],
     scales: Mapping[str, float],
     filters: tuple[str, ...] = RGB_FILTERS,
+    latitude: Latitude = "planetographic",
     west_left: float = 360.0,
+    east_right: bool = True,
     north_up: bool = True,
 ) -> GlobalMap:
     """OPAL maps of one rotation, one FITS file a filter, as I/F: value x the scale of the release's readme.
@@ -193,7 +196,7 @@ def read_opal_fits(
     values = torch.stack(bands)
     blank = ~(values[: len(RGB_FILTERS)].nan_to_num(0).abs() > BLANK).all(0)
     values = _without_fill(torch.where(blank, torch.nan, values), 0.0)
-    return _laid(values, path, "planetographic", west_left, True, north_up)
+    return _laid(values, path, latitude, west_left, east_right, north_up)
 
 
 def _image(part: Any) -> np.ndarray | None:
@@ -278,7 +281,11 @@ def _read_pil(path: Path) -> tuple[Tensor, float]:
         raise DataError(f"{path} does not exist") from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: found a file that is no picture; expected a PNG or JPEG mosaic") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{path}: found a picture too large to be opened safely; give it as a TIFF"
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise DataError(
             f"{path}: found a truncated or damaged picture ({_first(error)}); fetch it again"
         ) from error
@@ -408,14 +415,14 @@ def find_hst(
     FITS files by their OPAL names (year, rotation a or b, filter), with I/F scales from ``scales`` (filter ->
     factor), from ``readme``, or from a ``*readme.txt`` beside them; colour pictures by year and rotation in
     their names, or as rotation A of ``cycle``. Cycle 22 is 2015. F275W and FQ889N are read too where every rotation
-    has both.
+    has both. OPAL's maps of other planets are passed over.
     Raises DataError where none is found, a filter or scale is missing, or a picture's cycle is not known.
     """
     maps: dict[tuple[int, str], list[Path]] = {}
     extra: dict[tuple[int, str], list[Path]] = {}
     for path in _files(places, (*PICTURES, ".fits")):
         is_fits = path.suffix.lower() == ".fits"
-        if is_fits and _filter(path) not in RGB_FILTERS + EXTRA_FILTERS:
+        if (is_fits and _filter(path) not in RGB_FILTERS + EXTRA_FILTERS) or _OTHERS.search(path.name):
             continue
         if match := re.search(r"(20\d\d)([ab])(?![a-z])", path.name, re.I):
             key = int(match[1]) - 1993, match[2].upper()
@@ -432,13 +439,14 @@ def find_hst(
         asked = "" if wanted is None else f" of cycle {', '.join(map(str, sorted(wanted)))}"
         raise DataError(f"no OPAL map{asked}; found {there}")
     sources = []
+    placed = {"latitude": latitude, "west_left": west_left, "east_right": east_right, "north_up": north_up}
     for (number, rotation), paths in chosen.items():
         name = f"cycle {number} {rotation}"
         pictures = [p for p in paths if p.suffix.lower() != ".fits"]
         if len(pictures) != len(paths):
             paths = [p for p in paths if p not in pictures]  # calibrated files before pictures of them
             known = dict(scales or _scales_beside(paths[0], readme)[rotation])
-            options: dict[str, Any] = {"scales": known, "west_left": west_left, "north_up": north_up}
+            options: dict[str, Any] = {"scales": known, **placed}
             found = [_filter(p) for p in paths]
             if sorted(found) != sorted(RGB_FILTERS):
                 raise DataError(
@@ -449,9 +457,7 @@ def find_hst(
         else:
             if len(paths) > 1:
                 raise DataError(f"several maps could be {name}: {', '.join(map(str, paths))}; name one")
-            options = {
-                "latitude": latitude, "west_left": west_left, "east_right": east_right, "north_up": north_up,
-            }  # fmt: skip
+            options = placed
         sources.append(Source(name, number, rotation, tuple(paths), options))
     further = [tuple(extra.get((s.number, s.rotation), ())) for s in sources]
     if all(_is_extra(s, paths) for s, paths in zip(sources, further, strict=True)):
