@@ -190,6 +190,17 @@ def test_every_fold_is_run_and_errors_are_drawn(root, tmp_path):
     assert float(turned["value"]) == pytest.approx(np.mean(values))
     assert float(turned["error"]) == pytest.approx(np.std(values, ddof=1))
     assert ("SSIM", "PJ16 held out") in rows
+    words = [
+        "figure",
+        "errors",
+        "--dataset",
+        "junocam2hst-toy",
+        *folders[:2],
+        "--out",
+        str(tmp_path / "x.png"),
+    ]
+    unknown = CliRunner().invoke(main, [*words, "--column", "chi"])
+    assert unknown.exit_code == 2 and "--column chi: no record tells its error; there are: " in unknown.output
 
 
 def test_a_dataset_without_folds_says_so(tmp_path):
