@@ -70,6 +70,13 @@ class Record:
         return self.protocols.get(protocol, {}).get("scores", {}).get(column, [])
 
 
+def blocks_of(records: Iterable[Record], protocol: str) -> list[int]:
+    """Of each test image the block whose images overlap, so are not independent, as the first of these records of
+    the same test files that knows tells; empty where none does."""
+    origins = (r.protocols.get(protocol, {}).get("origins", {}) for r in records)
+    return next((o["block"] for o in origins if "block" in o), [])
+
+
 def canonical(value: Any) -> str:
     """Canonical JSON: equal values give equal text."""
     return json.dumps(jsonable(value), sort_keys=True, separators=(",", ":"))

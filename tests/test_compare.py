@@ -12,7 +12,7 @@ from records import make
 from pansharp_bench import record as records
 from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError
-from pansharp_bench.tables import compare, find_row, tables
+from pansharp_bench.tables import bootstrap_interval, compare, find_row, tables
 
 # heights of cross- and self-fertilised maize plants, Darwin 1876, in eighths of an inch: Wilcoxon's classic
 DARWIN = (6, 8, 14, 16, 23, 24, 28, 29, 41, -48, 49, 56, 60, -67, 75)
@@ -74,6 +74,29 @@ def test_fewer_than_six_images_are_not_compared_and_missing_ones_do_not_count():
     assert (it.images, it.missing) == (6, 1)
     with pytest.raises(BenchError, match="no column 'Q8'; there are: SAM"):
         against([of({"SAM": six}, method="a")], [of({"SAM": six}, method="b")], "Q8")
+
+
+def test_images_that_overlap_are_compared_block_by_block():
+    """Fifty copies of each of eight images say no more than the eight, whichever record tells the blocks."""
+    rng = np.random.default_rng(1)
+    gain, base = rng.normal(0.5, 1, 8), rng.normal(5, 1, 8)
+    (eight,) = against(
+        [of({"SSIM": (base + gain).tolist()}, method="a")], [of({"SSIM": base.tolist()}, method="b")]
+    )
+    many = [of({"SSIM": np.repeat(x, 50).tolist()}, method=m) for m, x in (("a", base + gain), ("b", base))]
+    (naive,) = against(many[:1], many[1:])
+    assert naive.p < 1e-4 < eight.p and (naive.units, naive.unit) == (400, "images")
+    many[1].protocols["reduced"]["origins"] = {"block": np.repeat(np.arange(8), 50).tolist()}
+    (it,) = against(many[:1], many[1:])
+    assert (it.images, it.units, it.unit) == (400, 8, "blocks") and "8 blocks" in it.sentence
+    assert (it.p, it.wins, it.losses) == (eight.p, eight.wins, eight.losses)
+    assert it.interval == pytest.approx(eight.interval) and it.effect == pytest.approx(eight.effect)
+    (table,) = tables(many, spread="ci")
+    low, high = find_row(table, "a").cells[it.column].interval
+    assert high - low == pytest.approx(np.subtract(*bootstrap_interval(base + gain)[::-1]))
+    many[1].protocols["reduced"]["origins"] = {"block": [0] * 400}
+    with pytest.raises(BenchError, match="have 1 blocks in common"):
+        against(many[:1], many[1:])
 
 
 def test_a_row_is_named_by_method_preset_or_record():

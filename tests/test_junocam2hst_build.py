@@ -10,11 +10,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from click import BadParameter
 from click.testing import CliRunner
 from jupiter import planet, save_png
+from PIL import Image
 
 from pansharp_bench.cli import main
-from pansharp_bench.datasets.junocam2hst.build import build, command
+from pansharp_bench.datasets.junocam2hst.build import _scales, build, command
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
 from pansharp_bench.datasets.junocam2hst.store import Store, StoreSplit, Writer
 from pansharp_bench.errors import BenchError, DataError
@@ -159,6 +161,20 @@ def test_mistakes_of_a_build(maps, tmp_path):
         make(maps, out, train=(16, 18))
     with pytest.raises(DataError, match="no mosaic of PJ17"):
         make(maps, out, train=(17,))
+    for label in ("", "a b", "sim", "x-pj17"):  # none is the paper's set, a simulation's or a fold's name
+        with pytest.raises(BenchError, match=f"label '{label}' "):
+            make(maps, tmp_path / "x.h5", label=label)
+    with pytest.raises(BenchError, match="EZ,EZ names a zone twice"):
+        make(maps, tmp_path / "x.h5", zones=("EZ", "EZ"))
+    with pytest.raises(BenchError, match=r"let it end in \.h5"):
+        make(maps, tmp_path / "x.txt")
+    for pair in ("F631N", "F631N=0", "F631N=-1", "F631N=nan"):
+        with pytest.raises(BadParameter, match="above 0"):
+            _scales(None, None, (pair,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+        with pytest.raises(DataError, match=r"PJ16\.png: found a picture too large"):
+            make(maps, tmp_path / "other" / "x.h5")
     with pytest.raises(BenchError, match="unknown zone ABC"):
         make(maps, out, zones=("ABC",))
     save_png(tmp_path / "juno" / "PJ16.png", planet(90).values)

@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from jupiter import REAL, field, needs_real, planet, save_png
 from PIL import Image
+from rasterio.transform import from_origin
 from rasterio.warp import transform
 from scipy import ndimage
 
 from pansharp_bench.datasets.jupiter import maps
 from pansharp_bench.datasets.jupiter.maps import GlobalMap, read_picture
+from pansharp_bench.datasets.jupiter.mosaic import write_map
 from pansharp_bench.datasets.jupiter.segments import Cutter, antialiased
 from pansharp_bench.errors import BenchError, DataError
 
@@ -45,6 +48,36 @@ def test_blank_is_transparent_or_black_even_where_black_is_1_of_255(tmp_path):
     values = read_picture(tmp_path / "PJ18.png").values
     assert values.isnan().all(0).nonzero().tolist() == [[0, 0], [0, 1], [0, 2]]
     assert values[2, 0, 3].item() == pytest.approx(9 / 255)
+
+
+def test_a_geotiff_is_not_read_against_what_it_says(tmp_path):
+    bands = ("red", "green", "blue")
+    for kind, left in (("planetocentric", 180.0), ("planetographic", 360.0)):
+        whole = planet(78, kind, left)
+        path, _ = write_map(tmp_path / "map.tif", [(0, whole.values)], 78, bands, kind, left)
+        read = read_picture(path, kind, left)
+        torch.testing.assert_close(read.values, whole.values)
+        with pytest.raises(DataError, match=f"left edge lies at {left % 360:g} W, but it is read as 90 W"):
+            read_picture(path, kind, 90.0)
+        other = {"planetocentric": "planetographic", "planetographic": "planetocentric"}[kind]
+        with pytest.raises(DataError, match=f"its latitudes are {kind}, but it is read as {other}"):
+            read_picture(path, other, left)
+    size = {"width": 40, "height": 20, "count": 3, "dtype": "float32", "crs": "IAU_2015:59900"}
+    with rasterio.open(tmp_path / "part.tif", "w", transform=from_origin(-90, 0, 1, 1), **size) as file:
+        file.write(np.random.default_rng(0).random((3, 20, 40), np.float32))
+    with pytest.raises(
+        DataError, match="from -90 to -50 E and -20 to 0 N; expected a map of the whole planet"
+    ):
+        read_picture(tmp_path / "part.tif")
+
+
+def test_values_that_are_no_brightness_are_not_cut_at_one(tmp_path):
+    path, _ = write_map(tmp_path / "map.tif", [(0, planet(90).values * 255)], 90, ("red", "green", "blue"))
+    with pytest.raises(DataError, match=r"values up to 229\.\d+, 100% of them above 1; expected I/F"):
+        read_picture(path)
+    (source,) = maps.find_hst([write_fits(tmp_path / "opal")], scales=dict.fromkeys(maps.RGB_FILTERS, 0.01))
+    with pytest.raises(DataError, match="is the I/F scale another map's"):
+        source.read()
 
 
 FILL = (126, 120, 101)
@@ -180,6 +213,12 @@ def test_opal_fits_become_i_over_f(tmp_path):
     assert given.read().values[0, 5, 5].item() == pytest.approx(0.201)
     with pytest.raises(DataError, match="cycle 25; found cycle 26 A"):
         maps.find_hst([folder], (25,))
+    for other in folder.glob("*jupiter*.fits"):  # OPAL's release has four planets
+        other.with_name(other.name.replace("jupiter", "saturn")).write_bytes(b"")
+    (source,) = maps.find_hst([folder], (26,), latitude="planetocentric", west_left=90.0, east_right=False)
+    turned = source.read()
+    assert (turned.latitude, turned.west_left) == ("planetocentric", 90)
+    torch.testing.assert_close(turned.values, read.values.flip(2))
 
 
 def test_maps_without_values_or_filters(tmp_path):

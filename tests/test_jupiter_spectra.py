@@ -137,6 +137,18 @@ def test_mistakes_are_named(maps, words, said, monkeypatch):
     assert done.exit_code == 2 and said in done.output and not (maps / "out.csv").exists()
 
 
+@pytest.mark.parametrize("height", [78, 90])
+def test_own_maps_of_any_height_are_read_and_their_previews_stay(tmp_path, height):
+    """180 / 78 degrees times 156 is no 360 to the last bit."""
+    path, preview = write_map(tmp_path / "map.tif", [(0, planet(height).values)], height, BANDS)
+    before = preview.read_bytes()
+    for words in (["spectra"], ["limb", "--geometry", path]):
+        done = bench("data", words[0], path, *words[1:], "--out", tmp_path / "map.csv")
+        assert done.exit_code == 2 and "would replace the map's preview" in done.output
+    done = bench("data", "spectra", path, "--out", tmp_path / "means.csv")
+    assert done.exit_code == 0 and preview.read_bytes() == before, done.output
+
+
 @pytest.mark.parametrize(("k", "left"), [(0.95, 0.0), (0.8, 0.15)])
 def test_what_a_law_leaves_is_found(tmp_path, k, left):
     """A banded planet under Minnaert's law with k = .95, corrected with k: both exponents are the difference."""

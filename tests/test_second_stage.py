@@ -14,7 +14,7 @@ import pansharp_bench as pb
 from pansharp_bench import experiment
 from pansharp_bench.cli import main
 from pansharp_bench.datasets.junocam2hst.build import build
-from pansharp_bench.datasets.junocam2hst.second_stage import HELD_OUT
+from pansharp_bench.datasets.junocam2hst.second_stage import HELD_OUT, _apart
 from pansharp_bench.datasets.junocam2hst.store import Store
 from pansharp_bench.datasets.jupiter import maps as maps_module
 from pansharp_bench.datasets.jupiter.ellipsoid import laea_inverse
@@ -112,6 +112,19 @@ def test_no_cloud_of_the_test_is_trained_on(folder):
     assert dataset.split("test").column("longitude").max() < HELD_OUT
     rows = np.concatenate([dataset.split(s).index for s in dataset.available()])
     assert len(rows) == len(set(rows.tolist()))
+
+
+def test_segments_of_other_latitudes_are_kept_apart_too():
+    """At 66 N a segment reaches farther east than at 63 N, where both show the same clouds."""
+    latitudes = [60.4, 63.4, 66.4]
+    apart = _apart(latitudes, 64)  # pixel centres below, half a pixel within
+    x, y = pixel_grid(64)
+    lat, east = laea_inverse(x, y, torch.tensor(latitudes, dtype=torch.float64)[:, None, None])
+    rows = lat.round(decimals=0)
+    for i, own in enumerate(latitudes):
+        for k in range(3):
+            for row in set(rows[i].unique().tolist()) & set(rows[k].unique().tolist()):
+                assert east[i][rows[i] == row].max() + east[k][rows[k] == row].max() < apart[own]
 
 
 def test_pairs_are_of_the_same_segment(folder):

@@ -84,6 +84,37 @@ def test_copies_of_an_image_make_nothing_surer():
     assert found.high - found.low == pytest.approx(2 * 1.96 * expected, rel=0.1)
 
 
+def test_intervals_of_chi2_cover_what_it_is_of_ever_more_blocks():
+    """Blocks scatter about a histogram near to the target's; χ² of the law they are drawn from is known."""
+    draws, x = np.random.default_rng(0), np.linspace(0, 1, 31)
+
+    def histograms(middles):
+        h = np.exp(-0.5 * ((x - middles[:, None]) / 0.1) ** 2)
+        return np.rint(1e5 * h / h.sum(1, keepdims=True)).astype(int)
+
+    law = histograms(0.5 + 0.1 * draws.standard_normal(50_000)).sum(0)
+    p, q = law / law.sum(), np.exp(-0.5 * ((x - 0.5) / 0.15) ** 2)
+    q /= q.sum()
+    truth = 0.5 * ((p - q) ** 2 / (p + q)).sum()
+    covered = 0
+    for _ in range(60):
+        counts = histograms(0.5 + 0.1 * draws.standard_normal(40))
+        output = [
+            {"group": 0, "block": b, "counts": [" ".join(map(str, c))]} for b, c in enumerate(counts.tolist())
+        ]
+        target = [q.tolist()]
+        record = told([1.0] * 40, list(range(40)))
+        record.protocols["calibration"]["curves"] = {
+            "histogram": {"target": target},
+            "histogram_blocks": {"output": output, "target": [{"group": 0, "shares": target}]},
+        }
+        record.scores = lambda protocol, column: [1.0]
+        found = uncertainty.intervals(record, "calibration", draws=300)["chi2"]
+        assert 0 <= found.low <= found.high
+        covered += found.low <= truth <= found.high
+    assert covered >= 54  # percentiles of the resampled values hold it 16 times
+
+
 def test_what_is_not_told_or_cannot_be_is_said():
     record = told([1.0, 2.0], [3, 3])
     with pytest.raises(BenchError, match="all images of d are of one block"):
@@ -152,13 +183,24 @@ def test_every_fold_is_run_and_errors_are_drawn(root, tmp_path):
     with open(picture.with_suffix(".csv")) as file:
         rows = {(r["column"], r["over"]): r for r in csv.DictReader(file)}
     chi2 = next(r for (c, o), r in rows.items() if c == "chi2" and o.endswith("blocks"))
-    assert float(chi2["low"]) < float(chi2["value"]) < float(chi2["high"])
+    assert 0 < float(chi2["low"]) < float(chi2["high"])
     assert float(chi2["value"]) == pytest.approx(own.protocols["calibration"]["mean"]["chi2"])
     values = [r.protocols["calibration"]["mean"]["SSIM"] for r in found.values()]
     turned = rows["SSIM", "3 held out in turn"]
     assert float(turned["value"]) == pytest.approx(np.mean(values))
     assert float(turned["error"]) == pytest.approx(np.std(values, ddof=1))
     assert ("SSIM", "PJ16 held out") in rows
+    words = [
+        "figure",
+        "errors",
+        "--dataset",
+        "junocam2hst-toy",
+        *folders[:2],
+        "--out",
+        str(tmp_path / "x.png"),
+    ]
+    unknown = CliRunner().invoke(main, [*words, "--column", "chi"])
+    assert unknown.exit_code == 2 and "--column chi: no record tells its error; there are: " in unknown.output
 
 
 def test_a_dataset_without_folds_says_so(tmp_path):

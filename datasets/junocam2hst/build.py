@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 from pansharp_bench.datasets.junocam2hst._paper import CYCLES, PERIJOVES
 from pansharp_bench.datasets.jupiter.zones import ZONES
 from pansharp_bench.errors import BenchError, DataError
-from pansharp_bench.finite import Finite
+from pansharp_bench.finite import FiniteRange
 
 VERSION = 2  # counts every change that alters segments of the same maps; 2: fill is no cloud
 PAPER = {"segment_pixels": 256, "nside_junocam": 32, "nside_hst": 16, "hst_resolution": None}
@@ -64,6 +65,7 @@ def build(
     import torch
 
     from pansharp_bench.datasets.junocam2hst._inspect import blank_zones
+    from pansharp_bench.datasets.junocam2hst.dataset import check_label
     from pansharp_bench.datasets.junocam2hst.store import Store, Writer
     from pansharp_bench.datasets.jupiter import maps
     from pansharp_bench.datasets.jupiter.ellipsoid import SEGMENT_KM, centres
@@ -76,7 +78,13 @@ def build(
         raise BenchError("give at least one perijove each with --train and --test")
     if segment_pixels < 8:
         raise BenchError(f"--segment-pixels {segment_pixels} is too small; the paper's is 256")
+    if label is not None:
+        check_label(label, of_file=True)
+    if out.suffix != ".h5":
+        raise BenchError(f"--out {out}: data files are found by their names; let it end in .h5")
     zones = tuple(zones)
+    if len(set(zones)) < len(zones):
+        raise BenchError(f"--zones {','.join(zones)} names a zone twice")
     mosaics = maps.find_junocam(junocam, (*train, *test), **(junocam_options or {}))
     opal = maps.find_hst(hst, cycles, **(hst_options or {}))
     recipe = {
@@ -222,7 +230,7 @@ def _as_in_paper(mosaics: list[Any], opal: list[Any]) -> bool:
             with Image.open(mosaic.paths[0]) as picture:
                 if picture.width < _PAPER_WIDTH:
                     return False
-    except OSError:
+    except (OSError, Image.DecompressionBombError):
         return False  # reading it says what is wrong
     return all(s.paths[0].suffix.lower() == ".fits" for s in opal)
 
@@ -250,9 +258,12 @@ def _numbers(ctx: Any, option: Any, text: str | None) -> tuple[int, ...] | None:
 
 def _scales(ctx: Any, option: Any, pairs: tuple[str, ...]) -> dict[str, float]:
     try:
-        return {k.upper(): float(v) for k, v in (pair.split("=") for pair in pairs)}
+        scales = {k.upper(): float(v) for k, v in (pair.split("=") for pair in pairs)}
     except ValueError:
-        raise click.BadParameter("give FILTER=SCALE, e.g. F631N=0.00364") from None
+        scales = {"": 0.0}
+    if not all(0 < v < math.inf for v in scales.values()):
+        raise click.BadParameter("give FILTER=SCALE, above 0, e.g. F631N=0.00364")
+    return scales
 
 
 _LATITUDE = click.Choice(["planetocentric", "planetographic"])
@@ -279,7 +290,10 @@ _TRAIN, _TEST, _CYCLES = (",".join(map(str, n)) for n in (PERIJOVES["train"], PE
 @click.option("--nside-junocam", default=32, show_default=True, help="HEALPix nside of JunoCam's centres.")
 @click.option("--nside-hst", default=16, show_default=True, help="HEALPix nside of Hubble's centres.")
 @click.option(
-    "--hst-resolution", type=Finite(), metavar="DEG", help="Degrade Hubble's maps to so many degrees a pixel."
+    "--hst-resolution",
+    type=FiniteRange(0, 10, min_open=True),
+    metavar="DEG",
+    help="Degrade Hubble's maps to so many degrees a pixel.",
 )
 @click.option(
     "--hst-readme", type=_PATH, help="OPAL readme with I/F scales.  [default: the one beside the FITS]"
@@ -291,7 +305,7 @@ _TRAIN, _TEST, _CYCLES = (",".join(map(str, n)) for n in (PERIJOVES["train"], PE
 @click.option("--junocam-latitude", type=_LATITUDE, default="planetocentric", show_default=True)
 @click.option(
     "--junocam-left",
-    type=Finite(),
+    type=FiniteRange(-360, 360),
     default=180.0,
     show_default=True,
     help="West longitude of the mosaics' left edge.",
@@ -300,7 +314,7 @@ _TRAIN, _TEST, _CYCLES = (",".join(map(str, n)) for n in (PERIJOVES["train"], PE
 @click.option("--hst-latitude", type=_LATITUDE, default="planetographic", show_default=True)
 @click.option(
     "--hst-left",
-    type=Finite(),
+    type=FiniteRange(-360, 360),
     default=360.0,
     show_default=True,
     help="West longitude of Hubble maps' left edge.",
@@ -352,7 +366,7 @@ def command(
         junocam,
         hst,
         cycles=cycles,
-        zones=tuple(zones.split(",")) if zones else tuple(ZONES),
+        zones=tuple(z.strip() for z in zones.split(",")) if zones else tuple(ZONES),
         segment_pixels=segment_pixels or 256,
         hst_resolution=hst_resolution,
         label=label,

@@ -29,7 +29,16 @@ WHERE = (
     "`bench data build junocam2hst` from JunoCam's mosaics (github.com/ramanakumars/JuDE, backend/PJimgs) and "
     "Hubble's OPAL maps (doi 10.17909/T9G593)"
 )
+_FOLD = re.compile(r"(?:(.+)-)?pj(\d+)")  # a label that says which perijove is held out
 _DEPTH = 4  # folders below the root that are looked into
+
+
+def check_label(label: str, of_file: bool = False) -> None:
+    """Raises BenchError for a label that no set can have, or that no file (``of_file``) can: ends in a perijove."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", label) or re.split("[-_]", label.lower())[0] == "sim":
+        raise BenchError(f"label {label!r} cannot be used; take letters and digits, and not sim")
+    if of_file and _FOLD.fullmatch(label):
+        raise BenchError(f"label {label!r} would say that a perijove is held out; let it end otherwise")
 
 
 @register_dataset(
@@ -67,11 +76,8 @@ class JunoCam2HST(Dataset):
     def __init__(self, root: Path | None = None, label: str | None = None, **options: object) -> None:
         if given := [k for k, v in options.items() if v is not None]:
             raise BenchError(f"dataset {NAME!r} is made of files and has no option {', '.join(given)}")
-        if label is not None and (
-            not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", label)
-            or re.split("[-_]", label.lower())[0] == "sim"
-        ):
-            raise BenchError(f"label {label!r} cannot be used; take letters and digits, and not sim")
+        if label is not None:
+            check_label(label)
         if root is None:
             raise DataError(
                 f"dataset {NAME!r} needs its files: give their folder with --data DIR or PANSHARP_DATA. "
@@ -79,7 +85,7 @@ class JunoCam2HST(Dataset):
             )
         self.sensor = as_sensor(NAME)
         self.store: Store | None = None
-        if fold := re.fullmatch(r"(?:(.+)-)?pj(\d+)", label or ""):
+        if fold := _FOLD.fullmatch(label or ""):
             label, self.held_out = fold[1], int(fold[2])
         self.path = self._find(Path(root).expanduser(), label)
         own = self.store.label if self.store else ""

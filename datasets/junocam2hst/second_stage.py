@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pansharp_bench.datasets.junocam2hst.dataset import NAME as PARENT
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
+from pansharp_bench.datasets.jupiter.ellipsoid import SEGMENT_KM
 from pansharp_bench.datasets.jupiter.maps import EXTRA_FILTERS
 from pansharp_bench.datasets.jupiter.mosaic import extent
 from pansharp_bench.datasets.jupiter.segments import SegmentSplit
@@ -68,6 +69,17 @@ class BandSplit(SegmentSplit):
         return None if values is None else values[self.index]
 
 
+def _apart(latitudes: list[float], pixels: int) -> dict[float, float]:
+    """Degrees of longitude that keep a segment at each latitude clear of those at all of them: the reach of its own
+    edge, and the largest of any that has latitudes in common with it (nearer the pole it is larger)."""
+    to_edges = SEGMENT_KM * pixels / (pixels - 1)  # its outermost pixel centres lie on the segment's edge
+    reach = {v: extent(v, pixels, to_edges) for v in latitudes}
+    return {
+        v: east + max(e for s, n, e in reach.values() if s < north and n > south)
+        for v, (south, north, east) in reach.items()
+    }
+
+
 class BandPairs(Dataset):
     """The second stage's pairs of a JunoCam2HST data set; ``name`` follows that one's (``junocam2hst-uvm-mini``).
 
@@ -111,12 +123,9 @@ class BandPairs(Dataset):
                 f"{self.parent.path}: the centres of Hubble's segments are not known (B_metadata.csv), so no "
                 "longitudes can be held out"
             )
-        pixels = hubble[0].pan.shape[-1]
-        reach = {v: extent(v, pixels)[2] for v in np.unique(latitude).tolist()}
-        apart = 2 * np.array(
-            [reach[v] for v in latitude.tolist()]
-        )  # two segments this far apart share no cloud
-        (rest,) = np.nonzero((west > HELD_OUT + apart) & (west < 360 - apart))
+        apart = _apart(np.unique(latitude).tolist(), hubble[0].pan.shape[-1])
+        needed = np.array([apart[v] for v in latitude.tolist()])
+        (rest,) = np.nonzero((west > HELD_OUT + needed) & (west < 360 - needed))
         (test,) = np.nonzero(west < HELD_OUT)
         return {"train": rest[rest % _VALID > 0], "valid": rest[rest % _VALID == 0], "test": test}
 

@@ -9,7 +9,7 @@ import click
 import torch
 from torch import Tensor
 
-from pansharp_bench.datasets.jupiter.spectra import JupiterMap
+from pansharp_bench.datasets.jupiter.spectra import JupiterMap, check_beside
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import atomically
 
@@ -80,6 +80,7 @@ def command(source: Path, geometry: Path | None, out: Path) -> None:
     """
     from pansharp_bench.figures import residuals
 
+    check_beside(out, source)
     beside = geometry or source.with_name(f"{source.stem}-geometry.tif")
     if not beside.exists():
         raise BenchError(f"{beside} does not exist: project the map with --geometry")

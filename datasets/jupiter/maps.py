@@ -34,11 +34,15 @@ from pansharp_bench.datasets.jupiter.ellipsoid import Latitude, to_planetocentri
 from pansharp_bench.errors import BenchError, DataError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_OTHERS = re.compile("saturn|uranus|neptune", re.I)
 RGB_FILTERS = ("F631N", "F502N", "F395N")  # red, green, blue
 EXTRA_FILTERS = ("F275W", "FQ889N")  # ultraviolet, methane: of the second stage
 BLANK = 1e-10  # an I/F this dark in every channel was never seen
 BLACK = 0.01  # a picture's pixel this dark was never seen: where PJ17's mosaic is empty it holds 1 of 255
 FILL = 17  # pixels each way of the least area that is fill: more than a block of JPEG, which may be flat by itself
+_BEYOND = (
+    0.01  # share of a map's values that may lie above 1, as noise and the brightest clouds of a mosaic do
+)
 _ONE_COLOUR = 2.5  # codes of an integer picture that are one colour: 1 either way, as JPEG rounds
 
 
@@ -102,11 +106,19 @@ class GlobalMap:
         return {n: int(lacking[i].sum()) / max(int(i.sum()) * width, 1) for n, i in inside.items()}
 
     def checked(self, what: str) -> GlobalMap:
-        """The map itself. Raises DataError, naming ``what``, where it holds nothing or infinite values."""
+        """The map itself. Raises DataError, naming ``what``, where it holds nothing, infinite values, or values
+        that are no brightness of 0 to 1: above 1 in more than a hundredth of what was seen."""
         if torch.isinf(self.values).any():
             raise DataError(f"{what}: found infinite values; expected I/F or brightness")
         if not self.values.isfinite().any():
             raise DataError(f"{what}: found no image, every pixel is blank or NaN")
+        beyond = (self.values > 1).sum() / self.values.isfinite().sum()
+        if beyond > _BEYOND:
+            raise DataError(
+                f"{what}: found values up to {self.values.nan_to_num().max():g}, {beyond:.0%} of them above 1; "
+                "expected I/F or brightness of 0 to 1 (are they integers kept as floats, or is the I/F scale "
+                "another map's?)"
+            )
         return self
 
 
@@ -124,10 +136,11 @@ def read_picture(
     ``north_up`` say how the picture lies; the map always has north up and east to the right.
 
     Raises DataError for a file that is no picture, a truncated one, one without three colours, one that does
-    not span the whole planet (twice as wide as high), and one without any image.
+    not span the whole planet (twice as wide as high), one without any image, and a GeoTIFF that says it lies
+    otherwise than it is to be read.
     """
     path = Path(path)
-    array, code = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _read_pil(path)
+    array, code = _read_tiff(path, latitude, west_left) if _is_tiff(path) else _read_pil(path)
     colours = array.shape[0]
     if colours not in (3, 4):
         raise DataError(f"{path}: found {colours} channel(s); expected red, green and blue (and alpha)")
@@ -143,7 +156,9 @@ def read_opal_fits(
     paths: Mapping[str, str | Path],
     scales: Mapping[str, float],
     filters: tuple[str, ...] = RGB_FILTERS,
+    latitude: Latitude = "planetographic",
     west_left: float = 360.0,
+    east_right: bool = True,
     north_up: bool = True,
 ) -> GlobalMap:
     """OPAL maps of one rotation, one FITS file a filter, as I/F: value x the scale of the release's readme.
@@ -181,7 +196,7 @@ def read_opal_fits(
     values = torch.stack(bands)
     blank = ~(values[: len(RGB_FILTERS)].nan_to_num(0).abs() > BLANK).all(0)
     values = _without_fill(torch.where(blank, torch.nan, values), 0.0)
-    return _laid(values, path, "planetographic", west_left, True, north_up)
+    return _laid(values, path, latitude, west_left, east_right, north_up)
 
 
 def _image(part: Any) -> np.ndarray | None:
@@ -266,7 +281,11 @@ def _read_pil(path: Path) -> tuple[Tensor, float]:
         raise DataError(f"{path} does not exist") from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: found a file that is no picture; expected a PNG or JPEG mosaic") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{path}: found a picture too large to be opened safely; give it as a TIFF"
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise DataError(
             f"{path}: found a truncated or damaged picture ({_first(error)}); fetch it again"
         ) from error
@@ -274,17 +293,44 @@ def _read_pil(path: Path) -> tuple[Tensor, float]:
     return values.permute(2, 0, 1), code
 
 
-def _read_tiff(path: Path) -> tuple[Tensor, float]:
+def _is_tiff(path: Path) -> bool:
+    return path.suffix.lower() in (".tif", ".tiff")
+
+
+def _read_tiff(path: Path, latitude: Latitude, west_left: float) -> tuple[Tensor, float]:
     import rasterio
     from rasterio.errors import RasterioError
 
     try:
         with rasterio.open(path) as file:
+            _check_place(file, path, latitude, west_left)
             array = file.read(masked=True)
     except RasterioError as error:
         raise DataError(f"{path}: found no readable TIFF ({_first(error)})") from error
     values, code = _unit(array.data)
     return torch.where(torch.from_numpy(np.ma.getmaskarray(array)), torch.nan, values), code
+
+
+def _check_place(file: Any, path: Path, latitude: Latitude, west_left: float) -> None:
+    """Raises DataError where a GeoTIFF's tags or coordinates tell another place than it is to be read at."""
+    told = file.tags().get("latitude", latitude)
+    if told != latitude:
+        raise DataError(
+            f"{path} says its latitudes are {told}, but it is read as {latitude}: tell (--…-latitude)"
+        )
+    if file.crs is None or not file.crs.is_geographic:
+        return
+    left, bottom, right, top = file.bounds
+    if not np.allclose((right - left, bottom, top), (360, -90, 90), rtol=0, atol=1e-3):
+        raise DataError(
+            f"{path} lies from {left:g} to {right:g} E and {bottom:g} to {top:g} N; expected a map of the whole "
+            "planet"
+        )
+    if abs((left + west_left + 180) % 360 - 180) > 1e-3:
+        raise DataError(
+            f"{path} says its left edge lies at {-left % 360:g} W, but it is read as {west_left:g} W: tell "
+            "(--…-left)"
+        )
 
 
 def _unit(array: np.ndarray) -> tuple[Tensor, float]:
@@ -369,14 +415,14 @@ def find_hst(
     FITS files by their OPAL names (year, rotation a or b, filter), with I/F scales from ``scales`` (filter ->
     factor), from ``readme``, or from a ``*readme.txt`` beside them; colour pictures by year and rotation in
     their names, or as rotation A of ``cycle``. Cycle 22 is 2015. F275W and FQ889N are read too where every rotation
-    has both.
+    has both. OPAL's maps of other planets are passed over.
     Raises DataError where none is found, a filter or scale is missing, or a picture's cycle is not known.
     """
     maps: dict[tuple[int, str], list[Path]] = {}
     extra: dict[tuple[int, str], list[Path]] = {}
     for path in _files(places, (*PICTURES, ".fits")):
         is_fits = path.suffix.lower() == ".fits"
-        if is_fits and _filter(path) not in RGB_FILTERS + EXTRA_FILTERS:
+        if (is_fits and _filter(path) not in RGB_FILTERS + EXTRA_FILTERS) or _OTHERS.search(path.name):
             continue
         if match := re.search(r"(20\d\d)([ab])(?![a-z])", path.name, re.I):
             key = int(match[1]) - 1993, match[2].upper()
@@ -393,13 +439,14 @@ def find_hst(
         asked = "" if wanted is None else f" of cycle {', '.join(map(str, sorted(wanted)))}"
         raise DataError(f"no OPAL map{asked}; found {there}")
     sources = []
+    placed = {"latitude": latitude, "west_left": west_left, "east_right": east_right, "north_up": north_up}
     for (number, rotation), paths in chosen.items():
         name = f"cycle {number} {rotation}"
         pictures = [p for p in paths if p.suffix.lower() != ".fits"]
         if len(pictures) != len(paths):
             paths = [p for p in paths if p not in pictures]  # calibrated files before pictures of them
             known = dict(scales or _scales_beside(paths[0], readme)[rotation])
-            options: dict[str, Any] = {"scales": known, "west_left": west_left, "north_up": north_up}
+            options: dict[str, Any] = {"scales": known, **placed}
             found = [_filter(p) for p in paths]
             if sorted(found) != sorted(RGB_FILTERS):
                 raise DataError(
@@ -410,9 +457,7 @@ def find_hst(
         else:
             if len(paths) > 1:
                 raise DataError(f"several maps could be {name}: {', '.join(map(str, paths))}; name one")
-            options = {
-                "latitude": latitude, "west_left": west_left, "east_right": east_right, "north_up": north_up,
-            }  # fmt: skip
+            options = placed
         sources.append(Source(name, number, rotation, tuple(paths), options))
     further = [tuple(extra.get((s.number, s.rotation), ())) for s in sources]
     if all(_is_extra(s, paths) for s, paths in zip(sources, further, strict=True)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from pansharp_bench.datasets.jupiter.maps import GlobalMap
 from pansharp_bench.datasets.jupiter.segments import SegmentSplit, blur_columns, blur_needed, pixel_grid
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import atomically
-from pansharp_bench.finite import Finite
+from pansharp_bench.finite import Finite, FiniteRange
 from pansharp_bench.raster import Thumbnail, write_geotiff
 
 KM_PER_DEGREE = math.radians(1) * EQUATORIAL_KM
@@ -219,8 +220,9 @@ def lay_out(
 
     ``images`` are batches (n, C, p, p), or (n, K, C, p, p) of K samples each, whose mean is shown. Written are
 
-    - ``path``.tif: the bands, and of each the standard deviation ("red sd"), of all samples of all segments about
-      their mean; ``path``.png, a preview of the bands;
+    - ``path``.tif: the bands, and of each the standard deviation ("red sd") of one sample of one segment, from the
+      two parts below (the scatter of means over K samples already holds 1/K of theirs: Searle, Casella and
+      McCulloch 1992, section 3.6); ``path``.png, a preview of the bands;
     - ``path``-spread.tif: what that is made of, the deviation of the segments that overlap (of their means over
       samples), that of the samples within a segment, where there are such, and how many segments there are; a
       preview of the first, grey, white where it is largest.
@@ -230,10 +232,13 @@ def lay_out(
     lat, lon, size_km = _places(split, name)
     degrees = size_km / split[0].pan.shape[-1] / KM_PER_DEGREE
     count = len(bands)
-    canvas = _laid(map(_moments, images), lat, lon, degrees, size_km=size_km, spread=True)
+    batches = iter(images)
+    first = next(batches)
+    draws = 1 if first.ndim == 4 else first.shape[1]
+    canvas = _laid(map(_moments, chain([first], batches)), lat, lon, degrees, size_km=size_km, spread=True)
     mean, between = canvas.mean().cpu(), canvas.deviation().cpu()[:count]
     within = mean[count:].sqrt()  # no bands without samples
-    total = (between**2 + (within**2 if len(within) else 0)).sqrt()
+    total = (between**2 + (within**2 * (1 - 1 / draws) if len(within) else 0)).sqrt()
     tags = {"dataset": name, "split": str(split.name), "segments": str(len(lat))}
     height = mean.shape[1]
     whole = torch.cat([mean[:count], total])
@@ -392,7 +397,11 @@ def _write_previews(path: Path, picture: Tensor, bands: tuple[str, ...]) -> list
 @click.option("--latitude", type=click.Choice(["planetocentric", "planetographic"]), default="planetocentric",
               show_default=True)  # fmt: skip
 @click.option(
-    "--left", type=Finite(), default=180.0, show_default=True, help="West longitude of the left edge."
+    "--left",
+    type=FiniteRange(-360, 360),
+    default=180.0,
+    show_default=True,
+    help="West longitude of the left edge.",
 )
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="GeoTIFF to write; a PNG goes beside it."

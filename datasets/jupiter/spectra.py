@@ -87,7 +87,8 @@ class JupiterMap:
             raise DataError(f"{path}: found no readable GeoTIFF ({str(error).splitlines()[0]})") from error
         file = self.file
         tags, (left, bottom, right, top) = file.tags(), file.bounds
-        if "latitude" not in tags or (right - left, bottom, top) != (360, -90, 90):
+        whole = np.allclose((right - left, bottom, top), (360, -90, 90), rtol=0, atol=1e-6)
+        if "latitude" not in tags or not whole:
             file.close()
             raise DataError(
                 f"{path}: found no map of the whole planet that says its kind of latitude; expected one of "
@@ -160,6 +161,15 @@ def means(source: JupiterMap, regions: Mapping[str, Region]) -> dict[str, Mean]:
             spread = (second / area - mean**2).clamp_min(0).sqrt()
             found[name] = Mean(float(area[0]), mean, spread, error / told)
     return found
+
+
+def check_beside(out: Path, source: Path) -> None:
+    """Raises BenchError where the figure beside ``out`` would replace the preview that lies beside a map."""
+    if out.with_suffix(".png").resolve() == source.with_suffix(".png").resolve():
+        raise BenchError(
+            f"--out {out}: its figure would replace the map's preview {source.with_suffix('.png')}; take another "
+            "name"
+        )
 
 
 def read_features(path: Path) -> dict[str, Polygon]:
@@ -239,10 +249,11 @@ def command(
 
     \b
     bench data spectra pj18.tif --spectrum karkoschka.txt:3 --response red=f631n.txt --response green=f502n.txt \\
-        --response blue=f395n.txt --box spot=-27,-17,230,250 --zone EZ --out pj18.csv
+        --response blue=f395n.txt --box spot=-27,-17,230,250 --zone EZ --out pj18-spectra.csv
     """
     from pansharp_bench.figures import reflectances
 
+    check_beside(out, source)
     regions: dict[str, Region] = {z: Box(*ZONES[z]) for z in zones}
     regions |= dict(map(read_box, boxes))
     regions |= read_features(features) if features else {}

@@ -312,8 +312,8 @@ def bound(dataset: str, out: Path, results: Path) -> None:
 @_dataset
 @click.option("--protocol", default="calibration", show_default=True)
 @click.option(
-    "--column", "columns", multiple=True, default=("chi2", "SSIM", "PSNR"), show_default=True,
-    help="Columns drawn; the table has all. May be repeated.",
+    "--column", "columns", multiple=True,
+    help="Columns drawn; the table has all. May be repeated.  [default: chi2, SSIM, PSNR]",
 )  # fmt: skip
 @click.option("--unit", default="block", show_default=True, help="What is resampled, e.g. block or perijove.")
 @click.option("--draws", type=click.IntRange(100), default=2000, show_default=True, help="Resamplings.")
@@ -346,6 +346,12 @@ def errors(
             rows.append([label, column, f"{n} {unit}s", x.value, x.error, x.low, x.high, x.independent])
         points.append((label, {c: (x.value, x.low, x.high) for c, x in told.items()}))
         rows += [[label, *row] for row in _over_folds(record, protocol, results, dataset)]
+    known = {column for _, told in points for column in told}
+    columns = columns or tuple(c for c in ("chi2", "SSIM", "PSNR") if c in known)
+    if unknown := [c for c in columns if c not in known]:
+        raise BenchError(
+            f"--column {unknown[0]}: no record tells its error; there are: {', '.join(sorted(known))}"
+        )
     table = out.with_suffix(".csv")
     with atomically(table) as part, open(part, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)

@@ -96,7 +96,10 @@ _SPREADS: dict[Spread, tuple[str, ...]] = {
     "": (),
     "std": ("±: standard deviation over images.",),
     "seeds": ("±: standard deviation of the mean over seeds; a row of one seed has none.",),
-    "ci": ("[ ]: 95 % bootstrap interval of the mean over images; fewer than 6 images have none.",),
+    "ci": (
+        "[ ]: 95 % bootstrap interval of the mean over images, drawn in blocks where they overlap; fewer than 6 "
+        "have none.",
+    ),
 }
 
 

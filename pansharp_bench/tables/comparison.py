@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.record import blocks_of
 from pansharp_bench.tables.formatting import format_value
 from pansharp_bench.tables.measured import FEWEST, bootstrap_interval
 from pansharp_bench.tables.model import Column, Row, Table
@@ -20,7 +21,9 @@ _LEVEL = 0.05
 @dataclass(frozen=True)
 class PairedComparison:
     """A and B by one column. ``difference`` is the mean of A - B over images, with its 95 % bootstrap interval;
-    ``wins`` counts the images on which A is better.
+    ``wins`` counts the images on which A is better. Images that overlap, as a record's blocks tell, would be far
+    too sure: whole blocks are drawn, and their means counted and tested (``unit`` names them, of which there are
+    ``units``).
 
     ``p``: Wilcoxon's signed-rank test, two-sided. ``effect``: matched-pairs rank-biserial correlation (Kerby 2014),
     from -1, B better throughout, to 1, A better throughout. Of several seeds an image's score is the mean;
@@ -32,6 +35,8 @@ class PairedComparison:
     names: tuple[str, str]
     means: tuple[float, float]
     images: int
+    unit: str
+    units: int
     missing: int
     difference: float
     interval: tuple[float, float]
@@ -54,12 +59,13 @@ class PairedComparison:
         low, high = sorted(abs(x) for x in self.interval)
         apart = format_value(abs(self.difference), digits)
         test = f"Wilcoxon p {self.p_text}, rank-biserial effect {abs(self.effect):.2f} of 1"
-        counts = f"better on {wins} of {self.images} images, worse on {losses}"
+        counts = f"better on {wins} of {self.units} {self.unit}, worse on {losses}"
         if self.p >= _LEVEL or gain * self.effect <= 0:
             between = " to ".join(format_value(x, digits) for x in self.interval)
             return (
-                f"No difference in {label} between {first} and {second} is shown on these {self.images} images: "
-                f"the mean difference is {format_value(self.difference, digits)} (95 % interval {between}; {test})."
+                f"No difference in {label} between {first} and {second} is shown on these {self.units} "
+                f"{self.unit}: the mean difference is {format_value(self.difference, digits)} "
+                f"(95 % interval {between}; {test})."
             )
         if self.interval[0] <= 0 <= self.interval[1]:
             low = 0.0
@@ -101,8 +107,8 @@ def compare(table: Table, first: Row, second: Row, metric: str = "") -> list[Pai
     """Two rows of a table by every column that scores images, or by one, given by name or label.
 
     Images of one scene resemble each other, so that they are worth less than as many scenes: an interval over them
-    says nothing of another scene. Raises BenchError for an unknown column, and for fewer than 6 images with scores
-    of both rows, where no test can tell anything.
+    says nothing of another scene. Raises BenchError for an unknown column, and for fewer than 6 images (or blocks
+    of such as overlap) with scores of both rows, where no test can tell anything.
     """
     columns = [c for c in table.columns if metric in ("", c.name, c.label)]
     if not columns:
@@ -114,12 +120,16 @@ def compare(table: Table, first: Row, second: Row, metric: str = "") -> list[Pai
         if len({len(s) for s in scores}) > 1:
             continue  # one has no such score
         both = np.isfinite(np.stack(scores)).all(axis=0)
-        counts.append(int(both.sum()))
-        if both.sum() >= FEWEST:
-            made.append(_comparison(column, (first, second), scores, both))
+        told = blocks_of((r for row in table.rows for r in row.records), column.protocol)
+        unit, of_image = ("blocks", told) if len(told) == len(both) else ("images", range(len(both)))
+        blocks = np.array(of_image)[both]
+        counts.append((len(np.unique(blocks)), unit))
+        if counts[-1][0] >= FEWEST:
+            made.append(_comparison(column, (first, second), scores, both, unit, blocks))
     if not made:
+        most, unit = max(counts, default=(0, "images"))
         raise BenchError(
-            f"{first.label} and {second.label} have {max(counts, default=0)} images in common with scores by "
+            f"{first.label} and {second.label} have {most} {unit} in common with scores by "
             f"{metric or 'any column'} in {table.name}; a comparison needs {FEWEST} at least"
         )
     return made
@@ -131,13 +141,20 @@ def _per_image(row: Row, column: Column) -> np.ndarray:
 
 
 def _comparison(
-    column: Column, rows: tuple[Row, Row], scores: Sequence[np.ndarray], both: np.ndarray
+    column: Column,
+    rows: tuple[Row, Row],
+    scores: Sequence[np.ndarray],
+    both: np.ndarray,
+    unit: str,
+    blocks: np.ndarray,
 ) -> PairedComparison:
     from scipy.stats import rankdata, wilcoxon
 
     a, b = (s[both] for s in scores)
     difference = a - b
-    gain = difference if column.better == "high" else -difference
+    of_block = np.unique(blocks, return_inverse=True)[1]
+    apart = np.bincount(of_block, difference) / np.bincount(of_block)
+    gain = apart if column.better == "high" else -apart
     nonzero = gain[gain != 0]
     ranks = rankdata(abs(nonzero))
     effect = float((ranks * np.sign(nonzero)).sum() / ranks.sum()) if len(nonzero) else 0.0
@@ -150,9 +167,11 @@ def _comparison(
         (labels[0], labels[1]),
         (float(a.mean()), float(b.mean())),
         len(difference),
+        unit,
+        len(gain),
         int((~both).sum()),
         float(difference.mean()),
-        bootstrap_interval(difference),
+        bootstrap_interval(difference, blocks=blocks),
         int((gain > 0).sum()),
         int((gain == 0).sum()),
         int((gain < 0).sum()),
@@ -176,6 +195,8 @@ def comparison_facts(it: PairedComparison) -> dict[str, object]:
         "names": it.names,
         "means": it.means,
         "images": it.images,
+        "unit": it.unit,
+        "units": it.units,
         "missing": it.missing,
         "difference": it.difference,
         "ci95": it.interval,

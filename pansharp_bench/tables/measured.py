@@ -13,7 +13,7 @@ import numpy as np
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.presets import options_of
-from pansharp_bench.record import Record, spec_hash
+from pansharp_bench.record import Record, blocks_of, spec_hash
 from pansharp_bench.registry import METHODS, Sees
 from pansharp_bench.tables.editions import Edition
 from pansharp_bench.tables.model import Cell, Column, Row
@@ -47,6 +47,7 @@ def measured_rows(
         draw = _plain_text([record.spec["seed"], record.spec.get("data")])
         runs[_plain_text([spec, trained_on, code])][draw].append(record)
     rows, place = [], {}
+    blocks = {column: blocks_of(edition.records, column.protocol) for column in columns}
     for draws in runs.values():
         again = [sorted(made, key=lambda r: r.created, reverse=True) for made in draws.values()]
         members = [made[0] for made in again]
@@ -59,7 +60,9 @@ def measured_rows(
             ]
             for column in columns
         }
-        cells = {column: _cell(found, intervals) for column, found in scores.items() if any(found)}
+        cells = {
+            column: _cell(found, intervals, blocks[column]) for column, found in scores.items() if any(found)
+        }
         # a translator that learnt from sharp MS; to a network that sees MS it is its own scale
         peeked = card["sees"] == "pan" and first.training.get("data", {}).get("target") == "gt"
         sees: Sees = "reference" if peeked else card["sees"]
@@ -160,7 +163,7 @@ def _speed(record: Record, speeds: Speeds | None) -> float | None:
     return timed and timed.get("milliseconds_per_megapixel")
 
 
-def _cell(runs: list[list[float]], intervals: bool) -> Cell:
+def _cell(runs: list[list[float]], intervals: bool, blocks: Sequence[int]) -> Cell:
     means = [sum(r) / len(r) for r in runs]
     mean = sum(means) / len(means)
     alike = len(set(map(len, runs))) == 1
@@ -168,17 +171,27 @@ def _cell(runs: list[list[float]], intervals: bool) -> Cell:
     whole = math.isfinite(mean)
     std = float(pooled.std(ddof=1)) if len(pooled) > 1 and whole else math.nan
     between = float(np.array(means).std(ddof=1)) if len(means) > 1 and whole else math.nan
-    interval = bootstrap_interval(pooled) if intervals and len(pooled) >= FEWEST else None
+    of_image = blocks if len(blocks) == len(pooled) else range(len(pooled))
+    interval = (
+        bootstrap_interval(pooled, blocks=of_image) if intervals and len({*of_image}) >= FEWEST else None
+    )
     return Cell(mean, std, len(pooled), interval, len(runs), between)
 
 
 def bootstrap_interval(
-    scores: Sequence[float] | np.ndarray, level: float = 0.95, draws: int = 10_000
+    scores: Sequence[float] | np.ndarray,
+    level: float = 0.95,
+    draws: int = 10_000,
+    blocks: Sequence[int] | np.ndarray | None = None,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over images; seeded. NaN where a score is missing."""
+    """Percentile bootstrap interval of the mean over images; seeded. Whole ``blocks`` (N,) are drawn where images
+    of one are not independent. NaN where a score is missing, or there is one block."""
     values = np.asarray(scores, dtype=float)
-    if len(values) < 2 or not np.isfinite(values).all():
+    of_block = np.unique(np.arange(len(values)) if blocks is None else blocks, return_inverse=True)[1]
+    sums, counts = np.bincount(of_block, values), np.bincount(of_block)
+    if len(sums) < 2 or not np.isfinite(values).all():
         return (math.nan, math.nan)
-    index = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
-    low, high = np.quantile(values[index].mean(1), [(1 - level) / 2, (1 + level) / 2])
+    index = np.random.default_rng(0).integers(len(sums), size=(draws, len(sums)))
+    means = sums[index].sum(1) / counts[index].sum(1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
