@@ -296,6 +296,9 @@ _NAMES = {
 }  # fmt: skip
 
 
+OF_THESE_ALONE = "write a file that holds these alone, by gdal_translate -b 1 -b 2 …"
+
+
 class Raster:
     """The bands of one file, or of several on one grid, read window by window. ``resampled`` tells by which kernel
     they were brought to another grid than that of the files, "" where they were not.
@@ -491,11 +494,11 @@ class Raster:
         self._bands = [self._bands[b - 1] for b in bands]
         self.names = tuple(self.names[b - 1] for b in bands)
 
-    def choose_named(self, wanted: Sequence[str]) -> bool:
+    def choose_named(self, wanted: Sequence[str], mend: str = OF_THESE_ALONE) -> bool:
         """Keep the bands of these names, in this order. Where one name is missing and one band has no name, they
         are taken for each other; where no band has such a name all are kept as they are, and False is given.
 
-        Raises DataError where names or the number of bands do not fit.
+        Raises DataError, which ends in the ``mend``, where names or the number of bands do not fit.
         """
         missing = [name for name in wanted if name not in self.names]
         nameless = [i for i, name in enumerate(self.names, 1) if not name]
@@ -503,8 +506,7 @@ class Raster:
             if len(self) != len(wanted):
                 raise DataError(
                     f"{self.what} {self.path} has {len(self)} bands{self.left_out} where the sensor has "
-                    f"{len(wanted)} ({', '.join(wanted)}), and does not name them: choose by --bands, e.g. "
-                    "--bands 3,2,1,4"
+                    f"{len(wanted)} ({', '.join(wanted)}), and does not name them: {mend}"
                 )
             return False
         found = {name: i for i, name in enumerate(self.names, 1) if name}
@@ -515,7 +517,7 @@ class Raster:
             told = ", ".join(name or "?" for name in self.names)
             raise DataError(
                 f"the bands of {self.what} {self.path} are {told}{self.left_out}; the sensor's are "
-                f"{', '.join(wanted)}: say which is which by --bands, e.g. --bands 3,2,1,4"
+                f"{', '.join(wanted)}: {mend}"
             )
         self.choose([found[name] for name in wanted])
         self.names = tuple(wanted)

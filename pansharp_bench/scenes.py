@@ -61,6 +61,7 @@ gives it back, so that a sum takes four times as long."""
 _MIDDLE = 128  # MS or PAN pixels a side, of the part that is looked at for values in [0, 1]
 _CORNER = 8  # MS pixels a side, of a corner that is looked at for fill
 _CLIPPED = 0.02  # of all values: more is no matter of dark pixels and overshoots
+_WHICH = "say which is which by --bands, e.g. --bands 3,2,1,4"
 _FAR = 0.5  # PAN pixels of residual offset that are worth a warning
 
 
@@ -214,7 +215,7 @@ def open_pair(
                 f"--bands names {len(bands)} bands, but {camera.title} has {camera.channels}: "
                 f"{', '.join(camera.bands)}"
             )
-        named = bool(bands) or coarse.choose_named(camera.bands)
+        named = bool(bands) or coarse.choose_named(camera.bands, _WHICH)
         at = place(centre, ratio, fine.grid.size, coarse.grid.size)
         phase = None if align == "toolbox" else at.phase
         pair = RasterPair(fine, coarse, replace(camera, phase=phase), at, named)
