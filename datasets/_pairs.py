@@ -114,7 +114,7 @@ class Pairs(RealFiles):
         if split.left_out:
             yield (
                 "note",
-                f"{file.split}: {split.left_out} images have pixels without a value and are left out",
+                f"{file.split}: {_many(split.left_out, 'image')} with pixels without a value left out",
             )
 
 

@@ -115,7 +115,7 @@ def _overlap(centre: float, ratio: int, pan: int, ms: int) -> tuple[float, int, 
     for start in {math.floor(nearest + 0.5 + 1e-6), math.ceil(nearest - 0.5 - 1e-6)}:
         first = max(0, -(start // ratio))
         count = min(ms, (pan - start) // ratio) - first
-        found.append((count, start, (round(centre - start, 6), start + ratio * first, first, count)))
+        found.append((count, start, (round(centre - start, 6) + 0.0, start + ratio * first, first, count)))
     return max(found)[2]
 
 
@@ -192,7 +192,7 @@ def relate(pan: Grid, ms: Grid, mends: Mapping[Mend, str] = _MENDS) -> tuple[int
     ratio = round(t.e)
     middle = [(n - 1) / 2 for n in ms.size]  # where what the ratio lacks of a whole number is felt least
     row, column = (
-        round(start + (i + 0.5) * exact - 0.5 - i * ratio, 6)
+        round(start + (i + 0.5) * exact - 0.5 - i * ratio, 6) + 0.0  # never -0
         for start, exact, i in zip((t.f, t.c), (t.e, t.a), middle, strict=True)
     )
     return ratio, (row, column)

@@ -202,6 +202,11 @@ def open_pair(
         else:
             ratio = relate_counts(fine.grid, coarse.grid)
             centre = ((ratio - 1) / 2,) * 2 if align == "counts" else (float(ratio // 2),) * 2
+        if ratio & (ratio - 1):
+            raise DataError(
+                f"an MS pixel of these files is {ratio} PAN pixels wide, and images expand by powers of two: bring "
+                f"MS to {1 << ratio.bit_length() - 1} PAN pixels first, e.g. by gdalwarp -tr … -r lanczos"
+            )
         if bands:
             coarse.choose(bands)
         camera = _camera(sensor, len(coarse), ratio)

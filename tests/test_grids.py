@@ -44,6 +44,7 @@ def test_the_place_of_ms_on_pan(corner, pixel, ratio, centre):
         (2.0, 4, 64, 16, 2.0, (0, 0), 16),  # of two choices the one that loses nothing
         (1.0, 2, 32, 16, 1.0, (0, 0), 16),
         (0.0, 2, 31, 16, 0.0, (0, 0), 15),
+        (-1e-9, 2, 31, 16, 0.0, (0, 0), 15),
         (0.0, 4, 64, 16, 1.0, (3, 1), 15),  # the first MS pixel is half outside
         (-18.63, 4, 64, 16, 1.37, (0, 5), 11),
         (7.5, 4, 64, 16, 1.5, (6, 0), 14),
@@ -52,7 +53,7 @@ def test_the_place_of_ms_on_pan(corner, pixel, ratio, centre):
 )
 def test_whole_ms_pixels_that_both_cover(centre, ratio, pan, ms, phase, starts, count):
     found = place((centre, 1.5), ratio, (pan, 64), (ms, 16))
-    assert found.phase[0] == pytest.approx(phase, abs=1e-6)
+    assert found.phase[0] == pytest.approx(phase, abs=1e-6) and str(found.phase[0])[:2] != "-0"
     assert (found.pan[0], found.ms[0], found.size[0]) == (*starts, count)
     # the part keeps MS where the whole has it, and lies within both images
     assert found.pan[0] + found.phase[0] == pytest.approx(centre + ratio * found.ms[0], abs=1e-6)

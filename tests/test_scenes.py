@@ -142,6 +142,16 @@ def test_alignment_without_a_georeference(tmp_path):
     assert usual.phase == (2, 2) and torch.equal(found, expected)
 
 
+@pytest.mark.parametrize(("ratio", "near"), [(3, 2), (6, 4)])
+def test_a_ratio_that_images_do_not_expand_by_is_told(tmp_path, ratio, near):
+    pan = write(tmp_path / "pan.tif", torch.ones(1, 48, 48), 0.6)
+    ms = write(tmp_path / "ms.tif", torch.ones(4, 8, 8), ratio * 0.6)
+    for sensor in ("qb", SensorFigures(2047)):
+        with pytest.raises(DataError, match=f"{ratio} PAN pixels wide.*to {near} PAN pixels first"), \
+            open_pair(pan, ms, sensor):  # fmt: skip
+            pass
+
+
 def test_integers_are_rounded_and_saturated(pair, tmp_path):
     exact = fuse(pair, tmp_path / "exact.tif", "gsa", dtype="float64")[1]
     with pytest.warns(UserWarning, match="53% of the values are beyond the range of uint8"):
