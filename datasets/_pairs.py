@@ -114,7 +114,7 @@ class Pairs(RealFiles):
         if split.left_out:
             yield (
                 "note",
-                f"{file.split}: {split.left_out} images have pixels without a value and are left out",
+                f"{file.split}: {_many(split.left_out, 'image')} with pixels without a value left out",
             )
 
 
@@ -393,16 +393,7 @@ def _choose_bands(image: Any, role: str, sensor: Sensor, files: SceneFiles) -> N
             f"scene {files.name}: {role.upper()} {image.path} has {len(image)} bands{image.left_out}, and "
             f"{sensor.title} {sensor.channels} ({', '.join(sensor.bands)}): is it another sensor?"
         )
-    try:
-        image.choose_named(sensor.bands)
-    except DataError as error:
-        text = str(error).partition(": choose by --bands")[0].partition(": say which is which")[0]
-        how = (
-            "with axes rows, columns, bands"
-            if isinstance(image, MatRaster)
-            else "by gdal_translate -b 1 -b 2 …"
-        )
-        raise DataError(f"{text}; write a file that holds these alone, {how}") from error
+    image.choose_named(sensor.bands)
 
 
 class MatRaster:
@@ -445,7 +436,7 @@ class MatRaster:
         if len(self) != len(wanted):
             raise DataError(
                 f"{self.what} {self.path} has {len(self)} bands where the sensor has {len(wanted)} "
-                f"({', '.join(wanted)})"
+                f"({', '.join(wanted)}): write a file that holds these alone, with axes rows, columns, bands"
             )
         return False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from pansharp_bench.scenes import (
     SensorFigures,
     misregistered,
     open_pair,
+    warn_if_normalised,
 )
 from pansharp_bench.tiles import TensorPair, fuse_pair, mirrored
 
@@ -155,7 +155,8 @@ def assess_files(
             raise DataError(
                 f"{fused} and MS have {pair.size[0]} x {pair.size[1]} pixels in common; {BLOCK} are needed"
             )
-        _warn_of_normalised(pair, read)
+        if not warn_if_normalised("MS", pair.sensor, pair.placement.size, pair.read_ms):
+            warn_if_normalised("the fused image", pair.sensor, pair.size, read)
         truth = _against(reference, pair, read) if reference else {}
         tried = _wald(wald, pair) if wald else {}
         entries = [e for e in FULL.entries("image") if e.card.blockwise]
@@ -185,26 +186,6 @@ def assess_files(
             tried,
             wald or "",
             tuple(found.write(maps, pair, entries)) if maps else (),
-        )
-
-
-def _warn_of_normalised(pair: RasterPair, read: Read) -> None:
-    """Warn, once, where the middle of the fused image or of MS holds nothing but values in [0, 1]: indices without
-    reference are of DN. Zeros alone are no values."""
-    r = pair.sensor.ratio
-    coarse = [slice(n // r // 3, min(n, n // 3 + _WINDOW) // r) for n in pair.size]
-    fine = [slice(r * part.start, r * part.stop) for part in coarse]
-    middle = {"the fused image": read(fine[0], fine[1]), "MS": pair.read_ms(coarse[0], coarse[1])}
-    scaled = [
-        name
-        for name, (values, _) in middle.items()
-        if values.numel() and pair.sensor.looks_normalised(values.min().item(), values.max().item())
-    ]
-    if scaled:
-        warnings.warn(
-            f"{' and '.join(scaled)}: all values lie in [0, 1] where the sensor's peak is {pair.sensor.peak:g}; "
-            "indices such as HQNR and Q2n are of digital numbers, so these scores say little",
-            stacklevel=3,
         )
 
 

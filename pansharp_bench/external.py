@@ -78,7 +78,7 @@ class StoredImages:
         path = self.paths[self._next]
         self._next += 1
         shape = (scene.sensor.channels, *scene.pan.shape[-2:])
-        values = _read(path, shape)
+        values = _read(path, shape, scene.sensor.bands)
         largest = np.abs(values).max(initial=0)
         if 0 < largest <= 2 < scene.sensor.peak:  # detail overshoots a little
             raise DataError(
@@ -96,13 +96,17 @@ def _unlike(path: Path, found: tuple[int, ...], shape: tuple[int, ...]) -> DataE
     return DataError(f"{path} holds an array of shape {found}; expected {shape}, or with the bands last")
 
 
-def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _read(path: Path, shape: tuple[int, ...], bands: Sequence[str]) -> np.ndarray:
     if path.suffix.lower() in SUFFIXES:
         with Raster(path, "image") as file:
             height, width = file.grid.size
             if (len(file), height, width) != shape:  # before memory is asked for what a header declares
                 raise _unlike(path, (len(file), height, width), shape)
-            return file.read(slice(0, height), slice(0, width))[0].numpy()
+            file.choose_named(bands)
+            values, valid = file.read(slice(0, height), slice(0, width))
+            if valid is not None and not valid.all():
+                raise DataError(f"{path} has pixels without a value, and scores are of whole images")
+            return values.numpy()
     try:
         arrays = _arrays(path)
     except Exception as error:  # scipy's own, and whatever a damaged file makes of NumPy's and h5py's readers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+import re
 import shlex
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from xml.sax.saxutils import escape
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
 
 SUFFIXES = (".tif", ".tiff")
+_BESIDE = (".msk", ".msk.ovr", ".ovr", ".aux.xml")  # in which GDAL keeps masks, overviews and statistics
 _BLOCK = 512  # pixels, a side: what is no larger needs no overview
 
 Format = Literal["GTiff", "COG"]
@@ -112,7 +115,7 @@ def _overlap(centre: float, ratio: int, pan: int, ms: int) -> tuple[float, int, 
     for start in {math.floor(nearest + 0.5 + 1e-6), math.ceil(nearest - 0.5 - 1e-6)}:
         first = max(0, -(start // ratio))
         count = min(ms, (pan - start) // ratio) - first
-        found.append((count, start, (round(centre - start, 6), start + ratio * first, first, count)))
+        found.append((count, start, (round(centre - start, 6) + 0.0, start + ratio * first, first, count)))
     return max(found)[2]
 
 
@@ -189,7 +192,7 @@ def relate(pan: Grid, ms: Grid, mends: Mapping[Mend, str] = _MENDS) -> tuple[int
     ratio = round(t.e)
     middle = [(n - 1) / 2 for n in ms.size]  # where what the ratio lacks of a whole number is felt least
     row, column = (
-        round(start + (i + 0.5) * exact - 0.5 - i * ratio, 6)
+        round(start + (i + 0.5) * exact - 0.5 - i * ratio, 6) + 0.0  # never -0
         for start, exact, i in zip((t.f, t.c), (t.e, t.a), middle, strict=True)
     )
     return ratio, (row, column)
@@ -280,7 +283,8 @@ def relate_counts(pan: Grid, ms: Grid) -> int:
 def _named(crs: CRS | None) -> str:
     if crs is None:
         return "no known system"
-    return ":".join(crs.to_authority() or ()) or crs.to_string()[:60]
+    name = re.search(r'"([^"]+)"', crs.to_wkt())
+    return ":".join(crs.to_authority() or ()) or (name[1] if name else "a system without a name")
 
 
 # -- reading --
@@ -292,13 +296,17 @@ _NAMES = {
 }  # fmt: skip
 
 
+OF_THESE_ALONE = "write a file that holds these alone, by gdal_translate -b 1 -b 2 …"
+
+
 class Raster:
     """The bands of one file, or of several on one grid, read window by window. ``resampled`` tells by which kernel
     they were brought to another grid than that of the files, "" where they were not.
 
     ``paths``: a file, or one a band or more. ``fill``: a pixel that has this value in every band has none, whatever
-    the files say. ``names``: what each band shows, where its description or colour interpretation says so, else "";
-    an alpha band is no band. Raises DataError for what cannot be opened, or does not belong together.
+    the files say; None where it is no value of any band's type. ``names``: what each band shows, where its
+    description or colour interpretation says so, else ""; an alpha band is no band. Raises DataError for what
+    cannot be opened, or does not belong together.
     """
 
     def __init__(
@@ -313,6 +321,7 @@ class Raster:
             raise DataError(f"no file is given for {what}")
         self._files: list[Any] = []
         self._views: dict[Any, Any] = {}  # of files, on another grid
+        self._made: list[Any] = []  # what views are made of, beside the files
         self.resampled = ""
         self.left_out = ""  # what of the files is no band, and the mend, to be said where bands are missing
         self._bands: list[tuple[Any, int]] = []  # file and 1-based band
@@ -320,9 +329,7 @@ class Raster:
         try:
             for path in files:
                 if not path.is_file():
-                    raise DataError(
-                        f"{what} {path} does not exist" if not path.exists() else f"{path} is no file"
-                    )
+                    raise DataError(f"{what} {_absent(path)}")
                 try:
                     with warnings.catch_warnings():
                         warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -341,6 +348,16 @@ class Raster:
                     colours = ("undefined" if c == ColorInterp.alpha else c.name for c in file.colorinterp)
                     mend = f"rio edit-info --colorinterp {','.join(colours)} {shlex.quote(str(path))}"
                     self.left_out = f" (beside one marked as alpha, which `{mend}` makes a band)"
+                if ColorInterp.palette in file.colorinterp:
+                    raise DataError(
+                        f"{what} {path} holds numbers of colours, no DN: gdal_translate -expand gray (or rgb) "
+                        "writes what its colour table makes of them"
+                    )
+                if 0 in file.scales:
+                    raise DataError(
+                        f"{what} {path} tells a scale of 0, which makes all values one: set the right one by "
+                        "gdal_edit.py -scale"
+                    )
                 for band, colour in enumerate(file.colorinterp, 1):
                     if colour != ColorInterp.alpha:
                         self._bands.append((file, band))
@@ -350,7 +367,9 @@ class Raster:
         except BaseException:
             self.close()
             raise
-        self.path, self.what, self.fill = files[0], what, fill
+        self.path, self.what = files[0], what
+        kept = () if fill is None else (held(fill, f.dtypes[b - 1]) for f, b in self._bands)
+        self.fill = next((value for value in kept if value is not None), None)
 
     def __enter__(self) -> Raster:
         return self
@@ -360,11 +379,27 @@ class Raster:
 
     def close(self) -> None:
         """Give the files back."""
-        for file in (*self._views.values(), *self._files):
+        for file in (*self._views.values(), *self._made, *self._files):
             file.close()
 
     def __len__(self) -> int:
         return len(self._bands)
+
+    @property
+    def files(self) -> list[Path]:
+        """All that its values come from: its files, masks beside them, and what a virtual raster puts together."""
+        import rasterio
+
+        found: dict[str, None] = {}
+        todo = [name for file in self._files for name in file.files]
+        while todo:
+            name = todo.pop(0)
+            if name not in found and name.lower().endswith(".vrt"):
+                with rasterio.open(name) as file:
+                    todo += file.files
+            found[name] = None
+        # viewers write the others, and values do not depend on them
+        return [Path(n) for n in found if not n.endswith((".aux.xml", ".ovr")) and Path(n).is_file()]
 
     @property
     def dtype(self) -> str:
@@ -394,6 +429,7 @@ class Raster:
             or self.fill is not None
             or np.dtype(self.dtype).kind == "f"
             or any(MaskFlags.all_valid not in found for found in flags)
+            or any(_alphas(f) for f in self._files)
         )
 
     def onto(self, grid: Grid) -> None:
@@ -409,18 +445,42 @@ class Raster:
 
         kernel = Resampling.lanczos
         try:
-            for file in self._files:
-                none = self.fill if file.nodata is None else file.nodata
-                every = {"UNIFIED_SRC_NODATA": "YES"} if file.nodata is None else {}  # in every band, that is
-                self._views[file] = WarpedVRT(
-                    file, crs=grid.crs, transform=grid.transform, height=grid.size[0], width=grid.size[1],
-                    resampling=kernel, src_nodata=math.nan if none is None else none,
-                    nodata=math.nan, dtype="float64", tolerance=1e-3,  # pixels: place is exact beyond measure
-                    **every, XSCALE=1, YSCALE=1,  # else the kernel's width is estimated anew in every block
-                )  # fmt: skip
+            sources = self._with_mask() if self.masked else self._files
+            self._views = {
+                file: WarpedVRT(
+                    source, crs=grid.crs, transform=grid.transform, height=grid.size[0], width=grid.size[1],
+                    resampling=kernel, src_nodata=math.nan, nodata=math.nan, dtype="float64",
+                    tolerance=1e-3,  # pixels: place is exact beyond measure
+                    XSCALE=1, YSCALE=1,  # else the kernel's width is estimated anew in every block
+                )
+                for file, source in zip(self._files, sources, strict=True)
+            }  # fmt: skip
         except RasterioError as error:
             raise DataError(f"{self.what} {self.path} cannot be resampled: {_first_line(error)}") from error
         self.grid, self.resampled = grid, kernel.name
+
+    def _with_mask(self) -> list[Any]:
+        """The files as virtual rasters whose one mask is what :meth:`read` says of all of them: GDAL knows nothing
+        of ``fill``, nor that a pixel has a value in every file or in none."""
+        import rasterio
+        from rasterio.errors import NotGeoreferencedWarning
+        from rasterio.io import MemoryFile
+
+        height, width = self.grid.size
+        memory = MemoryFile(ext=".tif")
+        self._made.append(memory)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            profile = {"count": 1, "dtype": "uint8", "nbits": 1, "compress": "deflate"}
+            with memory.open(driver="GTiff", width=width, height=height, **profile) as mask:
+                for row in range(0, height, _BLOCK):
+                    rows = slice(row, min(row + _BLOCK, height))
+                    valid = self.read(rows, slice(0, width))[1]
+                    assert valid is not None
+                    mask.write(valid.numpy().astype("uint8"), 1, window=((rows.start, rows.stop), (0, width)))
+        virtual = [rasterio.open(_virtual(file, memory.name)) for file in self._files]
+        self._made = [*virtual, memory]  # in the order to be closed
+        return virtual
 
     def choose(self, bands: Sequence[int]) -> None:
         """Keep these bands alone, in this order, numbered from 1 over all files, alpha bands left out.
@@ -434,11 +494,11 @@ class Raster:
         self._bands = [self._bands[b - 1] for b in bands]
         self.names = tuple(self.names[b - 1] for b in bands)
 
-    def choose_named(self, wanted: Sequence[str]) -> bool:
+    def choose_named(self, wanted: Sequence[str], mend: str = OF_THESE_ALONE) -> bool:
         """Keep the bands of these names, in this order. Where one name is missing and one band has no name, they
         are taken for each other; where no band has such a name all are kept as they are, and False is given.
 
-        Raises DataError where names or the number of bands do not fit.
+        Raises DataError, which ends in the ``mend``, where names or the number of bands do not fit.
         """
         missing = [name for name in wanted if name not in self.names]
         nameless = [i for i, name in enumerate(self.names, 1) if not name]
@@ -446,8 +506,7 @@ class Raster:
             if len(self) != len(wanted):
                 raise DataError(
                     f"{self.what} {self.path} has {len(self)} bands{self.left_out} where the sensor has "
-                    f"{len(wanted)} ({', '.join(wanted)}), and does not name them: choose by --bands, e.g. "
-                    "--bands 3,2,1,4"
+                    f"{len(wanted)} ({', '.join(wanted)}), and does not name them: {mend}"
                 )
             return False
         found = {name: i for i, name in enumerate(self.names, 1) if name}
@@ -458,7 +517,7 @@ class Raster:
             told = ", ".join(name or "?" for name in self.names)
             raise DataError(
                 f"the bands of {self.what} {self.path} are {told}{self.left_out}; the sensor's are "
-                f"{', '.join(wanted)}: say which is which by --bands, e.g. --bands 3,2,1,4"
+                f"{', '.join(wanted)}: {mend}"
             )
         self.choose([found[name] for name in wanted])
         self.names = tuple(wanted)
@@ -481,7 +540,10 @@ class Raster:
                 values[where] = (view or file).read(bands, window=window)
                 if self.masked and not view:  # a view has NaN where there is no value
                     valid &= (file.read_masks(bands, window=window) > 0).all(0)
-            if self.fill is not None:
+                    # GDAL makes a mask of an alpha band beside one or three others alone
+                    if alphas := _alphas(file):
+                        valid &= (file.read(alphas, window=window) > 0).all(0)
+            if self.fill is not None and not self._views:
                 valid &= (values != self.fill).any(0)
         except RasterioError as error:
             raise DataError(
@@ -503,8 +565,60 @@ def in_unit_of(pan: Raster, other: Raster, values: Tensor) -> Tensor:
     return values * gain[:, None, None] + shift[:, None, None]
 
 
+def held(value: float, dtype: str | np.dtype) -> float | None:
+    """A value as samples of a type hold it: the nearest where they are floats. None where they cannot.
+
+    >>> held(0.1, "float32"), held(255, "uint8"), held(-1, "uint8"), held(1e300, "float32")
+    (0.10000000149011612, 255, None, None)
+    """
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        with np.errstate(over="ignore"):
+            near = float(kind.type(value))
+        return near if math.isfinite(near) or not math.isfinite(value) else None
+    limits = np.iinfo(kind)
+    whole = math.isfinite(value) and value == int(value)
+    return value if whole and limits.min <= value <= limits.max else None
+
+
+def _absent(path: Path) -> str:
+    """What to say of a path at which no file lies."""
+    if re.match(r"/vsi\w+/|\w{2,}:", path.as_posix()):
+        return (
+            f"{path} is no file on a disk: copy it there, or let a small file stand for it (gdal_translate -of VRT "
+            "… pan.vrt takes a web address as /vsicurl/https://…, an archive as /vsizip/…)"
+        )
+    return f"{path} does not exist" if not path.exists() else f"{path} is no file"
+
+
+def _alphas(file: Any) -> list[int]:
+    """Bands that say how opaque the others are."""
+    from rasterio.enums import ColorInterp
+
+    return [i for i, colour in enumerate(file.colorinterp, 1) if colour == ColorInterp.alpha]
+
+
+def _virtual(file: Any, mask: str) -> str:
+    """A virtual raster, as XML: the bands of a file under another mask, the file's own nodata set aside."""
+    from rasterio.dtypes import _gdal_typename
+
+    def band(kind: str, name: str, index: int) -> str:
+        return (
+            f"<VRTRasterBand dataType='{kind}'><SimpleSource><SourceFilename>{escape(name)}</SourceFilename>"
+            f"<SourceBand>{index}</SourceBand></SimpleSource></VRTRasterBand>"
+        )
+
+    place = ", ".join(repr(number) for number in file.transform.to_gdal())
+    bands = (band(_gdal_typename(file.dtypes[i - 1]), file.name, i) for i in file.indexes)
+    return (
+        f"<VRTDataset rasterXSize='{file.width}' rasterYSize='{file.height}'>"
+        f"<SRS>{escape(file.crs.to_wkt())}</SRS><GeoTransform>{place}</GeoTransform>{''.join(bands)}"
+        f"<MaskBand>{band('Byte', mask, 1)}</MaskBand></VRTDataset>"
+    )
+
+
 def _grid_of(file: Any) -> Grid:
-    placed = not file.transform.is_identity or file.crs is not None
+    placed = not file.transform.is_identity  # which is what GDAL gives where a file tells none
     rpc = not placed and (file.rpcs is not None or bool(file.gcps[0]))
     return Grid(str(file.name), file.shape, file.transform if placed else None, file.crs, rpc)
 
@@ -586,6 +700,8 @@ def geotiff(
     check_name(path)
     height, width = size
     usual: dict[str, Any] = {"bigtiff": "if_safer"}
+    # else GDAL takes bands of 8 bits for red, green, blue, and the fourth for alpha
+    tiled = usual | {"tiled": True, "photometric": "minisblack"}
     given = {name.lower(): value for name, value in (options or {}).items()}
     if wrong := sorted(given.keys() & inspect.signature(rasterio.open).parameters.keys()):
         raise BenchError(
@@ -596,9 +712,9 @@ def geotiff(
     if cog:
         of_cog = usual | {"compress": "deflate", "predictor": "yes", "overview_resampling": "average"} | given
         _try_cog(path, dtype, of_cog)
-        creation = usual | {"tiled": True, "compress": "lzw", "predictor": predictor}
+        creation = tiled | {"compress": "lzw", "predictor": predictor}
     else:
-        creation = usual | {"tiled": True} | given
+        creation = tiled | given
         if "compress" not in given:
             # the usual level 6 takes 2.5 times as long, for files 2 % smaller
             creation |= {"compress": "deflate", "predictor": predictor, "zlevel": 1}
@@ -628,6 +744,8 @@ def geotiff(
         finally:
             if cog:
                 plain.unlink(missing_ok=True)
+    for suffix in _BESIDE:  # of a file that was there before; GDAL would take them for this one's
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _is_whole(path: Path, sparse: bool) -> bool:

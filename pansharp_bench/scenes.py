@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.files import check_writable, sha256_of
-from pansharp_bench.imaging.registration import Registration, measure
+from pansharp_bench.imaging.registration import Read, Registration, measure
 from pansharp_bench.method import named_method
 from pansharp_bench.raster import (
     Format,
@@ -31,6 +31,7 @@ from pansharp_bench.raster import (
     aligned,
     check_name,
     geotiff,
+    held,
     in_unit_of,
     misfit,
     place,
@@ -57,7 +58,10 @@ _CACHE = 8  # the part of memory, as 1 / this, in which GDAL may keep blocks of 
 _ARRAY = 24 << 20
 """Bytes of one of these, halo aside, at which to stop: beyond 32 MiB glibc asks the system for every array anew and
 gives it back, so that a sum takes four times as long."""
+_MIDDLE = 128  # MS or PAN pixels a side, of the part that is looked at for values in [0, 1]
 _CORNER = 8  # MS pixels a side, of a corner that is looked at for fill
+_CLIPPED = 0.02  # of all values: more is no matter of dark pixels and overshoots
+_WHICH = "say which is which by --bands, e.g. --bands 3,2,1,4"
 _FAR = 0.5  # PAN pixels of residual offset that are worth a warning
 
 
@@ -184,6 +188,11 @@ def open_pair(
             f"--{max(mends)} goes by the georeferences, which --align {align} sets aside: leave one of them out"
         )
     with Raster(pan, "PAN", nodata) as fine, Raster(ms, "MS", nodata) as coarse:
+        if nodata is not None and not (math.isfinite(nodata) and {fine.fill, coarse.fill} != {None}):
+            raise BenchError(
+                f"nodata {nodata:g} is no number that samples of PAN ({fine.dtype}) or MS ({coarse.dtype}) can be "
+                "(NaN and infinities are no values anyway)"
+            )
         if len(fine) != 1:
             raise DataError(f"PAN {pan} has {len(fine)} bands where one is expected: are PAN and MS swapped?")
         if align == "geo":
@@ -193,6 +202,11 @@ def open_pair(
         else:
             ratio = relate_counts(fine.grid, coarse.grid)
             centre = ((ratio - 1) / 2,) * 2 if align == "counts" else (float(ratio // 2),) * 2
+        if ratio & (ratio - 1):
+            raise DataError(
+                f"an MS pixel of these files is {ratio} PAN pixels wide, and images expand by powers of two: bring "
+                f"MS to {1 << ratio.bit_length() - 1} PAN pixels first, e.g. by gdalwarp -tr … -r lanczos"
+            )
         if bands:
             coarse.choose(bands)
         camera = _camera(sensor, len(coarse), ratio)
@@ -206,7 +220,7 @@ def open_pair(
                 f"--bands names {len(bands)} bands, but {camera.title} has {camera.channels}: "
                 f"{', '.join(camera.bands)}"
             )
-        named = bool(bands) or coarse.choose_named(camera.bands)
+        named = bool(bands) or coarse.choose_named(camera.bands, _WHICH)
         at = place(centre, ratio, fine.grid.size, coarse.grid.size)
         phase = None if align == "toolbox" else at.phase
         pair = RasterPair(fine, coarse, replace(camera, phase=phase), at, named)
@@ -215,20 +229,42 @@ def open_pair(
 
 
 def _warn_of_fill(pair: RasterPair) -> None:
-    """Many products are filled with 0 around a rotated scene, and do not say so."""
-    (h, w), r = pair.placement.size, pair.placement.ratio
-    side, empty = min(_CORNER, h, w), 0
+    """Many products are filled with one value around a rotated scene, and do not say so."""
+    at, r = pair.placement, pair.placement.ratio
+    (h, w), found = at.size, []
+    side = min(_CORNER, h, w)
     for row, column in ((0, 0), (0, w - side), (h - side, 0), (h - side, w - side)):
         coarse = slice(row, row + side), slice(column, column + side)
         fine = slice(r * row, r * (row + side)), slice(r * column, r * (column + side))
-        looks = pair.read_ms(*coarse), pair.read_pan(*fine)
-        empty += not any(values.any() or (valid is not None and not valid.all()) for values, valid in looks)
-    if empty:
+        looks = pair.pan.read(*_moved(fine, at.pan)), pair.ms.read(*_moved(coarse, at.ms))
+        if all(valid is None or valid.all() for _, valid in looks):
+            values = torch.cat([values.flatten() for values, _ in looks])
+            least, most = values.aminmax()
+            if least == most and not 0 < least <= pair.sensor.peak:
+                found.append(f"{least.item():.9g}")
+    if found:
         warnings.warn(
-            f"{empty} of the scene's 4 corners hold nothing but 0 in PAN and MS: where that is fill, "
-            "--nodata 0 (nodata=0) keeps it out of statistics, scores and the result",
+            f"{len(found)} of the scene's 4 corners hold nothing but {found[0]} in PAN and MS: where that is fill, "
+            f"--nodata {found[0]} (nodata={found[0]}) keeps it out of statistics, scores and the result",
             stacklevel=4,
         )
+
+
+def warn_if_normalised(name: str, sensor: Sensor, size: tuple[int, int], read: Read) -> bool:
+    """Whether the middle of an image of this ``size`` holds nothing but values in [0, 1], where networks and
+    indices are of the sensor's DN; that is warned of. Zeros alone are no values."""
+    rows, cols = (slice(n // 3, min(n, n // 3 + _MIDDLE)) for n in size)
+    values, valid = read(rows, cols)
+    values = values if valid is None else values[:, valid]
+    scaled = values.numel() > 0 and sensor.looks_normalised(*(v.item() for v in values.aminmax()))
+    if scaled:
+        warnings.warn(
+            f"{name}: all values lie in [0, 1] where the sensor's peak is {sensor.peak:g}; networks, and indices "
+            "such as HQNR and Q2n, are of digital numbers, so that results and scores say little. Of reflectances "
+            "the peak is 1: --peak 1 instead of --sensor",
+            stacklevel=3,
+        )
+    return scaled
 
 
 def _camera(sensor: str | Sensor | SensorFigures, bands: int, ratio: int) -> Sensor:
@@ -265,10 +301,17 @@ class FusedFile:
     def remarks(self) -> list[str]:
         """What speaks against it."""
         found = [] if self.registered else misregistered(self.registration)
+        values = math.prod(self.size) * len(self.bands) * self.valid
+        if self.clipped > _CLIPPED * values:
+            found.append(
+                f"{self.clipped / values:.0%} of the values are beyond the range of {self.dtype}, and clipped: "
+                "--dtype names a type that holds them"
+            )
         if self.beyond:
             found.append(
                 f"{self.beyond} values lie beyond 1.5 times the sensor's peak of {self.sensor.peak:g}, or as far "
-                "below zero: is it the right sensor, and the right method for such a scene?"
+                "below zero: is it the right sensor, and the right method for such a scene? Is there fill that no "
+                "file declares (--nodata)?"
             )
         if self.seam:
             found.append(
@@ -372,7 +415,7 @@ def fuse_files(
             pan, ms, sensor, align=align, bands=bands, nodata=nodata, warp=warp, resample=resample
         ) as pair,
     ):
-        _refuse_overwriting(out, pan, ms)
+        _refuse_overwriting(out, pair)
         check_writable(out.parent)
         kind = _type(dtype or pair.pan.dtype)
         side = tile or _tile(memory, pair.sensor, threads)
@@ -380,7 +423,7 @@ def fuse_files(
         if not resume:
             _refuse_too_large(out, pair, kind, whole)
         work = Unfinished(out)
-        made_of = _made_of(pan, ms, method, weights)
+        made_of = _made_of(pair, method, weights)
         plan = {
             **made_of,
             "sensor": pair.sensor.facts(),
@@ -394,6 +437,7 @@ def fuse_files(
             "tile": side,
             "approximate": approximate,
         }
+        warn_if_normalised("MS", pair.sensor, pair.placement.size, pair.read_ms)
         with work.held(plan, resume, force), ExitStack() as stack:
             found = pair.registration()
             elsewhere, camera = None, pair.sensor
@@ -475,14 +519,16 @@ def _opened(
     made of something else."""
     for path in plugins:
         load_plugin(path)
-    own = _made_of(files["pan"], files["ms"], method, how["weights"])
-    if differ := [f"{k} is {own[k]}, not {made_of[k]}" for k in own if own[k] != made_of[k]]:
-        raise BenchError(f"a worker on {socket.gethostname()} would make other tiles: {'; '.join(differ)}")
     with open_pair(**files) as pair:
+        own = _made_of(pair, method, how["weights"])
+        if differ := [f"{k} is {own[k]}, not {made_of[k]}" for k in own if own[k] != made_of[k]]:
+            raise BenchError(
+                f"a worker on {socket.gethostname()} would make other tiles: {'; '.join(differ)}"
+            )
         yield fuse_pair(method, pair.registered(moved) if moved else pair, **how)
 
 
-def _made_of(pan: str | Path, ms: Paths, method: str, weights: str | Path | None) -> dict[str, Any]:
+def _made_of(pair: RasterPair, method: str, weights: str | Path | None) -> dict[str, Any]:
     """What the tiles depend on beside options."""
     from pansharp_bench import __version__
 
@@ -492,8 +538,8 @@ def _made_of(pan: str | Path, ms: Paths, method: str, weights: str | Path | None
         "method": method,
         "code": source_of(METHODS.get(method)),
         "weights": weights and (located(Path(weights))[1], sha256_of(located(Path(weights))[0])),
-        "pan": _fingerprint(pan),
-        "ms": _fingerprint(ms),
+        "pan": _fingerprint(pair.pan),
+        "ms": _fingerprint(pair.ms),
     }
 
 
@@ -501,9 +547,9 @@ def _absolute(paths: Paths) -> list[Path] | Path:
     return Path(paths).absolute() if isinstance(paths, (str, Path)) else [Path(p).absolute() for p in paths]
 
 
-def _refuse_overwriting(out: Path, pan: str | Path, ms: Paths) -> None:
-    for path in (pan, *([ms] if isinstance(ms, (str, Path)) else ms)):
-        if out.exists() and os.path.samefile(out, path):
+def _refuse_overwriting(out: Path, pair: RasterPair) -> None:
+    for raster in (pair.pan, pair.ms):
+        if out.exists() and any(os.path.samefile(out, path) for path in raster.files):
             raise BenchError(f"{out} is one of the files to be read; write to another")
 
 
@@ -519,10 +565,9 @@ def _refuse_too_large(out: Path, pair: RasterPair, kind: np.dtype, whole: bool) 
         )
 
 
-def _fingerprint(paths: Paths) -> list[tuple[str, int, int]]:
-    """Name, bytes and time of the last change."""
-    files = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
-    return [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+def _fingerprint(raster: Raster) -> list[tuple[str, int, int]]:
+    """Name, bytes and time of the last change of its files."""
+    return [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in raster.files]
 
 
 def _type(name: str) -> np.dtype:
@@ -550,40 +595,43 @@ def _tile(memory: int, sensor: Sensor, threads: int) -> int:
 def _nodata(pair: RasterPair, kind: np.dtype) -> float | None:
     """The value that means none in the result: PAN's, MS's, or NaN or 0 where a mask alone says so."""
     for own in (pair.pan.nodata, pair.ms.nodata):
-        if own is not None and (kind.kind == "f" or _fits(own, kind)):
-            return own
+        if own is not None and (value := held(own, kind)) is not None:
+            return value
     if not (pair.pan.masked or pair.ms.masked):
         return None
     return math.nan if kind.kind == "f" else 0
 
 
-def _fits(value: float, kind: np.dtype) -> bool:
-    limits = np.iinfo(kind)
-    return math.isfinite(value) and value == int(value) and limits.min <= value <= limits.max
-
-
 def as_samples(
     fused: Tensor, valid: Tensor | None, kind: np.dtype, nodata: float | None
 ) -> tuple[np.ndarray, int]:
-    """As the file's type: rounded and saturated where it holds integers. Also how many values that changed by more
+    """As the file's type: saturated, and rounded where it holds integers. Also how many values that changed by more
     than rounding. A value that happens to be the one that means none becomes its neighbour."""
     known = torch.ones(fused.shape[-2:], dtype=torch.bool) if valid is None else valid
     least, most = (float(v) for v in fused.aminmax())
     if math.isnan(least):
         known = known & ~fused.isnan()
     clipped = 0
-    if kind.kind in "ui":
-        limits = np.iinfo(kind)
-        low, high = float(limits.min), float(limits.max)
+    limits = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
+    low, high = float(limits.min), float(limits.max)
+    if kind.kind != "f":
         fused = fused.round()
-        if not low <= least <= most <= high:
-            clipped = int((((fused < low) | (fused > high)) & known).sum())
-            fused.clamp_(low, high)
-        if nodata is not None:
-            fused = torch.where(fused == nodata, nodata + (1 if nodata < high else -1), fused)
-    if nodata is not None:
-        fused = torch.where(known, fused, nodata)
-    return fused.numpy().astype(kind), clipped
+    if not low <= least <= most <= high:
+        clipped = int((((fused < low) | (fused > high)) & known).sum())
+        fused = fused.clamp(low, high)
+    if nodata is None:
+        return fused.numpy().astype(kind), clipped
+    samples = torch.where(known, fused, nodata).numpy().astype(kind)
+    samples[(samples == nodata) & known.numpy()] = _beside(nodata, kind)
+    return samples, clipped
+
+
+def _beside(value: float, kind: np.dtype) -> float:
+    """The neighbour of a value among those of a type: of floats the nearest that GDAL tells from it."""
+    if kind.kind == "f":
+        limits = np.finfo(kind)
+        return value + max(8 * float(limits.eps) * abs(value), float(limits.tiny))
+    return value + (1 if value < np.iinfo(kind).max else -1)
 
 
 def _tags(

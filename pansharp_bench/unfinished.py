@@ -18,6 +18,7 @@ from pansharp_bench.files import atomically, locked, write_text
 from pansharp_bench.record import jsonable
 from pansharp_bench.tiles import Reached
 
+_TOLD = 100  # characters of a change that are easily read
 Window = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -127,7 +128,7 @@ class Unfinished:
         begun = json.loads(self._plan.read_text(encoding="utf-8"))
         differ = [name for name in {**begun, **plan} if begun.get(name) != plan.get(name)]
         if differ:
-            told = "; ".join(f"{name} was {begun.get(name)}, is {plan.get(name)}" for name in differ)
+            told = "; ".join(_change(name, begun.get(name), plan.get(name)) for name in differ)
             raise Refused(
                 f"the fusion in {self.folder} was begun with other inputs or options: {told}. Give the same, or "
                 "begin anew by --force"
@@ -137,6 +138,11 @@ class Unfinished:
         for path in self.folder.iterdir():
             if path.name not in (".lock", *all_but):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _change(name: str, before: object, now: object) -> str:
+    told = f"{name} was {before}, is {now}"
+    return told if len(told) < _TOLD else f"{name} is not what it was"
 
 
 class Refused(BenchError):

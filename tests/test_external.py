@@ -54,7 +54,7 @@ def mat(folder, index, image):
     scipy.io.savemat(folder / f"output_mulExm_{index}.mat", {"sr": np.moveaxis(image, 0, -1)})
 
 
-def tif(folder, index, image):
+def tif(folder, index, image, names=(), nodata=None):
     count, height, width = image.shape
     with rasterio.open(
         folder / f"{index}.tif",
@@ -64,11 +64,18 @@ def tif(folder, index, image):
         height=height,
         width=width,
         dtype=image.dtype,
+        nodata=nodata,
     ) as out:
         out.write(image)
+        if names:
+            out.descriptions = names
 
 
-@pytest.mark.parametrize("write", [npy, last_axis, mat, tif])
+def tif_of_other_order(folder, index, image):
+    tif(folder, index, image[[2, 1, 0, 3]], ("red", "green", "blue", "nir"))
+
+
+@pytest.mark.parametrize("write", [npy, last_axis, mat, tif, tif_of_other_order])
 def test_saved_images_scored_give_the_numbers_of_the_run(bench, ours, write):
     for path in list(ours.rglob("*.npy")):
         image, index = np.load(path), int(path.stem)
@@ -143,6 +150,10 @@ def spoiled(what, folder):
         np.save(first, image / 2047)
     elif what == "pickle":
         np.save(first, np.array([print], dtype=object), allow_pickle=True)
+    elif what in ("nodata", "other bands"):
+        first.unlink()
+        names = ("red", "green", "swir", "nir") if what == "other bands" else ()
+        tif(folder / "reduced", 0, image, names, nodata=image.flat[0] if what == "nodata" else None)
     elif what in ("cut", "huge", "one pixel"):
         first.unlink()
         path = folder / "reduced" / "0.tif"
@@ -166,6 +177,11 @@ def spoiled(what, folder):
     ("what", "message"),
     [
         ("missing", r"images/reduced holds 2 images for 3 scenes; number 3 is missing"),
+        ("nodata", r"0\.tif has pixels without a value"),
+        (
+            "other bands",
+            r"are red, green, swir, nir; the sensor's are .*: write a file that holds these alone",
+        ),
         ("nameless", r"first\.npy has no number"),
         ("twice", r"have the same number"),
         ("shape", r"0\.npy holds an array of shape \(4, 124, 128\); expected \(4, 128, 128\)"),

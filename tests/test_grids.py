@@ -44,6 +44,7 @@ def test_the_place_of_ms_on_pan(corner, pixel, ratio, centre):
         (2.0, 4, 64, 16, 2.0, (0, 0), 16),  # of two choices the one that loses nothing
         (1.0, 2, 32, 16, 1.0, (0, 0), 16),
         (0.0, 2, 31, 16, 0.0, (0, 0), 15),
+        (-1e-9, 2, 31, 16, 0.0, (0, 0), 15),
         (0.0, 4, 64, 16, 1.0, (3, 1), 15),  # the first MS pixel is half outside
         (-18.63, 4, 64, 16, 1.37, (0, 5), 11),
         (7.5, 4, 64, 16, 1.5, (6, 0), 14),
@@ -52,7 +53,7 @@ def test_the_place_of_ms_on_pan(corner, pixel, ratio, centre):
 )
 def test_whole_ms_pixels_that_both_cover(centre, ratio, pan, ms, phase, starts, count):
     found = place((centre, 1.5), ratio, (pan, 64), (ms, 16))
-    assert found.phase[0] == pytest.approx(phase, abs=1e-6)
+    assert found.phase[0] == pytest.approx(phase, abs=1e-6) and str(found.phase[0])[:2] != "-0"
     assert (found.pan[0], found.ms[0], found.size[0]) == (*starts, count)
     # the part keeps MS where the whole has it, and lies within both images
     assert found.pan[0] + found.phase[0] == pytest.approx(centre + ratio * found.ms[0], abs=1e-6)
@@ -149,14 +150,14 @@ def test_bands_are_found_by_colour(tmp_path):
 @pytest.mark.parametrize(
     ("names", "count", "message"),
     [
-        (None, 3, r"has 3 bands where the sensor has 4 \(blue, green, red, nir\).*--bands"),
-        (("red", "green", "swir", "nir"), 4, r"are red, green, swir, nir; the sensor's are.*--bands"),
-        (("red", "red", "blue", "nir"), 4, "--bands"),
+        (None, 3, r"has 3 bands where the sensor has 4 \(blue, green, red, nir\).*: so"),
+        (("red", "green", "swir", "nir"), 4, r"are red, green, swir, nir; the sensor's are.*: so"),
+        (("red", "red", "blue", "nir"), 4, ": so"),
     ],
 )
 def test_bands_that_cannot_be_told_are_asked_for(tmp_path, names, count, message):
     with Raster(raster(tmp_path, names, count), "MS") as file, pytest.raises(DataError, match=message):
-        file.choose_named(BGRN)
+        file.choose_named(BGRN, "so")
 
 
 @pytest.mark.parametrize("missed", [lambda f: f.choose_named(BGRN), lambda f: f.choose([3, 2, 1, 4])])

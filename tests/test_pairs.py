@@ -271,7 +271,7 @@ def test_pixels_without_a_value_are_in_no_image(root):
     assert split.shapes["pan"] == (1, 128, 128) and len(split) == 2 and split.left_out == 2
     assert split[:].pan.min() > 0 and split[:].ms.min() > 0
     said = [text for _, text in pb.load_dataset("ge1", root).check()]
-    assert "full: 2 images have pixels without a value and are left out" in said
+    assert "full: 2 images with pixels without a value left out" in said
 
 
 def test_fill_that_is_not_declared_is_warned_of(root):

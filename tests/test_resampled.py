@@ -9,6 +9,7 @@ import rasterio
 import torch
 from click.testing import CliRunner
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from rasterio.transform import Affine, from_origin
 from rasterio.warp import transform
 from scenes import simulated
@@ -132,26 +133,35 @@ def test_what_lies_on_pan_already_is_left_alone(pan):
         assert not pair.ms.resampled and pair.read_ms(slice(0, 4), slice(0, 4))[1] is None
 
 
-@pytest.mark.parametrize("by", ["value", "mask", "files"])
+@pytest.mark.parametrize("by", ["value", "mask", "alpha", "files", "fill", "fill of files"])
 def test_pixels_without_a_value_do_not_bleed(pan, by):
     """A constant scene with a hole: what is near the hole is the constant, what is in it has no value."""
     _, crs, place, shape = MISFITS["next zone"]
     values = np.full((2, *shape), 700.0)
     known = np.ones(shape, bool)
     known[50:60, 50:60] = False
-    values[:, ~known] = 60000 if by != "mask" else 9
-    profile = {} if by == "mask" else {"nodata": 60000}
+    values[:, ~known] = 60000
+    profile = {"nodata": 60000} if by in ("value", "files") else {}
+    if by == "alpha":
+        values, profile = np.concatenate([values, known[None] * 65535]), {"alpha": "yes"}
+    if "fill" in by:  # beside a value that the files do declare, and a band of a pixel that may have it
+        values[:, :, 90:], profile = 9, {"nodata": 9}
+        values[1, 30:40, 30:40] = 60000
     paths = [
         write(pan.with_name(f"{by}{i}.tif"), part, place, crs, **profile)
-        for i, part in enumerate(np.split(values, 2) if by == "files" else [values])
+        for i, part in enumerate(np.split(values, 2) if "files" in by else [values])
     ]
+    if by == "alpha":
+        with rasterio.open(paths[0], "r+") as file:
+            file.colorinterp = [ColorInterp.gray, ColorInterp.undefined, ColorInterp.alpha]
     if by == "mask":
         with rasterio.open(paths[0], "r+") as file:
             file.write_mask(known)
-    with open_pair(pan, paths, CAMERA, warp=True) as pair:
+    with open_pair(pan, paths, CAMERA, warp=True, nodata=60000 if "fill" in by else None) as pair:
+        assert len(pair.ms) == 2
         values, valid = pair.read_ms(slice(0, pair.size[0] // 4), slice(0, pair.size[1] // 4))
         lost = (~valid[20:80, 20:80]).sum().item()
-        assert values[:, valid].sub(700).abs().max() < 0.05 and 90 < lost < 110
+        assert values[0, valid].sub(700).abs().max() < 0.05 and 90 < lost < 110
 
 
 def test_the_file_and_the_summary_say_it(scene, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """From a PAN and an MS GeoTIFF to a fused one: the right place, bands and type, or one clear error."""
 
 import json
+import math
 import re
 import sys
 import warnings
@@ -11,13 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import torch
 from click.testing import CliRunner
+from rasterio.enums import ColorInterp
 from scenes import (
     CORNER,
+    colours,
     cut,
     full_disk,
     huge,
+    no_scale,
     no_value,
     nothing,
     one_pixel,
@@ -33,6 +38,7 @@ from pansharp_bench.assess import assess_files
 from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.method import build, resolve_config
+from pansharp_bench.raster import Raster
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import as_sensor
 from pansharp_bench.scenes import SensorFigures, as_samples, fuse_files, open_pair
@@ -120,10 +126,13 @@ def test_bands_in_any_order_come_out_right(tmp_path):
 
 def test_alignment_without_a_georeference(tmp_path):
     pan, ms, _ = simulated()
-    nowhere = {"crs": None, "transform": None}
-    pair = write(tmp_path / "pan.tif", pan, 0.6, **nowhere), write(tmp_path / "ms.tif", ms, 2.4, **nowhere)
-    with pytest.raises(DataError, match=r"pan\.tif has no georeference.*--align counts"):
-        fuse(pair, tmp_path / "fused.tif")
+    for nowhere in ({"transform": None}, {"crs": None, "transform": None}):  # a system alone is no place
+        pair = (
+            write(tmp_path / "pan.tif", pan, 0.6, **nowhere),
+            write(tmp_path / "ms.tif", ms, 2.4, **nowhere),
+        )
+        with pytest.raises(DataError, match=r"pan\.tif has no georeference.*--align counts"):
+            fuse(pair, tmp_path / "fused.tif")
     placed = fuse(write_pair(tmp_path), tmp_path / "placed.tif", "mtf-glp-fs")[1]
     pair = write(tmp_path / "pan.tif", pan, 0.6, **nowhere), write(tmp_path / "ms.tif", ms, 2.4, **nowhere)
     counted, found, profile = fuse(pair, tmp_path / "fused.tif", "mtf-glp-fs", align="counts")
@@ -133,9 +142,20 @@ def test_alignment_without_a_georeference(tmp_path):
     assert usual.phase == (2, 2) and torch.equal(found, expected)
 
 
+@pytest.mark.parametrize(("ratio", "near"), [(3, 2), (6, 4)])
+def test_a_ratio_that_images_do_not_expand_by_is_told(tmp_path, ratio, near):
+    pan = write(tmp_path / "pan.tif", torch.ones(1, 48, 48), 0.6)
+    ms = write(tmp_path / "ms.tif", torch.ones(4, 8, 8), ratio * 0.6)
+    for sensor in ("qb", SensorFigures(2047)):
+        with pytest.raises(DataError, match=f"{ratio} PAN pixels wide.*to {near} PAN pixels first"), \
+            open_pair(pan, ms, sensor):  # fmt: skip
+            pass
+
+
 def test_integers_are_rounded_and_saturated(pair, tmp_path):
     exact = fuse(pair, tmp_path / "exact.tif", "gsa", dtype="float64")[1]
-    done, found, _ = fuse(pair, tmp_path / "uint8.tif", "gsa", dtype="uint8")
+    with pytest.warns(UserWarning, match="53% of the values are beyond the range of uint8"):
+        done, found, _ = fuse(pair, tmp_path / "uint8.tif", "gsa", dtype="uint8")
     assert torch.equal(found, exact.round().clamp(0, 255))
     assert done.clipped == int(((exact.round() < 0) | (exact.round() > 255)).sum()) > 0
 
@@ -216,6 +236,82 @@ def test_a_value_that_means_none_is_not_given_to_pixels_that_have_one():
     assert values.tolist() == [[[0, 0, 254, 255]]]
 
 
+def test_floats_keep_clear_of_the_value_that_means_none_and_of_infinity():
+    fused = torch.tensor([[[0.0, 1e300, -2.5, 7.0]]], dtype=torch.float64)
+    known = torch.tensor([[True, True, True, False]])
+    values, clipped = as_samples(fused, known, np.dtype("float32"), 0)
+    assert 0 < values[0, 0, 0] < 1e-30 and np.isfinite(values).all() and clipped == 1
+    assert values[0, 0, 2:].tolist() == [-2.5, 0]
+    values, _ = as_samples(fused, known, np.dtype("float32"), -2.5)
+    assert values[0, 0, 2] == pytest.approx(-2.5, abs=1e-5) and values[0, 0, 2] != -2.5
+
+
+def test_a_fourth_band_of_8_bits_is_no_alpha(pair, tmp_path):
+    for format in ("GTiff", "COG"):
+        path = fuse(pair, tmp_path / "fused.tif", dtype="uint8", format=format)[0].path
+        with Raster(path) as file:
+            assert file.names == ("blue", "green", "red", "nir") and not file.masked
+
+
+def test_alpha_beside_four_bands_says_what_has_a_value(pair, tmp_path):
+    _, ms, _ = simulated()
+    alpha = torch.full((1, *ms.shape[1:]), 65535)
+    alpha[:, :, :10] = 0
+    path = write(tmp_path / "five.tif", torch.cat([ms, alpha]), 2.4, photometric="minisblack")
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [ColorInterp.undefined] * 4 + [ColorInterp.alpha]
+    done, fused, _ = fuse((pair[0], path), tmp_path / "fused.tif")
+    assert done.valid < 1 - 40 / 256 and (fused[:, :, :40] == 0).all()
+
+
+def test_nodata_is_a_value_of_the_files_types(tmp_path):
+    pan, ms, _ = simulated()
+    pan, ms = pan.clone(), ms.clone()
+    pan[:, :, :40] = 0.1
+    pair = write(tmp_path / "pan.tif", pan, 0.6, dtype="float32"), write(tmp_path / "ms.tif", ms, 2.4)
+    done, _, profile = fuse(pair, tmp_path / "fused.tif", nodata=0.1)  # which no float32 is
+    assert done.valid < 1 - 40 / 256 and profile["nodata"] == float(np.float32(0.1))
+    pair = write_pair(tmp_path)
+    for value in (65536, -1, 0.5, math.nan):
+        with pytest.raises(BenchError, match=rf"nodata {value:g} is no number .* \(uint16\)"):
+            fuse(pair, tmp_path / "fused.tif", nodata=value)
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("uint16", "65535"), ("float32", "-3.40282347e+38")])
+def test_fill_of_any_value_is_told_of_as_it_is_to_be_given(tmp_path, dtype, value):
+    pan, ms, _ = simulated()
+    pan, ms = pan.clone(), ms.clone()
+    pan[:, :, :40], ms[:, :, :10] = float(value), float(value)
+    pair = (
+        write(tmp_path / "pan.tif", pan, 0.6, dtype=dtype),
+        write(tmp_path / "ms.tif", ms, 2.4, dtype=dtype),
+    )
+    with pytest.warns(UserWarning, match=rf"2 of .* nothing but {re.escape(value)} in .*--nodata"), \
+        open_pair(*pair, "qb"):  # fmt: skip
+        pass
+    with open_pair(*pair, "qb", nodata=float(value)) as opened:
+        assert not opened.read_pan(slice(0, 8), slice(0, 40))[1].any()
+
+
+def test_what_a_virtual_raster_is_made_of_is_read_too(bench, pair, tmp_path):
+    rasterio.shutil.copy("ms.tif", "band.vrt", driver="VRT")
+    Path("all.vrt").write_text(Path("band.vrt").read_text().replace("ms.tif", "band.vrt"))
+    with Raster(tmp_path / "all.vrt") as file:
+        assert {p.name for p in file.files} == {"all.vrt", "band.vrt", "ms.tif"}
+    before = Path("ms.tif").read_bytes()
+    result = bench(*WORDS[:-3], "all.vrt", "-o", "ms.tif", "--sensor", "qb")
+    assert result.exit_code == 2 and "ms.tif is one of the files to be read" in result.stderr
+    assert Path("ms.tif").read_bytes() == before
+
+
+def test_masks_and_overviews_of_a_file_that_was_there_go_with_it(pair, tmp_path):
+    path = fuse(pair, tmp_path / "fused.tif")[0].path
+    for suffix in (".msk", ".ovr", ".aux.xml"):
+        (tmp_path / f"fused.tif{suffix}").write_bytes(path.read_bytes())
+    fuse(pair, path)
+    assert left(tmp_path) == ["fused.tif", "ms.tif", "pan.tif"]
+
+
 def test_tiles_and_creation_options(pair, tmp_path):
     whole = fuse(pair, tmp_path / "whole.tif", "exp", dtype="float64", tile=4096)[1]
     _, tiled, profile = fuse(
@@ -293,6 +389,8 @@ def test_fuse(bench, pair, tmp_path):
         (("--sensor", "qb", "--method", "fusionnet"), "fusionnet"),
         (("--sensor", "qb", "--pan", "ms.tif", "--ms", "pan.tif"), "are PAN and MS swapped?"),
         (("--sensor", "qb", "--pan", "none.tif"), "PAN none.tif does not exist"),
+        (("--sensor", "qb", "--pan", "https://example.org/pan.tif"), "is no file on a disk"),
+        (("--sensor", "qb", "--pan", "/vsizip/scene.zip/pan.tif"), "is no file on a disk"),
     ],
 )
 def test_mistakes_are_one_message(bench, pair, tmp_path, words, message):
@@ -317,6 +415,8 @@ def test_mistakes_are_one_message(bench, pair, tmp_path, words, message):
         (one_pixel, ["pan.tif"], "no ground in common"),
         (one_pixel, ["pan.tif", "ms.tif"], "no ground in common"),
         (huge, ["pan.tif", "ms.tif"], r"GiB left: choose another folder"),
+        (no_scale, ["pan.tif"], r"PAN pan\.tif tells a scale of 0"),
+        (colours, ["pan.tif"], r"PAN pan\.tif holds numbers of colours.*-expand gray"),
     ],
 )
 def test_hostile_files(bench, pair, tmp_path, spoil, files, message):

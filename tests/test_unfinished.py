@@ -119,7 +119,11 @@ def test_what_is_not_the_same_is_named(tmp_path, interrupt):
     result = bench("-o", "fused.tif", "--resume", "--dtype", "float32")
     assert result.exit_code == 2
     (told,) = [x for x in result.stderr.splitlines() if x.startswith("Error")]
-    assert "ms was" in told and "dtype was uint16, is float32" in told and "pan was" not in told
+    assert (
+        "ms is not what it was" in told
+        and "dtype was uint16, is float32" in told
+        and "pan is not" not in told
+    )
     assert Unfinished(tmp_path / "fused.tif").begun
     assert bench("-o", "fused.tif", "--resume", "--force").exit_code == 2
     assert bench("-o", "fused.tif", "--force").exit_code == 0 and FOLDER not in left(tmp_path)

@@ -53,9 +53,7 @@ class Bench(click.Group):
         except (Exception, KeyboardInterrupt) as error:
             if stop := interruption(error):  # of a training that was stopped, it says where
                 saved = f"{stop}; the state is saved: run the same command with --resume" if stop.args else ""
-                click.echo(
-                    f"\n{saved or 'interrupted; a training that had begun goes on with --resume'}", err=True
-                )
+                click.echo(f"\n{saved or 'interrupted; what had begun goes on with --resume'}", err=True)
                 raise SystemExit(130) from None
             if isinstance(error, BenchError):
                 raise UserMistake(str(error)) from error

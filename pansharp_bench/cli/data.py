@@ -149,7 +149,9 @@ def info(dataset: str, root: Path | None, label: str | None, as_json: bool) -> N
     unit = "DN" if sensor.peak > 1 else "I/F"
     click.echo(f"{opened.name}: {sensor.title}, {sensor.channels} bands, {unit} 0 to {sensor.peak:g}")
     for key, value in opened.provenance().items():
-        click.echo(f"{key}: {value}")
+        parts = value.items() if isinstance(value, dict) else [("", value)]
+        for part, told in parts:
+            click.echo(f"{key}{part and f', {part}'}: {told}")
     for file in opened.info():
         _print_file(file, sensor.bands)
 

@@ -18,7 +18,7 @@ from pansharp_bench.finite import Finite
 
 if TYPE_CHECKING:
     from pansharp_bench.scene import Sensor
-    from pansharp_bench.scenes import SensorFigures
+    from pansharp_bench.scenes import FusedFile, SensorFigures
 
 _PATH = click.Path(path_type=Path)
 
@@ -210,27 +210,31 @@ def fuse(
     """
     from pansharp_bench.scenes import fuse_files
 
-    with running(), shown("fusing", quiet) as progress:
-        done = fuse_files(out=out, method=method, weights=weights, progress=progress, **pair, **options)
-    if not quiet:
-        order = "" if done.named else " (in the order of the file, which does not name them)"
-        say(f"bands         {', '.join(done.bands)}{order}")
-        say(f"phase         MS pixel 0 on PAN row {done.phase[0]:g}, column {done.phase[1]:g}")
-        if done.resampled:
-            say(
-                f"resampled     MS onto pixels of {done.sensor.ratio} PAN pixels on PAN's grid ({done.resampled})"
-            )
-        corrected = ", corrected" if done.registered else ""
-        say(f"registration  {done.registration}{corrected}")
-        valid = "" if done.valid == 1 else f", {done.valid:.1%} with values"
-        size = f"{done.size[0]} x {done.size[1]}"
-        clipped = f", {done.clipped} of the values clipped to its range" if done.clipped else ""
-        say(
-            f"written       {done.path}: {size} pixels{valid}, {done.dtype}{clipped}, in {done.seconds:.1f} s"
-        )
-    if score:
-        from pansharp_bench.assess import assess_files
-        from pansharp_bench.cli.assess import show
+    with running():  # of fusing and assessing: both may have the same to say
+        with shown("fusing", quiet) as progress:
+            done = fuse_files(out=out, method=method, weights=weights, progress=progress, **pair, **options)
+        if not quiet:
+            _tell(done)
+        if score:
+            from pansharp_bench.assess import assess_files
+            from pansharp_bench.cli.assess import show
 
-        with running(), shown("assessing", quiet) as progress:
-            show(assess_files(out, register=options["register"], progress=progress, **pair))
+            with shown("assessing", quiet) as progress:
+                found = assess_files(out, register=options["register"], progress=progress, **pair)
+            show(found)
+
+
+def _tell(done: FusedFile) -> None:
+    order = "" if done.named else " (in the order of the file, which does not name them)"
+    say(f"bands         {', '.join(done.bands)}{order}")
+    say(f"phase         MS pixel 0 on PAN row {done.phase[0]:g}, column {done.phase[1]:g}")
+    if done.resampled:
+        say(
+            f"resampled     MS onto pixels of {done.sensor.ratio} PAN pixels on PAN's grid ({done.resampled})"
+        )
+    corrected = ", corrected" if done.registered else ""
+    say(f"registration  {done.registration}{corrected}")
+    valid = "" if done.valid == 1 else f", {done.valid:.1%} with values"
+    size = f"{done.size[0]} x {done.size[1]}"
+    clipped = f", {done.clipped} of the values clipped to its range" if done.clipped else ""
+    say(f"written       {done.path}: {size} pixels{valid}, {done.dtype}{clipped}, in {done.seconds:.1f} s")

@@ -90,6 +90,15 @@ def no_value(path: Path) -> None:
         file.write(np.full((file.count, *file.shape), 9, "uint16"))
 
 
+def no_scale(path: Path) -> None:
+    with rasterio.open(path, "r+") as file:
+        file.scales = (0.0,) * file.count
+
+
+def colours(path: Path) -> None:
+    write(path, torch.zeros(1, 256, 256), 0.6, dtype="uint8", photometric="palette")
+
+
 def one_pixel(path: Path) -> None:
     write(
         path,
