@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_t
 import torch
 from torch import Tensor, nn
 
-from pansharp_bench.errors import BenchError, ImageError
+from pansharp_bench.errors import BenchError, ImageError, blaming
 from pansharp_bench.presets import PRESETS, Options, is_trained, settled_options
 from pansharp_bench.registry import METHODS, SENSORS, Entry, MethodCard
 from pansharp_bench.scene import Scene, Sensor, as_images, as_sensor
@@ -77,6 +77,26 @@ class FunctionMethod:
             "sensor": scene.sensor,
         }
         return call_by_name(self.function, offered, f"method {self.card.name!r}")
+
+
+def checked_image(fused: Any, scene: Scene, who: str, where: str = "") -> Tensor:
+    """What ``fuse`` gave for these scenes. Raises BenchError, which says ``who`` gave what, and ``where``, for
+    anything but float images of PAN's size, in the sensor's bands, on the device of the scenes."""
+    expected = (len(scene), scene.sensor.channels, *scene.pan.shape[-2:])
+    if not isinstance(fused, Tensor):
+        found = f"{type(fused).__module__}.{type(fused).__qualname__}".removeprefix("builtins.")
+    elif fused.shape != expected:
+        found = f"an image of shape {tuple(fused.shape)}"
+    elif fused.dtype not in (torch.float32, torch.float64):
+        found = f"values of {fused.dtype}"
+    elif fused.device != scene.pan.device:
+        found = f"an image on {fused.device}"
+    else:
+        return fused
+    raise BenchError(
+        f"{who} gave {found} for {where or f'pan {tuple(scene.pan.shape)}'}; expected {expected}, torch.float32, "
+        f"on {scene.pan.device}"
+    )
 
 
 def call_by_name(function: Callable[..., Any], offered: Mapping[str, Any], who: str) -> Any:
@@ -191,7 +211,8 @@ def build(
     """The method of an entry, for a sensor; a trained one with fresh weights."""
     if not is_trained(entry):
         return FunctionMethod(entry.card, entry.obj)
-    method = entry.obj(sensor, config)
+    with blaming(f"method {entry.name!r} cannot be made"):
+        method = entry.obj(sensor, config)
     method.card = entry.card
     return method
 
@@ -309,7 +330,9 @@ class Loaded:
         scene = replace(scene, lms=interp23(ms, self.sensor))
         if isinstance(self.method, TrainedMethod):
             self.method.to(pan.device)
-        fused = self.method.fuse(scene.seen_by(self.card))
+        fused = checked_image(
+            self.method.fuse(scene.seen_by(self.card)), scene, f"method {self.card.name!r}"
+        )
         if outlier := implausible(fused, self.sensor):
             warnings.warn(f"method {self.card.name!r} gave {outlier}", stacklevel=2)
         return fused

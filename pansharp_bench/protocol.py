@@ -223,7 +223,7 @@ def evaluate(
     values are beyond reason.
     Raises BenchError on an output of wrong shape.
     """
-    from pansharp_bench.method import implausible
+    from pansharp_bench.method import checked_image, implausible
 
     split = dataset.split(protocols[0].split)
     scores: dict[str, dict[str, list[float]]] = {p.name: {} for p in protocols}
@@ -245,12 +245,7 @@ def evaluate(
             fused = method.fuse(visible)
         _wait(device)
         seconds.append(time.perf_counter() - start)
-        expected = (1, scene.sensor.channels, *scene.pan.shape[-2:])
-        if fused.shape != expected:
-            raise BenchError(
-                f"method {method.card.name!r} gave an image of shape {tuple(fused.shape)} for {split.name} "
-                f"scene {index}; expected {expected}"
-            )
+        fused = checked_image(fused, scene, f"method {method.card.name!r}", f"{split.name} scene {index}")
         pixels = scene.pan.shape[-2] * scene.pan.shape[-1]
         # some definitions count NaN as 0; an image with NaN has no score
         whole = bool(fused.isfinite().all())

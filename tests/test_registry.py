@@ -51,8 +51,8 @@ def test_names_filter_by_pattern_and_card(fresh):
     fresh.register("mtf-net", kind="deep")(lambda: None)
     assert fresh.names("mtf-*") == ["mtf-glp", "mtf-net"]
     assert fresh.names("mtf-*", kind="deep") == ["mtf-net"]
-    with pytest.raises(AttributeError):
-        fresh.names(colour="red")
+    with pytest.raises(UnknownName, match="unknown field of a method's card 'knid'; did you mean kind"):
+        fresh.names(knid="deep")
 
 
 def test_an_unknown_card_field_is_refused(fresh):
