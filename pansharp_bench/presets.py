@@ -41,7 +41,8 @@ class Options:
                 if isinstance(value, str) and not isinstance(like, str) and given is options:
                     value = read_value(f"{what} {name}", value, like)
                 check_value(f"{what} {name}", value, self.choices.get(name, ()), like)
-                settled[name] = value
+                same = given is options and isinstance(like, float) and isinstance(value, int)
+                settled[name] = float(value) if same else value  # 1 and 1.0 are one run
         return settled
 
 

@@ -135,7 +135,8 @@ class MetricCard(Card):
     scope: Literal["image", "set"] = _about(
         "image",
         "image: a function that scores each image. set: a class, made with the sensor, that takes "
-        "add(role, images), role one of output, source, target and truth, or add(role, images, groups, blocks), "
+        "add(role, images), role one of output, source, truth where there is a reference, and target where the "
+        "protocol has a set to compare with, or add(role, images, groups, blocks), "
         "(N,) each, the samples' groups and blocks (what is not independent), if it has these arguments, and gives "
         "scores(), a tuple in the order of the columns, and curves(), a JSON-able dict; also, where it has these "
         "methods, floors(), column -> the score that the target itself would have if its groups were mixed as the "
@@ -253,7 +254,9 @@ class Registry(Generic[C]):
         """Decorator. Refuses a name that is taken, naming who took it. A missing summary is the docstring's
         first line. Raises TypeError where it is used without a name, as ``@register_method`` alone."""
         if not isinstance(name, str):
-            raise TypeError(f"a {self.kind} is registered under a name: @register_{self.kind}(\"my-{self.kind}\")")
+            raise TypeError(
+                f'a {self.kind} is registered under a name: @register_{self.kind}("my-{self.kind}")'
+            )
 
         def decorate(obj: F) -> F:
             self.add(obj, name=name, **card)
@@ -270,7 +273,7 @@ class Registry(Generic[C]):
         taken = self._entries.get(made.name)
         if taken and not (taken.late and taken.origin == origin):
             raise ValueError(
-                f"{self.kind} {made.name!r} from {origin} is already registered by {taken.origin}; "
+                f"{self.kind} {made.name!r} from {_told(origin)} is already registered by {_told(taken.origin)}; "
                 "give one of them another name"
             )
         if not made.summary and (doc := getattr(obj, "__doc__", None)):
@@ -453,6 +456,12 @@ def _import_tree(package: str) -> None:
 
 
 _PLUGIN = "pansharp_bench_plugin_"
+
+
+def _told(module: str) -> str:
+    """A module as a user knows it: a plug-in by its file."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file if file and module.startswith(_PLUGIN) else module
 
 
 def _module_of(path: Path) -> str:

@@ -401,7 +401,7 @@ class _Progress:
 
 
 def _scalars(losses: Any, learner: Learner) -> dict[str, Tensor]:
-    """What a step gave for the log, without its graph. Raises BenchError for anything but scalar tensors by name."""
+    """What a step gave for the log, without its graph. Raises BenchError for anything but numbers by name."""
     fits = isinstance(losses, dict) and all(isinstance(v, Tensor) and v.numel() == 1 for v in losses.values())
     if not fits:
         found = losses if isinstance(losses, dict) else {"": losses}
