@@ -116,6 +116,12 @@ def blocks(x: Tensor, side: int = BLOCK) -> Tensor:
     return rearrange(x, "n c (y i) (x j) -> n y x c (i j)", i=side, j=side)
 
 
+def check_peak(peak: float) -> None:
+    """Raise ImageError for what no images have as their largest value."""
+    if not 0 < peak < math.inf:
+        raise ImageError(f"peak={peak:g} is no positive number; it is the sensor's largest DN, e.g. 2047")
+
+
 def check_block(side: int) -> None:
     """Raise ImageError unless moments can be taken of blocks of that side."""
     if side < 2:

@@ -1,7 +1,10 @@
 """ERGAS: relative dimensionless global error in synthesis (Wald 2000)."""
 
+import math
+
 from torch import Tensor
 
+from pansharp_bench.errors import ImageError
 from pansharp_bench.metrics._common import check_shapes, in_pieces
 from pansharp_bench.registry import register_metric
 
@@ -28,7 +31,7 @@ def ergas(fused: Tensor, reference: Tensor, ratio: float = 4) -> Tensor:
         (N,) float64.
 
     Raises:
-        ImageError: the shapes differ.
+        ImageError: the shapes differ, or ``ratio`` is below 1 (some codes take 1/4 for 4).
 
     >>> import torch
     >>> reference = torch.full((1, 4, 64, 64), 500.0)
@@ -36,6 +39,8 @@ def ergas(fused: Tensor, reference: Tensor, ratio: float = 4) -> Tensor:
     tensor([1.], dtype=torch.float64)
     """
     check_shapes(fused, reference)
+    if not 1 <= ratio < math.inf:
+        raise ImageError(f"ratio={ratio:g}: PAN pixels on the side of an MS pixel are expected, 4, not 1/4")
     return 100 / ratio * in_pieces(_relative_error, fused, reference)
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pansharp_bench.metrics._common import check_shapes, in_pieces, warn_of_normalised
+from pansharp_bench.metrics._common import check_peak, check_shapes, in_pieces, warn_of_normalised
 from pansharp_bench.registry import register_metric
 
 
@@ -29,7 +29,7 @@ def psnr(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor:
         (N,) float64.
 
     Raises:
-        ImageError: the shapes differ.
+        ImageError: the shapes differ, or ``peak`` is no positive number.
 
     >>> import torch
     >>> reference = torch.zeros(1, 4, 64, 64)
@@ -68,4 +68,5 @@ def _band_mse(fused: Tensor, reference: Tensor) -> Tensor:
 
 
 def _decibels(mse: Tensor, peak: float) -> Tensor:
+    check_peak(peak)
     return 10 * (peak**2 / mse).log10()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pansharp_bench.metrics._common import (
     box_sum,
+    check_peak,
     check_shapes,
     in_pieces,
     planes,
@@ -43,7 +44,7 @@ def ssim(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor:
         (N,) float64.
 
     Raises:
-        ImageError: the shapes differ, or the images are smaller than a window.
+        ImageError: the shapes differ, the images are smaller than a window, or ``peak`` is no positive number.
 
     >>> import torch
     >>> reference = torch.full((1, 4, 64, 64), 100.0)
@@ -78,6 +79,7 @@ def ssim_uniform(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor
 def _mean_similarity(
     fused: Tensor, reference: Tensor, peak: float, local_mean: Callable[[Tensor], Tensor], unbiased: float
 ) -> Tensor:  # fmt: skip
+    check_peak(peak)
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
 
     def of_planes(f: Tensor, g: Tensor) -> Tensor:

@@ -51,6 +51,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'pansharp_bench' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})  # what an interactive shell completes
+
+
 def list_methods(pattern: str = "*", **where: Any) -> list[str]:
     """Names of registered methods, e.g. ``list_methods("mtf-*", kind="classical")``."""
     return METHODS.names(pattern, **where)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, blaming
 from pansharp_bench.imaging import interp23, wald_degrade
 from pansharp_bench.method import (
     FunctionMethod,
     TrainedMethod,
     build,
     call_by_name,
+    checked_image,
     is_trained,
     resolve_config,
 )
 from pansharp_bench.protocol import Protocol
 from pansharp_bench.registry import TRACKS, Entry, MethodCard, MetricCard, load_plugin, registered_by
-from pansharp_bench.scene import Dataset, Scene, Sensor, Split
+from pansharp_bench.scene import Dataset, Scene, Sensor, Split, data_root, opened
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
 
 _VISIBLE = ("blue", "green", "red", "nir")
@@ -99,13 +100,25 @@ class InMemory(Split):
         return self.all[index]
 
 
+@dataclass
+class Watched:
+    """What was seen of a training: ``steps``, how many the trainer took; ``strays``, the networks that were called
+    with gradient past their prepared form (validation takes no gradient and may do so); ``differentiated``, whether
+    steps called the ``backward`` they were given. Without the last two a training is right on one device, and on
+    several silently lacks the neighbours' gradients."""
+
+    steps: int = 0
+    strays: list[str] = field(default_factory=list)
+    differentiated: bool = False
+
+
 @contextmanager
-def strays(trainer: Trainer) -> Iterator[list[str]]:
-    """Within, the names of networks that are called with gradient past their prepared form: right on one device,
-    and silently without its neighbours' gradients on several. Validation takes no gradient and may do so."""
-    found: list[str] = []
+def watched(trainer: Trainer) -> Iterator[Watched]:
+    """Within, what the steps of a training call is seen."""
+    seen = Watched()
     hooks = []
     setup: Callable[..., nn.Module] = trainer.fabric.setup_module
+    differentiate = trainer.fabric.backward
 
     def prepare(module: nn.Module) -> nn.Module:
         depth = [0]
@@ -118,7 +131,7 @@ def strays(trainer: Trainer) -> Iterator[list[str]]:
 
         def called(*_: object) -> None:
             if not depth[0] and torch.is_grad_enabled():
-                found.append(type(module).__name__)
+                seen.strays.append(type(module).__name__)
 
         prepared = setup(module)
         hooks.append(module.register_forward_pre_hook(called))
@@ -126,18 +139,24 @@ def strays(trainer: Trainer) -> Iterator[list[str]]:
         hooks.append(prepared.register_forward_hook(leave))
         return prepared
 
+    def backward(loss: Tensor) -> None:
+        seen.differentiated = True
+        differentiate(loss)
+
     trainer.fabric.setup_module = prepare  # type: ignore[method-assign, assignment]
+    trainer.fabric.backward = backward  # type: ignore[method-assign, assignment]
     try:
-        yield found
+        yield seen
     finally:
+        seen.steps = trainer.summary.steps if trainer.summary else 0
         trainer.fabric.setup_module = setup  # type: ignore[method-assign, assignment]
+        trainer.fabric.backward = differentiate  # type: ignore[method-assign]
         for hook in hooks:
             hook.remove()
 
 
-def made_ready(entry: Entry[MethodCard], sensor: Sensor) -> tuple[Ready, list[str]]:
-    """A method to fuse with, trained for two steps where it learns, and the networks that its steps called past
-    their prepared form."""
+def made_ready(entry: Entry[MethodCard], sensor: Sensor) -> tuple[Ready, Watched]:
+    """A method to fuse with, trained for two steps where it learns, and what was seen of that."""
     options = {}
     if is_trained(entry):
         known = {f.name for f in fields(entry.obj.configure("quick"))}
@@ -145,36 +164,34 @@ def made_ready(entry: Entry[MethodCard], sensor: Sensor) -> tuple[Ready, list[st
     torch.manual_seed(0)
     method = build(entry, sensor, resolve_config(entry, "quick", options))
     if not isinstance(method, TrainedMethod):
-        return method, []
+        return method, Watched()
     trainer = Trainer(None, "cpu", seed=0, progress=False)
     side = max(_SIDE, -(-entry.card.smallest // 16) * 16)
     train, valid = InMemory(sensor, 8, side), InMemory(sensor, 4, side)
     load = UnpairedData.halves if method.card.training == "unpaired" else PairedData
     method.train()
-    with strays(trainer) as found:
+    with watched(trainer) as seen:
         method.fit(load(sensor, train, valid, trainer.device), trainer)
-    return method.eval(), found
+    return method.eval(), seen
 
 
 def fuse(method: Ready, scene: Scene, seed: int = 0) -> Tensor:
-    """Fuse with what the method's card says it sees, and no more."""
+    """Fuse with what the method's card says it sees, and no more. Raises BenchError for what is no image of it."""
     with torch.inference_mode():
-        return method.fuse(scene.seen_by(method.card, seed))
+        fused = checked_image(method.fuse(scene.seen_by(method.card, seed)), scene, "fuse")
+    if missing := int((~fused.isfinite()).sum()):
+        raise Breach(f"fuse gave {missing} values that are NaN or infinite")
+    return fused
 
 
 # -- methods -------------------------------------------------------------------------------------------------
 
 
 def check_output(method: Ready, scene: Scene) -> None:
-    """Shape, type and unit: DN, not [0, 1] nor [-1, 1], and nothing beyond what ringing explains."""
-    fused, expected = fuse(method, scene), (len(scene), scene.sensor.channels, *scene.pan.shape[-2:])
-    if not isinstance(fused, Tensor) or fused.shape != expected:
-        found = tuple(fused.shape) if isinstance(fused, Tensor) else type(fused).__name__
-        raise Breach(f"fuse gave {found} for PAN {tuple(scene.pan.shape)}; expected {expected}")
+    """Type and unit: DN, not [0, 1] nor [-1, 1], and nothing beyond what ringing explains."""
+    fused = fuse(method, scene)
     if fused.dtype != torch.float32:
         raise Breach(f"fuse gave {fused.dtype} for float32 images; expected torch.float32")
-    if missing := int((~fused.isfinite()).sum()):
-        raise Breach(f"fuse gave {missing} values that are NaN or infinite")
     mean, largest, peak = fused.mean().item(), fused.abs().max().item(), scene.sensor.peak
     if not (mean > 5 and largest < 4 * peak):
         raise Breach(
@@ -224,18 +241,26 @@ def check_inputs_kept(method: Ready, scene: Scene) -> None:
 def check_sizes(method: Ready, sensor: Sensor) -> None:
     """Sizes that are multiples of the ratio and of nothing else, and not square."""
     least = -(-method.card.smallest // 4) * 4
-    scene = scenes(sensor, 1, max(52, least + 4), max(76, least + 12))
-    expected = (1, sensor.channels, *scene.pan.shape[-2:])
-    if (found := tuple(fuse(method, scene).shape)) != expected:
-        raise Breach(f"fuse gave {found} for PAN {tuple(scene.pan.shape)}; expected {expected}")
+    fuse(method, scenes(sensor, 1, max(52, least + 4), max(76, least + 12)))
 
 
-def check_steps(found: list[str]) -> None:
-    """A step reaches its networks as the trainer prepared them."""
-    if found:
+def check_steps(method: Ready, seen: Watched) -> None:
+    """The trainer takes the steps, and they reach networks and gradients as it prepared them."""
+    if not isinstance(method, TrainedMethod) or method.closed_form:
+        return
+    if not seen.steps:
         raise Breach(
-            f"a training step calls {', '.join(sorted(set(found)))} itself: reach networks through "
+            "fit takes no steps by trainer.run, which keeps log and checkpoints and resumes; closed_form = True "
+            "says that there are none to take"
+        )
+    if seen.strays:
+        raise Breach(
+            f"a training step calls {', '.join(sorted(set(seen.strays)))} itself: reach networks through "
             "self.networks[...], whose entries the trainer replaces by their prepared forms"
+        )
+    if not seen.differentiated:
+        raise Breach(
+            "no training step calls backward(loss), which it is given to take the place of loss.backward()"
         )
 
 
@@ -353,32 +378,31 @@ def _values(entry: Entry[MetricCard], offered: dict[str, Any], n: int = 2) -> tu
 
 def _check_set_metric(entry: Entry[MetricCard], sensor: Sensor) -> None:
     scene = scenes(sensor, 4, 2 * _SIDE, 2 * _SIDE)
-    assert scene.lms is not None and scene.gt is not None
-    metric = entry.obj(sensor)
-    source = scene.pan.repeat(1, sensor.source_bands, 1, 1)
-    for role, images in (
-        ("target", scene.gt),
-        ("output", scene.lms),
-        ("source", source),
-        ("truth", scene.gt),
-    ):
-        metric.add(role, images)
-    scores = tuple(metric.scores())
-    if len(scores) != len(entry.card.columns):
-        raise Breach(
-            f"scores() gave {len(scores)} quantities for its columns {', '.join(entry.card.columns)}"
-        )
-    try:
-        json.dumps(metric.curves())
-    except TypeError as error:
-        raise Breach(f"curves() gave what JSON cannot hold: {error}") from error
+    for protocol, from_pan in _protocols_of(entry):
+        metric = entry.obj(sensor)
+        roles = {"target": scene.gt} if protocol.target else {}
+        roles |= {"output": scene.lms, "source": scene.pan}
+        roles |= {"truth": scene.gt} if protocol.needs_gt or not from_pan else {}
+        for role, images in roles.items():
+            metric.add(role, images)
+        scores = tuple(metric.scores())
+        if len(scores) != len(entry.card.columns):
+            raise Breach(
+                f"scores() gave {len(scores)} quantities for its columns {', '.join(entry.card.columns)}"
+            )
+        try:
+            json.dumps(metric.curves())
+        except TypeError as error:
+            raise Breach(f"curves() gave what JSON cannot hold: {error}") from error
 
 
 # -- datasets ------------------------------------------------------------------------------------------------
 
 
-def check_dataset(dataset: Dataset) -> None:
-    """Its splits are scenes of its sensor in DN, the same whenever they are read, and its files have hashes."""
+def check_dataset(dataset: Dataset, sensor: str) -> None:
+    """Its splits are scenes of the card's sensor in DN, the same whenever they are read, its files have hashes."""
+    if dataset.sensor.name != sensor:
+        raise Breach(f"its card says sensor={sensor!r}, but its images are of {dataset.sensor.name!r}")
     if not (splits := dataset.available()):
         raise Breach("available() names no split")
     for name in splits:
@@ -395,6 +419,8 @@ def check_dataset(dataset: Dataset) -> None:
                 raise Breach(
                     f"{where}: [0] gave {key} {tuple(image.shape)} {image.dtype}; expected (1, ...) float32"
                 )
+            if not image.isfinite().all():
+                raise Breach(f"{where}: {key} has values that are NaN or infinite")
             if low < -0.1 * dataset.sensor.peak or dataset.sensor.looks_normalised(low, high):
                 peak = dataset.sensor.peak
                 raise Breach(
@@ -433,16 +459,15 @@ def check_sensor(sensor: Sensor) -> None:
 # -- all of it -----------------------------------------------------------------------------------------------
 
 
-def findings(kind: str, entry: Entry[Any]) -> Iterator[Finding]:
-    """Everything that is asked of one registered thing, as it is answered."""
+def findings(kind: str, entry: Entry[Any], root: Path | None = None) -> Iterator[Finding]:
+    """Everything that is asked of one registered thing, as it is answered; files of a dataset are below ``root``."""
 
     def ask(what: str, check: Callable[[], object]) -> Finding:
         try:
-            check()
+            with blaming("it failed"):
+                check()
         except BenchError as error:
             return Finding(kind, entry.name, what, str(error))
-        except Exception as error:
-            return Finding(kind, entry.name, what, f"{type(error).__name__}: {error}")
         return Finding(kind, entry.name, what)
 
     if kind == "method":
@@ -458,13 +483,16 @@ def findings(kind: str, entry: Entry[Any]) -> Iterator[Finding]:
     elif kind == "sensor":
         yield ask("bands, gains and peak of a camera", lambda: check_sensor(entry.obj))
     elif kind == "dataset":
-        opened = partial(entry.obj, root=None, label=None)
-        yield ask("scenes in DN of its sensor, files with hashes", lambda: check_dataset(opened()))
+        yield ask(
+            "scenes in DN of its sensor, files with hashes",
+            lambda: check_dataset(opened(entry, data_root(root)), entry.card.sensor),
+        )
 
 
-def check_plugin(path: str | Path, name: str | None = None) -> Iterator[Finding]:
-    """Load a plug-in file and ask everything that it registers, or what is called so. Raises BenchError for a file
-    that fails or registers nothing of that name."""
+def check_plugin(path: str | Path, name: str | None = None, root: Path | None = None) -> Iterator[Finding]:
+    """Load a plug-in file and ask everything that it registers, or what is called so; datasets' files are below
+    ``root``, or the folder that ``PANSHARP_DATA`` names. Raises BenchError for a file that fails or registers nothing
+    of that name."""
     load_plugin(path)
     entries = registered_by(path)
     chosen = [(kind, entry) for kind, entry in entries if name in (None, entry.name)]
@@ -474,13 +502,13 @@ def check_plugin(path: str | Path, name: str | None = None) -> Iterator[Finding]
             f"{path} registers no {name!r}; it registers {known}" if name else f"{path} registers nothing"
         )
     for kind, entry in chosen:
-        yield from findings(kind, entry)
+        yield from findings(kind, entry, root)
 
 
 def _fusing(
     entry: Entry[MethodCard], sensor: Sensor, ask: Callable[[str, Callable[[], object]], Finding]
 ) -> Iterator[Finding]:
-    made: list[tuple[Ready, list[str]]] = []
+    made: list[tuple[Ready, Watched]] = []
     first = ask(
         f"{sensor.name}: it {'learns in two steps' if is_trained(entry) else 'is made'}",
         lambda: made.append(made_ready(entry, sensor)),
@@ -488,15 +516,19 @@ def _fusing(
     yield first
     if first.problem:
         return
-    method, found = made[0]
+    method, seen = made[0]
     side = max(_SIDE, -(-entry.card.smallest // 16) * 16)
     scene = scenes(sensor, 2, side, side + 16)
     yield ask(f"{sensor.name}: an image in DN of PAN's size", lambda: check_output(method, scene))
+    try:
+        fuse(method, scene)
+    except Exception:  # has been told, and nothing can be asked of an image that is not there
+        return
     if entry.card.sees != "pan+bag":  # each image's pixels are put in an order of their own
         yield ask(f"{sensor.name}: a batch is its images", lambda: check_batch(method, scene))
     yield ask(f"{sensor.name}: the same scene, the same image", lambda: check_repeatable(method, scene))
     yield ask(f"{sensor.name}: inputs are left as they were", lambda: check_inputs_kept(method, scene))
     yield ask(f"{sensor.name}: any multiple of the ratio", lambda: check_sizes(method, sensor))
     if is_trained(entry):
-        yield ask(f"{sensor.name}: steps reach prepared networks", lambda: check_steps(found))
+        yield ask(f"{sensor.name}: steps reach prepared networks", lambda: check_steps(method, seen))
         yield ask(f"{sensor.name}: state_dict holds all of it", lambda: check_state(method, entry, scene))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _ENGINE = str(Path(__file__).parent)
+_LIBRARY = ("<", str(Path(traceback.__file__).parent))  # frozen modules, and Python's own
 
 
 class BenchError(Exception):
@@ -62,7 +63,8 @@ def blaming(
         if stop := interruption(error):
             raise stop from None
         frames = traceback.extract_tb(error.__traceback__)[1:]
-        own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith("<")]
+        own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith(_LIBRARY)]
         own = [f for f in own if not f.filename.startswith(_ENGINE)] or own
-        at = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+        told = not own or isinstance(error, SyntaxError)  # which says where itself
+        at = "" if told else f" ({Path(own[-1].filename).name}, line {own[-1].lineno})"
         raise BenchError(f"{what}: {type(error).__name__}: {error}{at}") from error

@@ -205,7 +205,14 @@ def _run(
             weights |= {"file": spec.weights.name, "trained_here": bool(own) and own == trained_on}
         weights["parameters"] = sum(p.numel() for p in method.parameters())
 
-    scores, inference, kept = _evaluate(plan, lambda split: method, pictures, progress, save_fused)
+    try:
+        scores, inference, kept = _evaluate(plan, lambda split: method, pictures, progress, save_fused)
+    except BenchError as error:
+        if not training:
+            raise
+        raise BenchError(
+            f"{error}. What was learnt is kept: once mended, give it by --weights {checkpoint}"
+        ) from error
     made = _record(
         plan,
         faults,
@@ -338,36 +345,41 @@ def _fit(
     )
     method = build(plan.entry, dataset.sensor, plan.config)
     assert isinstance(method, TrainedMethod)
-    train, second = dataset.split("train"), dataset.split(second_split(dataset))
-    half = "16" in trainer.precision  # half a DN is lost to such autocast anyway
-    data: PairedData | UnpairedData
-    if second.name == "target":
-        data = UnpairedData.between(dataset.sensor, train, second, trainer.device, half, team)
-    elif method.card.training == "unpaired":
-        wanted = method.training_data()
-        data = UnpairedData.halves(
-            dataset.sensor,
-            train,
-            second,
-            trainer.device,
-            trainer.seed,
-            wanted.pairing,
-            wanted.target,
-            half,
-            team,
-        )
-    else:
-        data = PairedData(dataset.sensor, train, second, trainer.device, half, team)
+    with blaming(f"dataset {dataset.name!r} failed"):
+        data = _training_data(plan, method, trainer, team)
     method.to(trainer.device).train()
     started = time.perf_counter()
     with blaming(f"method {method.card.name!r} failed in training"):
         fitted = method.fit(data, trainer) or {}
+    if takes_steps(plan.entry) and getattr(plan.config, "steps", None) and trainer.summary is None:
+        warnings.warn(
+            f"method {method.card.name!r} took no steps by trainer.run in fit: what it learnt, if anything, has no "
+            "log and no checkpoint (`bench check` tells more)",
+            stacklevel=1,
+        )
     return method, {
         "data": data.describe(),
         "seconds": time.perf_counter() - started,
         "summary": asdict(trainer.summary) if trainer.summary else {},
         "fitted": fitted,
     }
+
+
+def _training_data(
+    plan: Plan, method: TrainedMethod, trainer: Trainer, team: Team
+) -> PairedData | UnpairedData:
+    """What a method is served, on the device."""
+    dataset, sensor, device = plan.dataset, plan.dataset.sensor, trainer.device
+    train, second = dataset.split("train"), dataset.split(second_split(dataset))
+    half = "16" in trainer.precision  # half a DN is lost to such autocast anyway
+    if second.name == "target":
+        return UnpairedData.between(sensor, train, second, device, half, team)
+    if method.card.training == "unpaired":
+        wanted = method.training_data()
+        return UnpairedData.halves(
+            sensor, train, second, device, trainer.seed, wanted.pairing, wanted.target, half, team
+        )
+    return PairedData(sensor, train, second, device, half, team)
 
 
 def _timing(result: Evaluation) -> dict[str, Any]:

@@ -11,15 +11,16 @@ import inspect
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
-from pansharp_bench.errors import BenchError, ImageError
+from pansharp_bench.errors import BenchError, ImageError, blaming
 from pansharp_bench.presets import PRESETS, Options, is_trained, settled_options
 from pansharp_bench.registry import METHODS, SENSORS, Entry, MethodCard
 from pansharp_bench.scene import Scene, Sensor, as_images, as_sensor
@@ -79,6 +80,26 @@ class FunctionMethod:
         return call_by_name(self.function, offered, f"method {self.card.name!r}")
 
 
+def checked_image(fused: Any, scene: Scene, who: str, where: str = "") -> Tensor:
+    """What ``fuse`` gave for these scenes. Raises BenchError, which says ``who`` gave what, and ``where``, for
+    anything but float images of PAN's size, in the sensor's bands, on the device of the scenes."""
+    expected = (len(scene), scene.sensor.channels, *scene.pan.shape[-2:])
+    if not isinstance(fused, Tensor):
+        found = f"{type(fused).__module__}.{type(fused).__qualname__}".removeprefix("builtins.")
+    elif fused.shape != expected:
+        found = f"an image of shape {tuple(fused.shape)}"
+    elif fused.dtype not in (torch.float32, torch.float64):
+        found = f"values of {fused.dtype}"
+    elif fused.device != scene.pan.device:
+        found = f"an image on {fused.device}"
+    else:
+        return fused
+    raise BenchError(
+        f"{who} gave {found} for {where or f'pan {tuple(scene.pan.shape)}'}; expected {expected}, torch.float32, "
+        f"on {scene.pan.device}"
+    )
+
+
 def call_by_name(function: Callable[..., Any], offered: Mapping[str, Any], who: str) -> Any:
     """Call a function with what it asks for by name. Raises BenchError where it is not offered."""
     wanted = inspect.signature(function).parameters.values()
@@ -104,6 +125,11 @@ class TrainedMethod(nn.Module):
     closed_form: ClassVar[bool] = False
     """Whether ``fit`` takes statistics and no steps: seconds, whatever the preset."""
     card: MethodCard
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        if "Config" in vars(cls):
+            _check_config(cls.Config, f"{cls.__name__}.Config")
 
     def __init__(self, sensor: Sensor, config: Config | None = None) -> None:
         super().__init__()
@@ -168,6 +194,20 @@ class TrainedMethod(nn.Module):
             raise BenchError(f"these options do not fit together: {error}") from error
 
 
+def _check_config(config: type, name: str) -> None:
+    """Raise TypeError where what looks like an option is none, so that no ``--set`` and no record would know it."""
+    if not is_dataclass(config) or (get_annotations(config) and "__dataclass_fields__" not in vars(config)):
+        raise TypeError(f"{name} is no dataclass of its own: write @dataclass(frozen=True) above it")
+    known = {f.name for f in fields(config)}
+    plain = [
+        k for k, v in vars(config).items() if not (k.startswith("_") or callable(v) or hasattr(v, "__get__"))
+    ]
+    if untyped := [k for k in plain if k not in known and k not in get_annotations(config)]:
+        raise TypeError(f"{name}.{untyped[0]} is no option without a type: {untyped[0]}: int = ...")
+    if bare := [f.name for f in fields(config) if f.default is MISSING and f.default_factory is MISSING]:
+        raise TypeError(f"{name}.{bare[0]} has no default, which every option needs")
+
+
 @cache
 def _choices(config: type) -> dict[str, tuple[Any, ...]]:
     """Of the options whose type is a ``Literal``."""
@@ -188,10 +228,15 @@ def resolve_config(
 def build(
     entry: Entry[MethodCard], sensor: Sensor, config: TrainedMethod.Config | None = None
 ) -> FunctionMethod | TrainedMethod:
-    """The method of an entry, for a sensor; a trained one with fresh weights."""
+    """The method of an entry, for a sensor; a trained one with fresh weights. Raises BenchError where its class
+    fails, or lacks what a method must have."""
     if not is_trained(entry):
         return FunctionMethod(entry.card, entry.obj)
-    method = entry.obj(sensor, config)
+    own = (name for name in ("fit", "fuse") if hasattr(getattr(entry.obj, name), "__isabstractmethod__"))
+    if lacks := " and ".join(own):
+        raise BenchError(f"method {entry.name!r}: class {entry.obj.__name__} has no {lacks} of its own")
+    with blaming(f"method {entry.name!r} cannot be made"):
+        method = entry.obj(sensor, config)
     method.card = entry.card
     return method
 
@@ -260,7 +305,7 @@ def load_trained(name: str, sensor: Sensor, weights: str | Path) -> TrainedMetho
     method = build(entry, replace(sensor, phase=phase), entry.obj.configure("paper", options))
     assert isinstance(method, TrainedMethod)
     method.load_weights(weights)
-    return method.eval()
+    return method.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -278,8 +323,8 @@ class Loaded:
     def fuse(self, pan: Tensor, ms: Tensor) -> Tensor:
         """Fuse images, on the device that they are on.
 
-        Warns where the result has values outside [-peak, 2 peak]: some methods divide by what may be nearly
-        nothing.
+        Warns where the result has values outside [-peak, 2 peak] (some methods divide by what may be nearly
+        nothing), or all in [0, 1].
 
         Args:
             pan: (N, 1, H, W) DN, of any real number type.
@@ -289,8 +334,9 @@ class Loaded:
             (N, C, H, W) DN, float64 where an input was (or held integers of 32 bits and more), else float32.
 
         Raises:
-            ImageError: the images are no tensors of finite real numbers, or do not belong together or to the
-                sensor.
+            ImageError: the images are no tensors of finite real numbers, are none, or do not belong together or to
+                the sensor.
+            BenchError: the method gives anything but an image.
         """
         from pansharp_bench.imaging import interp23
 
@@ -298,6 +344,8 @@ class Loaded:
         if pan.device != ms.device:
             raise ImageError(f"pan is on {pan.device} and ms on {ms.device}; move one of them")
         for what, image in (("pan", pan), ("ms", ms)):
+            if not len(image):
+                raise ImageError(f"{what} holds no image: {tuple(image.shape)}")
             if missing := int((~image.isfinite()).sum()):
                 raise ImageError(
                     f"{what} has {missing} values that are NaN or infinite, and one of them spoils a whole image: "
@@ -309,7 +357,9 @@ class Loaded:
         scene = replace(scene, lms=interp23(ms, self.sensor))
         if isinstance(self.method, TrainedMethod):
             self.method.to(pan.device)
+            scene = scene.to(pan.device, torch.float32)  # as its weights are
         fused = self.method.fuse(scene.seen_by(self.card))
+        fused = checked_image(fused, scene, f"method {self.card.name!r}").to(dtype)
         if outlier := implausible(fused, self.sensor):
             warnings.warn(f"method {self.card.name!r} gave {outlier}", stacklevel=2)
         return fused
@@ -365,8 +415,8 @@ def fuse(
 
 
 def implausible(fused: Tensor, sensor: Sensor) -> str:
-    """Says so where values lie outside [-peak, 2 peak], which no ringing explains; else empty."""
-    low, high = (float(v) for v in fused.aminmax())
-    if -sensor.peak <= low and high <= 2 * sensor.peak:
+    """Says so where values lie outside [-peak, 2 peak], which no ringing explains, or look normalised."""
+    low, high = (float(v) for v in fused.detach().aminmax())
+    if -sensor.peak <= low and high <= 2 * sensor.peak and not sensor.looks_normalised(low, high):
         return ""
     return f"values from {low:.4g} to {high:.4g} where the sensor's peak is {sensor.peak:g}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pansharp_bench import record as records
 from pansharp_bench.environment import check_even, choose_precision, no_cuda
-from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.errors import BenchError, DataError, blaming
 from pansharp_bench.files import RunFolder, sha256_of
 from pansharp_bench.presets import is_trained, options_of, settled_options, takes_steps
 from pansharp_bench.protocol import Protocol
@@ -107,14 +107,13 @@ def outline(spec: RunSpec) -> dict[str, Any]:
         raise BenchError(
             f"method {card.name!r} is not made for {track}, the track of dataset {spec.dataset!r}"
         )
+    learns = is_trained(entry)
+    if learns != (card.training != "none"):
+        what = "a class that learns" if learns else "a function, or a class not derived from TrainedMethod"
+        raise BenchError(f"method {card.name!r} has training={card.training!r} on its card, but is {what}")
     device = device_type(spec.device)
     preset = spec.preset or ("standard" if device == "cuda" else "quick")
     options = settled_options(entry, preset, spec.options)
-    learns = options is not None
-    if learns != (card.training != "none"):
-        raise BenchError(
-            f"method {card.name!r} has training={card.training!r} on its card, which is not what it is"
-        )
     if (size := spec.devices * spec.nodes) > 1:
         if spec.weights or not takes_steps(entry):
             raise BenchError(
@@ -165,10 +164,11 @@ def plan(spec: RunSpec) -> Plan:
     settled, entry = outline(spec), METHODS.get(spec.method)
     config = resolve_config(entry, settled["preset"], spec.options) if is_trained(entry) else None
     dataset = load_dataset(spec.dataset, spec.data, spec.label)
-    protocols = _asked(_protocols(settled["track"], dataset, entry.card), spec)
-    needed = _needed_splits(config is not None and spec.weights is None, protocols, dataset)
-    _refuse_small(entry.card, dataset, protocols, needed)
-    described = _describe_dataset(dataset, dataset.files(*needed), protocols)
+    with blaming(f"dataset {dataset.name!r} failed"):
+        protocols = _asked(_protocols(settled["track"], dataset, entry.card), spec)
+        needed = _needed_splits(config is not None and spec.weights is None, protocols, dataset)
+        _refuse_small(entry.card, dataset, protocols, needed)
+        described = _describe_dataset(dataset, dataset.files(*needed), protocols)
     identity = {**settled, "dataset": dataset.name, "data": described["fingerprint"]}
     identity |= _foreign(entry, spec.dataset, dataset, settled["track"], protocols)
     device = choose_device(spec.device, spec.devices)

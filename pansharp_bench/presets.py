@@ -31,15 +31,18 @@ class Options:
         """
         if preset not in self.presets:
             raise BenchError(f"unknown preset {preset!r}; known are: {', '.join(self.presets)}")
-        settled = {**self.usual, **self.presets[preset]}
-        for name, value in (options or {}).items():
-            if name not in self.usual:
-                raise BenchError(f"unknown option {name!r}; known are: {', '.join(sorted(self.usual))}")
-            like = self.usual[name] if settled[name] is None else settled[name]
-            if isinstance(value, str) and not isinstance(settled[name], str):
-                value = read_value(f"option {name}", value, like)
-            check_value(f"option {name}", value, self.choices.get(name, ()))
-            settled[name] = value
+        settled = dict(self.usual)
+        for what, given in ((f"preset {preset}: option", self.presets[preset]), ("option", options or {})):
+            for name, value in given.items():
+                if name not in self.usual:
+                    known = ", ".join(sorted(self.usual))
+                    raise BenchError(f"unknown {what} {name!r}; known are: {known}")
+                like = self.usual[name] if settled[name] is None else settled[name]
+                if isinstance(value, str) and not isinstance(like, str) and given is options:
+                    value = read_value(f"{what} {name}", value, like)
+                check_value(f"{what} {name}", value, self.choices.get(name, ()), like)
+                same = given is options and isinstance(like, float) and isinstance(value, int)
+                settled[name] = float(value) if same else value  # 1 and 1.0 are one run
         return settled
 
 
@@ -50,22 +53,40 @@ def read_value(what: str, text: str, like: Any) -> Any:
             return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
                 text.lower()
             ]
-        if isinstance(like, tuple):
-            kind = type(like[0]) if like else float
-            return tuple(kind(v) for v in text.split(",") if v)
+        if isinstance(like, (tuple, list)):
+            each = like[0] if like else 0.0
+            return type(like)(read_value(what, v, each) for v in text.split(",") if v)
         if like is None:
-            return None if text.lower() == "none" else float(text) if "." in text else int(text)
+            return None if text.lower() == "none" else _number(text)
         return type(like)(text)
     except (KeyError, ValueError):
-        raise BenchError(f"{what}={text!r} is not of type {type(like).__name__}") from None
+        kind = "number, or none" if like is None else type(like).__name__
+        raise BenchError(f"{what}={text!r} is not of type {kind}") from None
 
 
-def check_value(what: str, value: Any, choices: Sequence[Any] = ()) -> None:
-    """Raises BenchError, saying of ``what``, for a value that is no finite number, or none of the choices."""
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def check_value(what: str, value: Any, choices: Sequence[Any] = (), like: Any = None) -> None:
+    """Raises BenchError, saying of ``what``, for a value that is no finite number, none of the choices, or of
+    another type than ``like``."""
     if choices and value not in choices:
         raise BenchError(f"{what}={value!r} is unknown; known are: {', '.join(map(str, choices))}")
     if isinstance(value, float) and not math.isfinite(value):
         raise BenchError(f"{what}={value} is not a finite number")
+    if value is not None and like is not None and not isinstance(value, _kinds(like)):
+        raise BenchError(f"{what}={value!r} is not of type {type(like).__name__}")
+
+
+def _kinds(like: Any) -> tuple[type, ...]:
+    """The types whose values may stand where this one stands."""
+    if isinstance(like, float):
+        return (float, int)
+    return (tuple, list) if isinstance(like, (tuple, list)) else (type(like),)
 
 
 def options_of(entry: Entry[MethodCard]) -> Options | None:

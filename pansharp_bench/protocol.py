@@ -130,8 +130,6 @@ class _Sets:
                 metric = entry.obj(sensor)
                 self.metrics.append((entry, metric))
                 self.asks[entry.name] = {"groups", "blocks"} & set(inspect.signature(metric.add).parameters)
-        if self.metrics and protocol.target is None:
-            raise BenchError(f"protocol {protocol.name!r} compares sets of images, but names no target split")
 
     def add(self, role: str, images: Tensor | None, **about: Tensor) -> None:
         for entry, metric in self.metrics if images is not None else ():
@@ -219,11 +217,12 @@ def evaluate(
     """Fuse every scene of a split, alone, and score it under these protocols (all of one split).
 
     The method is given only what its card says it sees. Images are fused one by one, in order, so that memory and
-    the recorded times are those of single images; ``save`` gets each. Warns, once, where an untrained method's
-    values are beyond reason.
+    the recorded times are those of single images; ``save`` gets each. Warns, once, where values are beyond reason.
     Raises BenchError on an output of wrong shape.
     """
-    from pansharp_bench.method import implausible
+    import torch
+
+    from pansharp_bench.method import checked_image, implausible
 
     split = dataset.split(protocols[0].split)
     scores: dict[str, dict[str, list[float]]] = {p.name: {} for p in protocols}
@@ -237,7 +236,8 @@ def evaluate(
     odd: dict[int, str] = {}
     about = _about(split)
     for index in tqdm(range(len(split)), desc=f"{split.name} scenes", unit="image", disable=not progress):
-        scene = split[index].to(device)
+        with blaming(f"dataset {dataset.name!r} failed on {split.name} scene {index}"):
+            scene = split[index].to(device, torch.float32)
         visible = scene.clone().seen_by(method.card, seed=index)  # a method cannot touch what it is scored by
         _wait(device)
         start = time.perf_counter()
@@ -245,16 +245,11 @@ def evaluate(
             fused = method.fuse(visible)
         _wait(device)
         seconds.append(time.perf_counter() - start)
-        expected = (1, scene.sensor.channels, *scene.pan.shape[-2:])
-        if fused.shape != expected:
-            raise BenchError(
-                f"method {method.card.name!r} gave an image of shape {tuple(fused.shape)} for {split.name} "
-                f"scene {index}; expected {expected}"
-            )
+        fused = checked_image(fused, scene, f"method {method.card.name!r}", f"{split.name} scene {index}")
         pixels = scene.pan.shape[-2] * scene.pan.shape[-1]
         # some definitions count NaN as 0; an image with NaN has no score
         whole = bool(fused.isfinite().all())
-        if whole and method.card.training == "none" and (said := implausible(fused, scene.sensor)):
+        if whole and (said := implausible(fused, scene.sensor)):
             odd[index] = said
         for protocol in protocols:
             for column, value in protocol.score(fused, scene, f"{split.name} scene {index}").items():
@@ -296,12 +291,12 @@ def rehearse(dataset: Dataset, protocols: Sequence[Protocol], device: torch.devi
         scene = split[0].to(device)
         output = scene.pan.mean(1, keepdim=True).repeat(1, scene.sensor.channels, 1, 1)
         protocol.score(output, scene, f"{split.name} scene 0")
-        sets, target = _Sets(protocol, scene.sensor), output
+        sets = _Sets(protocol, scene.sensor)
+        roles: dict[str, Tensor | None] = {}
         if protocol.target:
-            target = dataset.split(protocol.target).read("pan", slice(0, 1)).to(device)
-        for role, images in (
-            ("target", target), ("output", output), ("source", scene.pan), ("truth", scene.gt)
-        ):  # fmt: skip
+            roles["target"] = dataset.split(protocol.target).read("pan", slice(0, 1)).to(device)
+        roles |= {"output": output, "source": scene.pan, "truth": scene.gt}
+        for role, images in roles.items():
             sets.add(role, images, **dict.fromkeys(("groups", "blocks"), torch.zeros(1, dtype=torch.int64)))
         sets.scores()
         sets.curves()

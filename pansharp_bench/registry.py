@@ -19,7 +19,7 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -135,7 +135,8 @@ class MetricCard(Card):
     scope: Literal["image", "set"] = _about(
         "image",
         "image: a function that scores each image. set: a class, made with the sensor, that takes "
-        "add(role, images), role one of output, source, target and truth, or add(role, images, groups, blocks), "
+        "add(role, images), role one of output, source, truth where there is a reference, and target where the "
+        "protocol has a set to compare with, or add(role, images, groups, blocks), "
         "(N,) each, the samples' groups and blocks (what is not independent), if it has these arguments, and gives "
         "scores(), a tuple in the order of the columns, and curves(), a JSON-able dict; also, where it has these "
         "methods, floors(), column -> the score that the target itself would have if its groups were mixed as the "
@@ -251,7 +252,11 @@ class Registry(Generic[C]):
 
     def register(self, name: str, **card: Any) -> Callable[[F], F]:
         """Decorator. Refuses a name that is taken, naming who took it. A missing summary is the docstring's
-        first line."""
+        first line. Raises TypeError where it is used without a name, as ``@register_method`` alone."""
+        if not isinstance(name, str):
+            raise TypeError(
+                f'a {self.kind} is registered under a name: @register_{self.kind}("my-{self.kind}")'
+            )
 
         def decorate(obj: F) -> F:
             self.add(obj, name=name, **card)
@@ -262,11 +267,13 @@ class Registry(Generic[C]):
     def add(self, obj: Any, **card: Any) -> None:
         """Register a thing without a decorator; refuses as :meth:`register` does."""
         origin = _caller()
+        if strange := self._strange_field(card):
+            raise TypeError(strange)
         made = self.card_type(**card)
         taken = self._entries.get(made.name)
         if taken and not (taken.late and taken.origin == origin):
             raise ValueError(
-                f"{self.kind} {made.name!r} from {origin} is already registered by {taken.origin}; "
+                f"{self.kind} {made.name!r} from {_told(origin)} is already registered by {_told(taken.origin)}; "
                 "give one of them another name"
             )
         if not made.summary and (doc := getattr(obj, "__doc__", None)):
@@ -286,7 +293,9 @@ class Registry(Generic[C]):
 
     def entries(self, pattern: str = "*", **where: Any) -> list[Entry[C]]:
         """Entries whose name matches the pattern and whose card has these values (or, where it has several,
-        has them among these), sorted by name."""
+        has them among these), sorted by name. Raises UnknownName for a field that no card has."""
+        if strange := self._strange_field(where):
+            raise UnknownName(strange)
         self.discover()
         found = (e for n, e in sorted(self._entries.items()) if fnmatch.fnmatch(n, pattern))
         return [e for e in found if e.card.has(**where)]
@@ -313,18 +322,25 @@ class Registry(Generic[C]):
             for point in importlib.metadata.entry_points(group=self.entry_points):
                 _guarded(f"{point.name} = {point.value}", point.load)
 
-    def _unknown(self, name: str) -> str:
-        known = sorted(self._entries)
-        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-        text = f"unknown {self.kind} {name!r}"
-        text += (
-            f"; did you mean {' or '.join(near)}?" if near else f"; known are: {', '.join(known) or 'none'}"
-        )
+    def _strange_field(self, given: Iterable[str]) -> str:
+        """Says so where one of these is no field of the cards of this kind; else empty."""
+        known = [f.name for f in fields(self.card_type)]
+        strange = next((name for name in given if name not in known), None)
+        return _unknown(f"field of a {self.kind}'s card", strange, known) if strange else ""
+
+    def _unknown(self, name: Any) -> str:
+        text = _unknown(self.kind, name, sorted(self._entries))
         if self.entry_points:
             text += f"; --plugin FILE adds {self.kind}s of your own"
         if broken:
             text += f" (plug-ins that failed to import: {', '.join(sorted(broken))}; see `bench list`)"
         return text
+
+
+def _unknown(what: str, name: Any, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
+    told = f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(known) or 'none'}"
+    return f"unknown {what} {name!r}; {told}"
 
 
 def _caller() -> str:
@@ -440,6 +456,12 @@ def _import_tree(package: str) -> None:
 
 
 _PLUGIN = "pansharp_bench_plugin_"
+
+
+def _told(module: str) -> str:
+    """A module as a user knows it: a plug-in by its file."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file if file and module.startswith(_PLUGIN) else module
 
 
 def _module_of(path: Path) -> str:

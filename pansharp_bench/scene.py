@@ -28,7 +28,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pansharp_bench.errors import BenchError, ImageError
+from pansharp_bench.errors import BenchError, ImageError, blaming
 from pansharp_bench.registry import DATASETS, SENSORS, DatasetCard, Entry, MethodCard
 
 if TYPE_CHECKING:  # a table of records needs sensors and no tensor
@@ -350,12 +350,16 @@ class Dataset(ABC):
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Findings of a closer look at the files, as (level, text) with level ok, note, warning or error. Where a
-        dataset has no look of its own: whether the first scene of each split is in DN."""
+        dataset has no look of its own: whether the first scene of each split is numbers, and in DN."""
         for name in self.available():
             scene = self.split(name)[0]
             for key in ("pan", "ms", "lms", "gt"):
                 x = getattr(scene, key)
-                if x is not None and self.sensor.looks_normalised(x.min().item(), x.max().item()):
+                if x is None:
+                    continue
+                if not x.isfinite().all():
+                    yield "error", f"{name}: {key} has values that are NaN or infinite"
+                elif self.sensor.looks_normalised(x.min().item(), x.max().item()):
                     yield "error", f"{name}: {key} looks normalised to [0, 1]; digital numbers are expected"
 
     def glance(self, *splits: SplitName) -> Iterator[tuple[str, str]]:
@@ -407,8 +411,14 @@ def load_dataset(
         )
     if label and entry.card.simulated:
         raise BenchError(f"--label {label} names real files; {entry.name} is simulated and keeps its name")
-    extra = {} if seed is None else {"seed": seed}
-    dataset = entry.obj(root=root, label=label, **extra)
+    return opened(entry, root, label, **({} if seed is None else {"seed": seed}))
+
+
+def opened(entry: Entry[DatasetCard], root: Path | None, label: str | None = None, **extra: Any) -> Dataset:
+    """The dataset of an entry, over a folder of files. Raises BenchError where its class fails, or has another name
+    than its card."""
+    with blaming(f"dataset {entry.name!r} cannot be opened"):
+        dataset = entry.obj(root=root, label=label, **extra)
     if dataset.name != entry.name and not dataset.name.startswith(f"{entry.name}-"):
         raise BenchError(
             f"dataset {entry.name!r} calls itself {dataset.name!r}; it must be {entry.name}[-LABEL]"

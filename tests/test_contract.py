@@ -46,7 +46,7 @@ def test_output_has_the_shape_type_and_unit_of_its_input(name, sensor):
 
 @cases
 def test_a_step_reaches_its_networks_as_they_were_prepared(name, sensor):
-    contract.check_steps(prepared(name, sensor)[1])
+    contract.check_steps(*prepared(name, sensor))
 
 
 @cases
@@ -160,7 +160,7 @@ def test_simulated_datasets_are_whole_and_say_what_they_are(name):
             assert scene.gt.shape == scene.lms.shape == (1, sensor.channels, h, w)
         if scene.gt is not None:
             assert scene.gt.min() >= 0 and scene.gt.max() <= sensor.peak
-    contract.check_dataset(dataset)
+    contract.check_dataset(dataset, DATASETS.get(name).card.sensor)
     assert dataset.provenance()
 
 

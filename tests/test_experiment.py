@@ -424,6 +424,56 @@ def test_a_wrong_shape_is_named(go, monkeypatch):
         go("small")
 
 
+@pytest.mark.parametrize(
+    ("fuse", "said"),
+    [
+        (lambda lms: None, "gave NoneType for full scene 0"),
+        (lambda lms: lms.numpy(), "gave numpy.ndarray"),
+        (lambda lms: lms.half(), "gave values of torch.float16"),
+        (lambda lms: lms.to("meta"), "gave an image on meta"),
+    ],
+)
+def test_what_is_no_image_is_named(go, monkeypatch, fuse, said):
+    register_temporarily(monkeypatch, "odd", fuse)
+    with pytest.raises(BenchError, match=f"method 'odd' {said}.*; expected .*torch.float32, on cpu"):
+        go("odd")
+
+
+def test_normalised_images_are_warned_of(go, monkeypatch):
+    register_temporarily(monkeypatch, "unit", lambda lms, sensor: (lms / sensor.peak).clamp(0, 1))
+    with pytest.warns(UserWarning, match="'unit' gave values from .* where the sensor's peak is 2047"):
+        go("unit")
+
+
+def test_what_was_learnt_is_kept_when_scoring_fails(go, monkeypatch):
+    monkeypatch.setattr(METHODS.get("gain").obj, "fuse", lambda self, scene: scene.ms)
+    with pytest.raises(
+        BenchError, match=r"once mended, give it by --weights .*weights\.safetensors"
+    ) as caught:
+        go("gain")
+    weights = Path(str(caught.value).rpartition(" ")[2])
+    monkeypatch.undo()
+    assert go("gain", weights=weights).record.weights["trained_here"]
+
+
+def test_a_fit_that_takes_no_steps_is_warned_of(go, monkeypatch):
+    monkeypatch.setattr(METHODS.get("gain").obj, "fit", lambda self, data, trainer: None)
+    with pytest.warns(UserWarning, match="'gain' took no steps by trainer.run"):
+        go("gain")
+
+
+@pytest.mark.parametrize("where", ["keys", "__getitem__", "__len__"])
+def test_a_dataset_that_fails_is_named(go, monkeypatch, where):
+    def fails(self, *index):
+        raise KeyError("mask")
+
+    split = type(load_dataset("tiny").split("full"))
+    monkeypatch.setattr(split, "__init__", lambda self, name, sensor: None)
+    monkeypatch.setattr(split, where, property(fails) if where == "keys" else fails, raising=False)
+    with pytest.raises(BenchError, match=r"dataset 'tiny' failed.*Error"):
+        go("exp")
+
+
 def test_methods_see_only_what_their_card_declares():
     scene = load_dataset("tiny").split("reduced")[:2]
     blind = scene.seen_by(MethodCard("x", sees="pan"))

@@ -1,6 +1,7 @@
 """What plugs in from outside: examples that are what `bench new` writes, run, and keep to what is asked."""
 
 import inspect
+import json
 import os
 import runpy
 import subprocess
@@ -64,6 +65,62 @@ def test_bench_new_writes_what_bench_check_passes_and_overwrites_nothing(tmp_pat
     assert "call it like a Python module" in bench("new", "metric", tmp_path / "My-Metric.py", code=2)
 
 
+def test_bench_check_reads_a_datasets_files_where_it_is_told(tmp_path, monkeypatch):
+    file = tmp_path / "filed.py"
+    text = (EXAMPLES / "my_dataset.py").read_text().replace("my-dataset", "filed")
+    opening = "        self.sensor = as_sensor"
+    file.write_text(text.replace(opening, "        assert (root / 'here').exists()\n" + opening))
+    said = bench("check", "--plugin", file, code=1)
+    assert "dataset 'filed' cannot be opened: AttributeError" in said or "TypeError" in said
+    (tmp_path / "here").touch()
+    bench("check", "--plugin", file, "--data", tmp_path)
+    monkeypatch.setenv("PANSHARP_DATA", str(tmp_path))
+    bench("check", "--plugin", file)
+
+
+SET_METRIC = '''
+import pansharp_bench as pb
+
+@pb.register_metric("mean-gap", columns=("MeanGap",), better=("low",), scope="set")
+class MeanGap:
+    """Distance of the mean of all outputs to that of all references."""
+
+    def __init__(self, sensor):
+        self.means = {}
+
+    def add(self, role, images):
+        self.means.setdefault(role, []).append(images.double().mean())
+
+    def scores(self):
+        mean = {role: sum(found) / len(found) for role, found in self.means.items()}
+        return ((mean["output"] - mean["truth"]).abs(),)
+
+    def curves(self):
+        return {}
+'''
+
+
+def test_a_metric_of_a_set_is_of_any_protocol(tmp_path):
+    file = tmp_path / "mean_gap.py"
+    file.write_text(SET_METRIC)
+    bench("check", "--plugin", file)
+    tiny = Path(__file__).parent / "plugins" / "tiny.py"
+    words = (
+        "--dataset",
+        "tiny",
+        "--pictures",
+        0,
+        "--results",
+        tmp_path / "results",
+        "--runs",
+        tmp_path / "runs",
+    )
+    bench("run", "--plugin", tiny, "--plugin", file, "--method", "half", *words)
+    (record,) = (tmp_path / "results").rglob("*.json")
+    (gap,) = json.loads(record.read_text())["protocols"]["reduced"]["scores"]["MeanGap"]
+    assert gap > 100  # half of everything
+
+
 BROKEN = '''
 from dataclasses import dataclass
 import torch
@@ -103,6 +160,38 @@ class State(TrainedMethod):
     def fuse(self, scene):
         return scene.lms + self.offset
 
+class Net(TrainedMethod):
+    @dataclass(frozen=True)
+    class Config(TrainedMethod.Config):
+        steps: int = 1
+
+    def fuse(self, scene):
+        return scene.lms
+
+@pb.register_method("broken-fit", kind="deep", training="paired")
+class Unfit(Net):
+    """Has no fit"""
+
+@pb.register_method("broken-loop", kind="deep", training="paired")
+class Loop(Net):
+    """Takes steps by itself"""
+
+    def fit(self, data, trainer):
+        pass
+
+@pb.register_method("broken-none", kind="classical")
+def none(lms):
+    """Forgets to return"""
+
+@pb.register_dataset("broken-card", sensor="gf2")
+class Card:
+    """Has another sensor on its card"""
+
+    name, sensor = "broken-card", Sensor("qb", "", ("a",), 2047.0, (0.3,), 0.15, (0, 0, 0))
+
+    def __init__(self, root, label):
+        pass
+
 pb.register_sensor(Sensor("broken-sensor", "", ("a", "a"), 1.0, (0.3, 0.3), 0.15, (0, 1, 1)))
 
 @pb.register_metric("broken-metric", columns=("Broken",), better=("low",))
@@ -137,6 +226,10 @@ def broken(tmp_path_factory):
         ("broken-random", "the same scene fused twice differs by up to"),
         ("broken-state", "what fit learns must be parameters or buffers"),
         ("broken-state", "presets lack paper"),
+        ("broken-fit", "class Unfit has no fit of its own"),
+        ("broken-loop", "fit takes no steps by trainer.run"),
+        ("broken-none", "fuse gave NoneType for pan"),
+        ("broken-card", "its card says sensor='gf2', but its images are of 'qb'"),
         ("broken-sensor", "two bands have one name: a, a"),
         ("broken-metric", "Broken is () for 2 images"),
         ("broken-name", "asks for truth; it may ask for fused, reference, sensor, ratio, peak"),
@@ -144,6 +237,36 @@ def broken(tmp_path_factory):
 )
 def test_what_is_broken_is_said_in_words(broken, name, said):
     assert any(said in problem for problem in broken[1][name])
+
+
+def test_nothing_is_asked_of_an_image_that_is_not_there(broken):
+    assert len(broken[1]["broken-none"]) == 2 * 2 + 2  # of either sensor it is made, and gives none
+
+
+CONFIG = """
+from dataclasses import dataclass
+import pansharp_bench as pb
+from pansharp_bench.training import TrainedMethod
+
+class Net(TrainedMethod):
+    {decorator}
+    class Config(TrainedMethod.Config):
+        width{option}
+"""
+
+
+@pytest.mark.parametrize(
+    ("decorator", "option", "said"),
+    [
+        ("", ": int = 3", "Net.Config is no dataclass of its own"),
+        ("@dataclass(frozen=True)", " = 3", "Net.Config.width is no option without a type"),
+        ("@dataclass(frozen=True, kw_only=True)", ": int", "Net.Config.width has no default"),
+    ],
+)
+def test_what_is_no_option_is_refused_where_it_is_written(tmp_path, decorator, option, said):
+    file = tmp_path / "net.py"
+    file.write_text(CONFIG.format(decorator=decorator, option=option))
+    assert f"{said}" in bench("check", "--plugin", file, code=2)
 
 
 def test_bench_check_exits_with_1_and_finds_one_thing_by_its_name(broken):

@@ -525,3 +525,27 @@ class TestNothingToDivideBy:
         assert fused.isfinite().all()
         if name != "colour-ot":
             assert (fused.mean((0, 2, 3)) - target.mean((0, 2, 3))).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda x: metrics.ergas(x, x, ratio=0), "ratio=0"),
+        (lambda x: metrics.ergas(x, x, ratio=0.25), "4, not 1/4"),
+        (lambda x: metrics.psnr(x, x, peak=0), "peak=0 is no positive number"),
+        (lambda x: metrics.ssim(x, x, peak=-1), "peak=-1 is no positive number"),
+        (lambda x: pb.fuse("gsa", x[:0, :1], x[:0, :, ::4, ::4], sensor="qb"), "pan holds no image"),
+    ],
+)
+def test_settings_and_batches_that_mean_nothing_are_refused(call, said):
+    with pytest.raises(ImageError, match=said):
+        call(torch.rand(1, 4, 64, 64) * 2047)
+
+
+def test_no_images_have_no_scores():
+    ms, pan = torch.rand(0, 4, 16, 16), torch.rand(0, 1, 64, 64)
+    assert all(x.shape == (0,) for x in metrics.hqnr(interp23(ms), ms, pan, sensor="qb"))
+
+
+def test_an_interactive_shell_sees_every_public_name():
+    assert set(pb.__all__) <= set(dir(pb))

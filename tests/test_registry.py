@@ -51,13 +51,23 @@ def test_names_filter_by_pattern_and_card(fresh):
     fresh.register("mtf-net", kind="deep")(lambda: None)
     assert fresh.names("mtf-*") == ["mtf-glp", "mtf-net"]
     assert fresh.names("mtf-*", kind="deep") == ["mtf-net"]
-    with pytest.raises(AttributeError):
-        fresh.names(colour="red")
+    with pytest.raises(UnknownName, match="unknown field of a method's card 'knid'; did you mean kind"):
+        fresh.names(knid="deep")
 
 
 def test_an_unknown_card_field_is_refused(fresh):
-    with pytest.raises(TypeError, match="colour"):
-        fresh.register("a", colour="red")(lambda: None)
+    with pytest.raises(TypeError, match="field of a method's card 'kinds'; did you mean kind"):
+        fresh.register("a", kinds="deep")(lambda: None)
+
+
+def test_a_decorator_without_its_name_is_refused(fresh):
+    with pytest.raises(TypeError, match="registered under a name"):
+        fresh.register(lambda: None)
+
+
+def test_what_is_no_name_is_an_unknown_one(fresh):
+    with pytest.raises(UnknownName, match="unknown method 5"):
+        fresh.get(5)
 
 
 @pytest.fixture
@@ -116,7 +126,7 @@ def test_a_plugin_cannot_take_a_shipped_name(tmp_path):
         "import pansharp_bench as pb\n@pb.register_method('exp')\ndef exp(lms, *, sensor): return lms * 0\n"
     )
     before = registry.METHODS.get("exp").obj
-    with pytest.raises(BenchError, match=r"already registered by .*exp; .*\(hijack\.py, line 2\)"):
+    with pytest.raises(BenchError, match=r"from /.*hijack\.py is already .*exp; .*\(hijack\.py, line 2\)"):
         registry.load_plugin(path)
     assert registry.METHODS.get("exp").obj is before
 
@@ -243,3 +253,17 @@ def test_a_kept_card_whose_module_fails_is_one_error_and_kept_no_longer(shop, tm
         assert list(shop()) == [] and list(registry.broken) == ["shop.methods.one"]
     finally:
         tempfile.gettempdir = whole
+
+
+def test_the_line_of_an_error_is_never_one_of_the_libraries(tmp_path):
+    cases = {
+        "mutable": (
+            "import dataclasses\n@dataclasses.dataclass\nclass A:\n    b: list = []\n",
+            r"\(mutable\.py, line 2\)",
+        ),
+        "syntax": ("class A\n", r"expected ':' \(syntax\.py, line 1\)$"),
+    }
+    for name, (text, said) in cases.items():
+        (tmp_path / f"{name}.py").write_text(text)
+        with pytest.raises(BenchError, match=said):
+            registry.load_plugin(tmp_path / f"{name}.py")

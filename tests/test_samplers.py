@@ -148,3 +148,8 @@ def test_splits_without_groups_are_drawn_independently():
     data = UnpairedData.between(as_sensor("qb"), Tagged(5), Tagged(200), CPU)
     _, b = data.draw(1, 4000, torch.Generator().manual_seed(0))
     assert len(b.unique()) == 200 and len(data.valid_target) == 64 and len(data.valid_source) == 5
+
+
+def test_an_unknown_symmetry_is_refused():
+    with pytest.raises(BenchError, match="unknown augment 'rotate'; known are: none, flips, dihedral"):
+        augment_batch({"x": torch.rand(2, 1, 4, 4)}, "rotate", torch.Generator())

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pansharp_bench.contract import strays
+from pansharp_bench.contract import watched
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import RunFolder
 from pansharp_bench.training import Interrupted, Learner, Trainer
@@ -177,7 +177,7 @@ def test_a_new_run_forgets_the_old_log(tmp_path: Path) -> None:
     assert [line["step"] for line in log(tmp_path)] == [7]
 
 
-def test_a_step_past_the_prepared_networks_is_seen() -> None:
+def test_a_step_past_the_prepared_networks_or_the_given_backward_is_seen() -> None:
     class Past(Tiny):
         def step(self, backward: Backward) -> dict[str, Tensor]:
             loss = kept(torch.ones(8, 3)).mean()  # the network itself, not self.networks
@@ -187,9 +187,43 @@ def test_a_step_past_the_prepared_networks_is_seen() -> None:
             return {"loss": loss.detach()}
 
     run = trainer(None)
-    for kind, found in ((Tiny, []), (Past, ["Sequential"] * 2)):
+
+    class Alone(Tiny):
+        def step(self, backward: Backward) -> dict[str, Tensor]:
+            return super().step(lambda loss: loss.backward())
+
+    cases = ((Tiny, [], True), (Past, ["Sequential"] * 2, True), (Alone, [], False))
+    for kind, found, differentiated in cases:
         learner = kind(run)
         kept = learner.networks["a"]
-        with strays(run) as seen:
+        with watched(run) as seen:
             run.run(learner, 2)
-        assert seen == found
+        assert (seen.steps, seen.strays, seen.differentiated) == (2, found, differentiated)
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"), [(None, "NoneType"), ({"a": 1.5}, "a float"), ({"a": torch.ones(3)}, r"a \(3,\)")]
+)
+def test_losses_that_are_none_are_named(losses: Any, said: str) -> None:
+    class Odd(Tiny):
+        def step(self, backward: Backward) -> dict[str, Tensor]:
+            return losses
+
+    run = trainer(None)
+    with pytest.raises(BenchError, match=rf"Odd\.step gave {said}; expected losses by name"):
+        run.run(Odd(run), 2)
+
+
+def test_losses_and_scores_may_have_a_graph_and_be_tensors(tmp_path: Path) -> None:
+    class Attached(Tiny):
+        def step(self, backward: Backward) -> dict[str, Tensor]:
+            return {k: v.requires_grad_() for k, v in super().step(backward).items()}
+
+        def validate(self) -> Any:
+            return torch.ones(1)
+
+    run = trainer(tmp_path)
+    run.run(Attached(run), 2, validate_every=1)
+    assert log(tmp_path)[-1] == {"step": 2, "validation": 1.0}
+    state = torch.load(RunFolder(tmp_path).checkpoint, weights_only=True)
+    assert state["progress"]["best_score"] == 1.0

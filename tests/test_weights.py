@@ -185,6 +185,9 @@ def test_a_method_is_loaded_from_the_weights_of_a_run_alone(ours):
     assert torch.equal(ready.fuse(pan, ms), expected)
     assert torch.equal(pb.fuse("fusionnet", pan, ms, sensor="qb", weights=ours), expected)
     assert pb.load(weights=ours, sensor="gf2").sensor.name == "gf2"
+    double = ready.fuse(pan.double(), ms.double())  # computed as the weights are
+    assert double.dtype == torch.float64 and not double.requires_grad
+    torch.testing.assert_close(double.float(), expected, rtol=1e-5, atol=1e-2)
 
 
 def test_an_untrained_method_is_loaded_by_its_name_and_sensor():

@@ -75,21 +75,26 @@ def rendered(template: str, file: Path, kind: str = "") -> str:
     type=click.Path(path_type=Path),
     help="Python file that registers methods, metrics, datasets or sensors; may be repeated.",
 )
+@click.option(
+    "--data", "root", envvar="PANSHARP_DATA", type=click.Path(path_type=Path), metavar="DIR",
+    help="Folder of a dataset's files; default: PANSHARP_DATA.",
+)  # fmt: skip
 @click.argument("name", required=False)
-def check(files: tuple[Path, ...], name: str | None) -> None:
+def check(files: tuple[Path, ...], name: str | None, root: Path | None) -> None:
     """Ask everything that FILE registers (or NAME of it) what the project asks of its own: methods that learn are
     trained for two steps, on random scenes of two sensors, on the CPU. Exit code 1 where something is broken.
 
     \b
     bench check --plugin mine.py
     bench check --plugin mine.py my-method
+    bench check --plugin reader.py --data DIR
     """
     from pansharp_bench.contract import check_plugin
 
     broken = asked = 0
     for file in files:
         heading = ""
-        for found in check_plugin(file, name):
+        for found in check_plugin(file, name, root):
             if heading != (heading := f"{found.name} ({found.kind})"):
                 click.secho(heading, bold=True)
             asked += 1

@@ -175,6 +175,8 @@ def _cached(
 
 def _filter(x: Tensor, gains: tuple[float, ...], ratio: int, spread: int) -> Tensor:
     x = as_float(x)
+    if not len(x):  # of which some FFTs want no transform
+        return x.expand(0, max(x.shape[1], len(gains)), *x.shape[-2:])
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     h, w = x.shape[-2:]
     shape = (_fast_length(h + 2 * _RADIUS), _fast_length(w + 2 * _RADIUS))

@@ -211,16 +211,16 @@ class Trainer:
         )
         with _StopAsked(heeded=self.team.rank == 0) as stop, self._averaging(learner) as backward, bar:
             while at.step < steps:
-                losses = learner.step(backward)
+                losses = _scalars(learner.step(backward), learner)
                 if self.team.size > 1:
-                    losses = {k: v.detach().clone() for k, v in losses.items()}
+                    losses = {k: v.clone() for k, v in losses.items()}
                     self.team.average(list(losses.values()))
                 for scheduler in learner.schedulers.values():
                     scheduler.step()
                 at.step += 1
                 at.counted += 1
                 for key, value in losses.items():
-                    at.sums[key] = at.sums[key] + value if key in at.sums else value.detach().clone()
+                    at.sums[key] = at.sums[key] + value if key in at.sums else value.clone()
                 bar.update()
                 last = at.step == steps
                 if at.step % log_every == 0 or last:
@@ -289,6 +289,7 @@ class Trainer:
         self._set_rng_state(rng)
         if score is None:
             return
+        score = float(score)  # a tensor too
         self._write({"step": at.step, "validation": score})
         if score < at.best_score:  # never so for NaN
             at.best_step, at.best_score = at.step, score
@@ -397,6 +398,20 @@ class _Progress:
     losses: dict[str, float] = field(default_factory=dict)
     sums: dict[str, Tensor] = field(default_factory=dict)
     counted: int = 0
+
+
+def _scalars(losses: Any, learner: Learner) -> dict[str, Tensor]:
+    """What a step gave for the log, without its graph. Raises BenchError for anything but numbers by name."""
+    fits = isinstance(losses, dict) and all(isinstance(v, Tensor) and v.numel() == 1 for v in losses.values())
+    if not fits:
+        found = losses if isinstance(losses, dict) else {"": losses}
+        kinds = (tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__ for v in found.values())
+        told = ", ".join(f"{k} {kind}".strip() for k, kind in zip(found, kinds, strict=True))
+        raise BenchError(
+            f"{type(learner).__name__}.step gave {told}; expected losses by name, each a tensor of one number, "
+            'e.g. {"loss": loss.detach()}'
+        )
+    return {k: v.detach() for k, v in losses.items()}
 
 
 def _load_networks(learner: Learner, states: dict[str, dict[str, Tensor]]) -> None:

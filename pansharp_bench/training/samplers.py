@@ -7,7 +7,7 @@ unpaired by construction. A method gets the one its card declares, so it cannot 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -72,8 +72,10 @@ def augment_batch(
     """The same random symmetry for all arrays of a batch; per sample, without a loop over samples.
 
     ``flips``: horizontal and vertical; ``dihedral``: those and 90-degree turns (nadir imagery has no up). The
-    arrays are the ``team``'s share of ``groups`` batches.
+    arrays are the ``team``'s share of ``groups`` batches. Raises BenchError for another kind.
     """
+    if kind not in get_args(Augment):
+        raise BenchError(f"unknown augment {kind!r}; known are: {', '.join(get_args(Augment))}")
     if kind == "none":
         return arrays
     first = next(iter(arrays.values()))
