@@ -423,6 +423,16 @@ def test_the_released_layout_is_read_as_it_is(released):
     assert changed["train"] != sizes["train"] and changed["test"] == sizes["test"]
 
 
+def test_segments_that_the_metadata_do_not_know_are_not_found_in_their_zone(released):
+    table = released / "A_metadata.csv"
+    table.write_text(table.read_text().replace("EZ_PJ_22", "EZ_PJ_23"))
+    findings = list(JunoCam2HST(released).check())
+    assert [text for level, text in findings if level == "warning"] == [
+        "train: the metadata tell no centre of 1 of 2 segments, so no mosaic can be made"
+    ]
+    assert ("ok", "train: every segment lies in its zone") not in findings
+
+
 def test_the_released_layout_when_it_is_not_as_it_should_be(released):
     first = released / "trainA" / "EZ_PJ_16_jc_000001.npy"
     whole = first.read_bytes()

@@ -85,8 +85,10 @@ def compare(
         counts = f"{it.wins} / {it.ties} / {it.losses}"
         label = formatting.heading(it.column)
         lines.append([label, *sides, shown(it.difference), interval, counts, it.p_text, f"{it.effect:+.2f}"])
-    for column, means, it in sets:
-        told = [formatting.format_value(x, column.digits) for x in (*means, it.value, it.low, it.high)]
+    for column, means, apart in sets:
+        told = [
+            formatting.format_value(x, column.digits) for x in (*means, apart.value, apart.low, apart.high)
+        ]
         lines.append([formatting.heading(column), *told[:3], f"{told[3]} to {told[4]}", *[""] * 3])
     click.echo(f"{table.title}\n")
     click.echo(tabulate(lines, headers, tablefmt="simple", disable_numparse=True))
