@@ -24,7 +24,7 @@ COARSE, MEDIUM = 31, 256
 FINE = COARSE * MEDIUM  # whole numbers of its bins make up the 31 and the 256 bins
 _OF_ALL = ("chi2", "chi2_256", "intersection", "emd")
 _BY_GROUP = ("chi2_zone", "chi2_zone_worst")
-_SOURCE = 8 * COARSE  # bins of the source that a bound is computed from
+_SOURCE = 16 * COARSE  # bins of the source that a bound is computed from
 _PRICES = [2 * 1.6**k for k in range(16)]  # of transport, in units of chi2
 
 
@@ -260,11 +260,13 @@ class Histograms:
         )
         if len(source) != len(target) or source.isnan().any() or target.isnan().any():
             return {}
-        bands = [least_transport(s, q, _PRICES).value for s, q in zip(source, target, strict=True)]
+        bands = [
+            least_transport(s, q, _PRICES, anywhere=True).value for s, q in zip(source, target, strict=True)
+        ]
         lines = list(zip(_PRICES, torch.stack(bands).mean(0).tolist(), strict=True))
         ends = lines[0][1] / lines[0][0], 0.0
-        meet = sorted([*ends, *((b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(lines))])
-        return {"mse": meet, "chi2": [max(value - price * m for price, value in lines) for m in meet]}
+        meet = sorted([*ends, *(max((b[1] - a[1]) / (b[0] - a[0]), 0.0) for a, b in pairwise(lines))])
+        return {"mse": meet, "chi2": [max(0.0, *(value - price * m for price, value in lines)) for m in meet]}
 
 
 def _of_all(output: Tensor, target: Tensor, peak: float) -> dict[str, Tensor]:

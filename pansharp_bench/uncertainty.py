@@ -12,6 +12,7 @@ a match nearly always), so what resampling adds is taken off instead (Efron and 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,23 +62,10 @@ def intervals(
     Raises:
         BenchError: the record does not say which images are of one unit, or all are of one.
     """
-    of_unit, units = _units(record, protocol, unit)
-    if len(units) < 2:
-        raise BenchError(
-            f"all images of {record.dataset['name']} are of one {unit}: nothing is known between such"
-        )
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(len(units), (draws, len(units)), generator=generator)
-    weights = torch.zeros(draws, len(units), dtype=torch.float64).scatter_add_(
-        1, drawn, torch.ones_like(drawn, dtype=torch.float64)
-    )
-    resampled = _scores(record, protocol, of_unit, weights)
-    whole = _scores(record, protocol, of_unit, torch.ones(1, len(units), dtype=torch.float64))
+    whole, resampled = _drawn(record, protocol, unit, draws, seed)
     found = {}
     for column, values in resampled.items():
-        value, error = whole[column].item(), values.std().item()
-        middle = 2 * value - values.mean().item()
-        low, high = middle - _NORMAL * error, middle + _NORMAL * error
+        value, error, low, high = _interval(whole[column], values)
         if values.min() >= 0:
             low, high = max(low, 0.0), max(high, 0.0)
         scores = record.scores(protocol, column)
@@ -88,6 +76,56 @@ def intervals(
         )
         found[column] = Interval(value, error, low, high, independent)
     return found
+
+
+def differences(
+    first: Sequence[Record], second: Sequence[Record], protocol: str, unit: str = "block", draws: int = DRAWS
+) -> dict[str, Interval]:
+    """Column -> interval of the score of ``first`` less that of ``second``, both of the same drawn blocks, so that
+    what makes a set of blocks hard for both is in neither; of several records (seeds) the mean.
+
+    Raises BenchError as :func:`intervals`, and for records whose images are of other blocks.
+    """
+    origins = [r.protocols.get(protocol, {}).get("origins", {}).get(unit) for r in (*first, *second)]
+    if any(o != origins[0] for o in origins):
+        raise BenchError(f"the records do not all say that their images are of the same {unit}s")
+    means = []
+    for records in (first, second):
+        each = [_drawn(r, protocol, unit, draws, 0) for r in records]
+        shared = set.intersection(*(set(whole) for whole, _ in each))
+        means.append({
+            c: [torch.stack([part[c] for part in parts]).mean(0) for parts in zip(*each, strict=True)]
+            for c in shared
+        })  # fmt: skip
+    return {
+        c: Interval(*_interval(*(a - b for a, b in zip(means[0][c], means[1][c], strict=True))), math.nan)
+        for c in means[0].keys() & means[1].keys()
+    }
+
+
+def _drawn(
+    record: Record, protocol: str, unit: str, draws: int, seed: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Column -> score as it is (1,), and of resampled units (draws,)."""
+    of_unit, units = _units(record, protocol, unit)
+    if len(units) < 2:
+        raise BenchError(
+            f"all images of {record.dataset['name']} are of one {unit}: nothing is known between such"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(len(units), (draws, len(units)), generator=generator)
+    weights = torch.zeros(draws, len(units), dtype=torch.float64).scatter_add_(
+        1, drawn, torch.ones_like(drawn, dtype=torch.float64)
+    )
+    once = torch.ones(1, len(units), dtype=torch.float64)
+    return _scores(record, protocol, of_unit, once), _scores(record, protocol, of_unit, weights)
+
+
+def _interval(whole: Tensor, resampled: Tensor) -> tuple[float, float, float, float]:
+    """Value, standard error, and the ends of the 95 % interval."""
+    value, error = whole.item(), resampled.std().item()
+    middle = 2 * value - resampled.mean().item()
+    return value, error, middle - _NORMAL * error, middle + _NORMAL * error
 
 
 def by_unit(record: Record, protocol: str, unit: str) -> dict[int, dict[str, float]]:

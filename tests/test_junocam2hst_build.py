@@ -10,13 +10,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from click import BadParameter
 from click.testing import CliRunner
 from jupiter import planet, save_png
 from PIL import Image
 
 from pansharp_bench.cli import main
-from pansharp_bench.datasets.junocam2hst.build import _scales, build, command
+from pansharp_bench.datasets.junocam2hst.build import build, command
 from pansharp_bench.datasets.junocam2hst.dataset import JunoCam2HST
 from pansharp_bench.datasets.junocam2hst.store import Store, StoreSplit, Writer
 from pansharp_bench.errors import BenchError, DataError
@@ -169,8 +168,18 @@ def test_mistakes_of_a_build(maps, tmp_path):
     with pytest.raises(BenchError, match=r"let it end in \.h5"):
         make(maps, tmp_path / "x.txt")
     for pair in ("F631N", "F631N=0", "F631N=-1", "F631N=nan"):
-        with pytest.raises(BadParameter, match="above 0"):
-            _scales(None, None, (pair,))
+        words = [
+            "--junocam",
+            str(maps / "juno"),
+            "--hst",
+            str(maps / "opal"),
+            "--out",
+            "x.h5",
+            "--hst-scale",
+            pair,
+        ]
+        told = CliRunner().invoke(command, words)
+        assert told.exit_code == 2 and "give FILTER=SCALE, above 0" in told.output
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
         with pytest.raises(DataError, match=r"PJ16\.png: found a picture too large"):
@@ -412,6 +421,16 @@ def test_the_released_layout_is_read_as_it_is(released):
     np.save(released / "trainA" / "EZ_PJ_16_jc_000001.npy", stored * 0.5)
     changed = {f.split: (f.size, f.sha256) for f in JunoCam2HST(released).files()}
     assert changed["train"] != sizes["train"] and changed["test"] == sizes["test"]
+
+
+def test_segments_that_the_metadata_do_not_know_are_not_found_in_their_zone(released):
+    table = released / "A_metadata.csv"
+    table.write_text(table.read_text().replace("EZ_PJ_22", "EZ_PJ_23"))
+    findings = list(JunoCam2HST(released).check())
+    assert [text for level, text in findings if level == "warning"] == [
+        "train: the metadata tell no centre of 1 of 2 segments, so no mosaic can be made"
+    ]
+    assert ("ok", "train: every segment lies in its zone") not in findings
 
 
 def test_the_released_layout_when_it_is_not_as_it_should_be(released):

@@ -14,7 +14,7 @@ import pansharp_bench as pb
 from pansharp_bench import experiment
 from pansharp_bench.cli import main
 from pansharp_bench.datasets.junocam2hst.build import build
-from pansharp_bench.datasets.junocam2hst.second_stage import HELD_OUT, _apart
+from pansharp_bench.datasets.junocam2hst.second_stage import HELD_OUT, degrees_apart
 from pansharp_bench.datasets.junocam2hst.store import Store
 from pansharp_bench.datasets.jupiter import maps as maps_module
 from pansharp_bench.datasets.jupiter.ellipsoid import laea_inverse
@@ -117,7 +117,7 @@ def test_no_cloud_of_the_test_is_trained_on(folder):
 def test_segments_of_other_latitudes_are_kept_apart_too():
     """At 66 N a segment reaches farther east than at 63 N, where both show the same clouds."""
     latitudes = [60.4, 63.4, 66.4]
-    apart = _apart(latitudes, 64)  # pixel centres below, half a pixel within
+    apart = degrees_apart(latitudes, 64)  # pixel centres below, half a pixel within
     x, y = pixel_grid(64)
     lat, east = laea_inverse(x, y, torch.tensor(latitudes, dtype=torch.float64)[:, None, None])
     rows = lat.round(decimals=0)

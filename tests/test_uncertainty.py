@@ -1,6 +1,7 @@
 """Errors of scores: by resampled blocks, by what is held out."""
 
 import csv
+import json
 import math
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -115,6 +116,24 @@ def test_intervals_of_chi2_cover_what_it_is_of_ever_more_blocks():
     assert covered >= 54  # percentiles of the resampled values hold it 16 times
 
 
+def test_a_difference_is_surer_than_what_it_is_between():
+    """Blocks are hard or easy for both alike: the difference of x + .1 + little noise and x is sure, neither is."""
+    draws = torch.Generator().manual_seed(0)
+    hard = torch.randn(40, generator=draws, dtype=torch.float64).repeat_interleave(5)
+    noise = 0.01 * torch.randn(40, generator=draws, dtype=torch.float64).repeat_interleave(5)
+    blocks = torch.arange(40).repeat_interleave(5).tolist()
+    first, second = told((hard + 0.1 + noise).tolist(), blocks), told(hard.tolist(), blocks)
+    it = uncertainty.differences([first], [second], "calibration")["SSIM"]
+    assert it.value == pytest.approx(0.1 + noise.mean().item())
+    assert it.error == pytest.approx((noise.std(correction=0) / 200**0.5 * 5**0.5).item(), rel=0.06)
+    assert uncertainty.intervals(first, "calibration")["SSIM"].error > 50 * it.error
+    assert uncertainty.differences([first, second], [second], "calibration")["SSIM"].value == (
+        pytest.approx(it.value / 2)
+    )
+    with pytest.raises(BenchError, match="images are of the same blocks"):
+        uncertainty.differences([first], [told(hard.tolist(), blocks[::-1])], "calibration")
+
+
 def test_what_is_not_told_or_cannot_be_is_said():
     record = told([1.0, 2.0], [3, 3])
     with pytest.raises(BenchError, match="all images of d are of one block"):
@@ -166,7 +185,7 @@ def test_another_perijove_is_held_out(root):
 
 def test_every_fold_is_run_and_errors_are_drawn(root, tmp_path):
     folders = ["--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs")]
-    words = ["--dataset", "junocam2hst", "--data", str(root), *folders, "--quiet", "--pictures", "0"]
+    words = runs = ["--dataset", "junocam2hst", "--data", str(root), *folders, "--quiet", "--pictures", "0"]
     done = CliRunner().invoke(main, ["run", "--method", "histogram-matching", "--each-fold", *words])
     assert done.exit_code == 0, done.output
     again = CliRunner().invoke(main, ["run", "--method", "histogram-matching", "--each-fold", *words])
@@ -199,6 +218,13 @@ def test_every_fold_is_run_and_errors_are_drawn(root, tmp_path):
         "--out",
         str(tmp_path / "x.png"),
     ]
+    assert CliRunner().invoke(main, ["run", "--method", "identity", *runs]).exit_code == 0
+    pair = ["compare", "histogram-matching", "identity", "--dataset", "junocam2hst-toy", *folders[:2]]
+    (chi2,) = json.loads(CliRunner().invoke(main, [*pair, "--metric", "chi2", "--json"]).stdout)
+    assert chi2["means"][0] - chi2["means"][1] == pytest.approx(chi2["difference"])
+    assert chi2["ci95"][0] < chi2["ci95"][1] < 0
+    shown = CliRunner().invoke(main, pair).output
+    assert "chi2 ↓" in shown and "both rows on the same drawn blocks" in shown
     unknown = CliRunner().invoke(main, [*words, "--column", "chi"])
     assert unknown.exit_code == 2 and "--column chi: no record tells its error; there are: " in unknown.output
 

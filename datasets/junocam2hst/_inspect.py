@@ -112,6 +112,9 @@ def _misplaced(split: SegmentSplit) -> Iterator[tuple[str, str]]:
     if latitude is None or zone is None:
         yield "note", f"{split.name}: no latitudes and longitudes are known, so no mosaic can be made"
         return
+    if unknown := int(np.isnan(latitude).sum()):
+        text = f"the metadata tell no centre of {unknown} of {len(split)} segments, so no mosaic can be made"
+        yield "warning", f"{split.name}: {text}"
     bounds = np.array([ZONES.get(z, (-90, 90)) for z in split.zones])
     slack = 0.26  # the release rounds its latitudes to a table of quarter degrees
     outside = (latitude < bounds[zone, 0] - slack) | (latitude > bounds[zone, 1] + slack)
@@ -122,7 +125,7 @@ def _misplaced(split: SegmentSplit) -> Iterator[tuple[str, str]]:
             f"{split.name}: {outside.sum()} segments lie outside the zone they are labelled with, the first is "
             f"sample {first}, {split.zones[zone[first]]} at latitude {latitude[first]:.2f}",
         )
-    else:
+    elif not unknown:
         yield "ok", f"{split.name}: every segment lies in its zone"
 
 

@@ -69,7 +69,7 @@ class BandSplit(SegmentSplit):
         return None if values is None else values[self.index]
 
 
-def _apart(latitudes: list[float], pixels: int) -> dict[float, float]:
+def degrees_apart(latitudes: list[float], pixels: int) -> dict[float, float]:
     """Degrees of longitude that keep a segment at each latitude clear of those at all of them: the reach of its own
     edge, and the largest of any that has latitudes in common with it (nearer the pole it is larger)."""
     to_edges = SEGMENT_KM * pixels / (pixels - 1)  # its outermost pixel centres lie on the segment's edge
@@ -123,7 +123,7 @@ class BandPairs(Dataset):
                 f"{self.parent.path}: the centres of Hubble's segments are not known (B_metadata.csv), so no "
                 "longitudes can be held out"
             )
-        apart = _apart(np.unique(latitude).tolist(), hubble[0].pan.shape[-1])
+        apart = degrees_apart(np.unique(latitude).tolist(), hubble[0].pan.shape[-1])
         needed = np.array([apart[v] for v in latitude.tolist()])
         (rest,) = np.nonzero((west > HELD_OUT + needed) & (west < 360 - needed))
         (test,) = np.nonzero(west < HELD_OUT)

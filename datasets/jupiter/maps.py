@@ -5,8 +5,8 @@ Two conventions are in use, and both were checked on real maps by the Great Red 
 ===============  ===================  ==========================  ============================
 source           latitude             left edge                   Great Red Spot
 ===============  ===================  ==========================  ============================
-JunoCam mosaics  planetocentric       180 W, decreasing right     241 W in February 2019 (PJ18)
-OPAL             planetographic       360 W, decreasing right     26 W in April 2017
+JunoCam mosaics  planetocentric       180 W, decreasing right     242 W in February 2019 (PJ18)
+OPAL             planetographic       360 W, decreasing right     25 W in April 2017
 ===============  ===================  ==========================  ============================
 
 The Spot then moves through 0.32 degrees a day of System III between the two, as it did; with any other pair of

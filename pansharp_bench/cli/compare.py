@@ -14,7 +14,8 @@ from pansharp_bench.cli.records import read_records
 from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from pansharp_bench.tables import Row, Table
+    from pansharp_bench.tables import Column, Row, Table
+    from pansharp_bench.uncertainty import Interval
 
 
 @click.command(short_help="Two methods, image by image: which is better, and is it chance?")
@@ -39,7 +40,8 @@ def compare(
     wins and ties, Wilcoxon's signed-rank test, an effect size, and what they say in a sentence.
 
     A and B are methods, METHOD:PRESET, or hashes of records as leaderboards show them. Several seeds of a run are
-    averaged image by image, their spread is shown beside. Fewer than 6 images are not compared.
+    averaged image by image, their spread is shown beside. Fewer than 6 images are not compared. Of images that
+    overlap whole blocks are drawn and tested; scores of the whole set (chi2) are compared on the same drawn blocks.
 
     \b
     bench compare gsa exp --dataset qb-sim
@@ -56,11 +58,18 @@ def compare(
     if not boards:
         raise BenchError(f"no records of dataset {dataset!r} under protocol {protocol or 'any'} in {results}")
     table, rows = _both(boards, first, second)
-    found = tables.compare(table, *rows, metric)
+    sets = _of_sets(table, rows, metric)
+    try:
+        found = tables.compare(table, *rows, metric)
+    except BenchError:
+        if not sets:
+            raise
+        found = []
     if as_json:
-        click.echo(json.dumps([tables.comparison_facts(c) for c in found], indent=1, ensure_ascii=False))
+        facts = [*(tables.comparison_facts(c) for c in found), *(_facts(*s) for s in sets)]
+        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
-    a, b = found[0].names
+    a, b = found[0].names if found else (row.label for row in rows)
     headers = ["", a, b, "A - B", "95 % interval", f"{a} better / equal / worse", "p", "effect"]
     lines = []
     for it in found:
@@ -76,8 +85,18 @@ def compare(
         counts = f"{it.wins} / {it.ties} / {it.losses}"
         label = formatting.heading(it.column)
         lines.append([label, *sides, shown(it.difference), interval, counts, it.p_text, f"{it.effect:+.2f}"])
+    for column, means, apart in sets:
+        told = [
+            formatting.format_value(x, column.digits) for x in (*means, apart.value, apart.low, apart.high)
+        ]
+        lines.append([formatting.heading(column), *told[:3], f"{told[3]} to {told[4]}", *[""] * 3])
     click.echo(f"{table.title}\n")
     click.echo(tabulate(lines, headers, tablefmt="simple", disable_numparse=True))
+    if sets:
+        names = ", ".join(column.label for column, _, _ in sets)
+        click.echo(f"\n{names}: of all images together, both rows on the same drawn blocks.")
+    if not found:
+        return
     lead = found[0]
     click.echo(f"\n{lead.sentence}")
     for name, seeds in zip(lead.names, lead.seeds, strict=True):
@@ -89,6 +108,39 @@ def compare(
         click.echo(f"Up to {missing} image(s) were left out: one of the two has no score there.")
     if len(found) > 1:
         click.echo(f"Each p is of a question asked alone; {len(found)} were asked.")
+
+
+def _of_sets(
+    table: Table, rows: tuple[Row, Row], metric: str
+) -> list[tuple[Column, tuple[float, float], Interval]]:
+    """Of every column that scores the whole set, where records tell its blocks: both means and the difference."""
+    from pansharp_bench import uncertainty
+
+    found = []
+    for protocol in dict.fromkeys(c.protocol for c in table.columns):
+        try:
+            told = uncertainty.differences(rows[0].records, rows[1].records, protocol)
+        except BenchError:
+            continue  # nothing is known between blocks
+        for column in table.columns:
+            single = all(len(r.scores(protocol, column.name)) == 1 for row in rows for r in row.records)
+            asked = metric in ("", column.name, column.label)
+            if column.protocol == protocol and asked and single and column.name in told:
+                means = (rows[0].cells[column].mean, rows[1].cells[column].mean)
+                found.append((column, means, told[column.name]))
+    return found
+
+
+def _facts(column: Column, means: tuple[float, float], it: Interval) -> dict[str, object]:
+    return {
+        "protocol": column.protocol,
+        "metric": column.name,
+        "better": column.better,
+        "means": means,
+        "difference": it.value,
+        "ci95": (it.low, it.high),
+        "unit": "blocks",
+    }
 
 
 def _both(boards: list[Table], first: str, second: str) -> tuple[Table, tuple[Row, Row]]:

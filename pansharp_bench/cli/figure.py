@@ -285,7 +285,8 @@ def bound(dataset: str, out: Path, results: Path) -> None:
             f"no record of {dataset!r} under {results} holds a bound of chi2: run its methods anew"
         )
     latest = max(found, key=lambda f: f[0].created)
-    found = [f for f in found if f[2] == latest[2]]  # of the same source and target images
+    images = (_tested_on(f[0]) for f in found)
+    found = [f for f, own in zip(found, images, strict=True) if own == _tested_on(latest[0])]
     _, scored, curve = latest
 
     def psnr(mse: float) -> float:
@@ -392,6 +393,11 @@ def _over_folds(record: Record, protocol: str, results: Path, dataset: str) -> l
         mean, spread = (statistics.mean(values), statistics.stdev(values)) if finite else (math.nan, math.nan)
         rows.append([column, f"{len(values)} held out in turn", mean, spread, *[""] * 3])
     return rows
+
+
+def _tested_on(record: Record) -> set[tuple[str, str]]:
+    """What tells source and target images."""
+    return {(f["split"], f["sha256"]) for f in record.dataset["files"] if f["split"] in ("test", "target")}
 
 
 def _labels(records: list[Record]) -> list[str]:

@@ -18,14 +18,17 @@ class LeastTransport(NamedTuple):
     shares: Tensor
 
 
-def least_transport(source: Tensor, target: Tensor, prices: Sequence[float]) -> LeastTransport:
+def least_transport(
+    source: Tensor, target: Tensor, prices: Sequence[float], anywhere: bool = False
+) -> LeastTransport:
     """For each price the histogram p that makes ``price · W²(source, p) + χ²(p, target)`` least.
 
     W² is the mean squared distance that the values of the source must be moved for their histogram to be p, in
     units of the range's length; ``χ² = ½ Σ (p - q)² / (p + q)``. A bin of the source stands for values at its
-    middle, which go to the nearest edge of the bin they are moved to, or stay where they are inside it. So among
-    all images made of the source in whatever way, with mean squared difference m from it, none has a χ² below
-    ``value - price · m``.
+    middle, or ``anywhere`` in it, which go to the nearest edge of the bin they are moved to, or stay where they are
+    inside it. So among all images made of the source in whatever way, with mean squared difference m from it, none
+    has a χ² below ``value - price · m``; of real values, which lie anywhere in their bins, that holds for those of
+    ``anywhere``.
 
     Solved through its dual, which is concave and has a price v of each target bin as its variables: maximise
     ``Σ s_i min_k (price · c_ik + v_k) - Σ φ*_k(v_k)``, φ* the convex conjugate of the terms of χ² (whatever v is,
@@ -49,7 +52,8 @@ def least_transport(source: Tensor, target: Tensor, prices: Sequence[float]) -> 
     s, q = (x.double().cpu().numpy() for x in (source, target))
     at = (np.arange(len(s)) + 0.5) / len(s)
     edges = np.arange(len(q) + 1) / len(q)
-    cost = np.maximum(np.maximum(edges[:-1] - at[:, None], at[:, None] - edges[1:]), 0) ** 2
+    reach = 0.5 / len(s) if anywhere else 0.0
+    cost = np.maximum(np.maximum(edges[:-1] - at[:, None], at[:, None] - edges[1:]) - reach, 0) ** 2
     every = np.arange(len(s))
 
     def dual(v: np.ndarray, price: float) -> tuple[float, np.ndarray]:

@@ -168,7 +168,7 @@ def check_registration(projector: Projector, frame: LocatedImage) -> dict[str, f
               show_default=True)  # fmt: skip
 @click.option("--photometry", type=click.Choice(["minnaert", "lommel-seeliger", "none"]), default="minnaert",
               show_default=True, help="Law whose shading is taken out.")  # fmt: skip
-@click.option("--minnaert-k", type=Finite(), default=0.95, show_default=True)
+@click.option("--minnaert-k", type=FiniteRange(0, 2), default=0.95, show_default=True)
 @click.option("--max-incidence", type=FiniteRange(0, 90), default=86.0, show_default=True, help="Degrees.")
 @click.option("--max-emission", type=FiniteRange(0, 90), default=82.0, show_default=True, help="Degrees.")
 @click.option("--balance/--no-balance", default=True, show_default=True,
@@ -214,6 +214,7 @@ def command(
     bench data project JNCE_*-raw.png --kernels kernels/ --flat flat.tiff --flatten --out pj44.tif
     """
     check_name(out)
+    _try_device(device)
     if labels and len(labels) != len(images):
         raise BenchError(f"{len(labels)} --label for {len(images)} images: give one each, in order, or none")
     found = list(labels) or [find_label(_present(path)) for path in images]
@@ -275,6 +276,15 @@ def command(
             parts.rmdir()
         raise
     shutil.rmtree(parts)
+
+
+def _try_device(name: str) -> None:
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (AssertionError, RuntimeError) as error:
+        raise BenchError(f"--device {name}: {str(error).splitlines()[0]}; use --device cpu") from error
 
 
 def _present(path: Path) -> Path:
