@@ -209,7 +209,7 @@ def open_pair(
             )
         if bands:
             coarse.choose(bands)
-        camera = _camera(sensor, len(coarse), ratio)
+        camera = _camera(sensor, coarse.names, ratio)
         if camera.ratio != ratio:
             raise BenchError(
                 f"{camera.title} has ratio {camera.ratio}, but an MS pixel of these files is {ratio} PAN pixels "
@@ -267,7 +267,7 @@ def warn_if_normalised(name: str, sensor: Sensor, size: tuple[int, int], read: R
     return scaled
 
 
-def _camera(sensor: str | Sensor | SensorFigures, bands: int, ratio: int) -> Sensor:
+def _camera(sensor: str | Sensor | SensorFigures, bands: Sequence[str], ratio: int) -> Sensor:
     if isinstance(sensor, SensorFigures):
         return unknown_sensor(bands, sensor.peak, sensor.ratio or ratio, sensor.mtf)
     return sensor if isinstance(sensor, Sensor) else sensor_given(sensor)

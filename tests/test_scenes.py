@@ -124,6 +124,18 @@ def test_bands_in_any_order_come_out_right(tmp_path):
         assert torch.equal(found, right) and done.bands == ("blue", "green", "red", "nir")
 
 
+def test_names_of_bands_are_kept_where_the_sensor_has_no_name(tmp_path):
+    _, ms, _ = simulated()
+    pan, _ = write_pair(tmp_path)
+    named = write(tmp_path / "named.tif", ms, 2.4, names=("nir", "red", "green", "blue"))
+    half = write(tmp_path / "half.tif", ms, 2.4, names=("nir", "red", "", ""))
+    with open_pair(pan, named, SensorFigures(2047)) as opened:
+        assert opened.named and opened.sensor.bands == ("nir", "red", "green", "blue")
+        assert opened.sensor.rgb == (1, 2, 3)
+    with open_pair(pan, half, SensorFigures(2047)) as opened:
+        assert not opened.named and opened.sensor.bands == ("band 1", "band 2", "band 3", "band 4")
+
+
 def test_alignment_without_a_georeference(tmp_path):
     pan, ms, _ = simulated()
     for nowhere in ({"transform": None}, {"crs": None, "transform": None}):  # a system alone is no place
