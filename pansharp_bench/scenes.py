@@ -208,6 +208,8 @@ def open_pair(
                 f"MS to {1 << ratio.bit_length() - 1} PAN pixels first, e.g. by gdalwarp -tr … -r lanczos"
             )
         if bands:
+            if double := [band for band in set(bands) if bands.count(band) > 1]:
+                raise BenchError(f"--bands names band {double[0]} twice")
             coarse.choose(bands)
         camera = _camera(sensor, coarse.names, ratio)
         if camera.ratio != ratio:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import sys
 import warnings
 from dataclasses import replace
@@ -310,6 +311,10 @@ def test_what_a_virtual_raster_is_made_of_is_read_too(bench, pair, tmp_path):
     Path("all.vrt").write_text(Path("band.vrt").read_text().replace("ms.tif", "band.vrt"))
     with Raster(tmp_path / "all.vrt") as file:
         assert {p.name for p in file.files} == {"all.vrt", "band.vrt", "ms.tif"}
+        shutil.copy("band.vrt", "kept.vrt")
+        Path("band.vrt").write_text("no more")
+        assert {p.name for p in file.files} == {"all.vrt", "band.vrt"}
+    shutil.move("kept.vrt", "band.vrt")
     before = Path("ms.tif").read_bytes()
     result = bench(*WORDS[:-3], "all.vrt", "-o", "ms.tif", "--sensor", "qb")
     assert result.exit_code == 2 and "ms.tif is one of the files to be read" in result.stderr
@@ -350,6 +355,8 @@ def test_the_sensor_has_to_fit(pair, tmp_path):
         assert opened.sensor.channels == 2
     with pytest.raises(BenchError, match="--bands names 2 bands, but QuickBird has 4"):
         fuse(pair, tmp_path / "fused.tif", bands=(1, 2))
+    with pytest.raises(BenchError, match="--bands names band 1 twice"):
+        fuse(pair, tmp_path / "fused.tif", bands=(1, 1, 2, 3))
 
 
 # -- the command --
