@@ -505,7 +505,11 @@ class Raster:
         nameless = [i for i, name in enumerate(self.names, 1) if not name]
         if len(missing) == len(wanted):
             if len(self) != len(wanted):
-                mend = mend if len(self) > len(wanted) else "are these all its bands, and is it the right sensor?"
+                mend = (
+                    mend
+                    if len(self) > len(wanted)
+                    else "are these all its bands, and is it the right sensor?"
+                )
                 raise DataError(
                     f"{self.what} {self.path} has {len(self)} bands{self.left_out} where the sensor has "
                     f"{len(wanted)} ({', '.join(wanted)}), and does not name them: {mend}"

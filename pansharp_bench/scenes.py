@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -182,6 +182,7 @@ def open_pair(
         DataError: files that cannot be read, or do not belong together.
         BenchError: a sensor that does not fit them.
     """
+    _one_of("align", align, Align)
     mends = {name for name, asked in (("warp", warp), ("resample", resample)) if asked}
     if mends and align != "geo":
         raise BenchError(
@@ -228,6 +229,11 @@ def open_pair(
         pair = RasterPair(fine, coarse, replace(camera, phase=phase), at, named)
         _warn_of_fill(pair)
         yield pair
+
+
+def _one_of(name: str, given: str, kind: Any) -> None:
+    if given not in get_args(kind):
+        raise BenchError(f"{name} is {given!r}, where one of {', '.join(get_args(kind))} is expected")
 
 
 def _warn_of_fill(pair: RasterPair) -> None:
@@ -400,6 +406,10 @@ def fuse_files(
     """
     import rasterio
 
+    _one_of("format", format, Format)
+    for name, number in (("threads", threads), ("memory", memory), ("tile", 1 if tile is None else tile)):
+        if number < 1:
+            raise BenchError(f"{name} is {number}, where a number above 0 is expected")
     if resume and force:
         raise BenchError("--resume goes on with what --force would drop: leave one of them out")
     if scheduler and threads > 1:

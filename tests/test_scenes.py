@@ -125,6 +125,19 @@ def test_bands_in_any_order_come_out_right(tmp_path):
         assert torch.equal(found, right) and done.bands == ("blue", "green", "red", "nir")
 
 
+def test_mistakes_in_python_are_one_message(pair, tmp_path):
+    for more, message in (
+        ({"align": "corner"}, "align is 'corner', where one of geo, counts, toolbox"),
+        ({"format": "PNG"}, "format is 'PNG', where one of GTiff, COG"),
+        ({"threads": 0}, "threads is 0"),
+        ({"tile": 0}, "tile is 0"),
+        ({"memory": 0}, "memory is 0"),
+    ):
+        with pytest.raises(BenchError, match=message):
+            fuse(pair, tmp_path / "fused.tif", **more)
+    assert left(tmp_path) == ["ms.tif", "pan.tif"]
+
+
 def test_names_of_bands_are_kept_where_the_sensor_has_no_name(tmp_path):
     _, ms, _ = simulated()
     pan, _ = write_pair(tmp_path)
