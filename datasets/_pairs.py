@@ -272,7 +272,8 @@ class PairSplit(Split):
                 values, _ = raster.read(*self._window(image, role, self.side))
                 if not values.isfinite().all():
                     raise DataError(
-                        f"scene {look.files.name}: {role} has NaN or infinite values; mark them as nodata"
+                        f"scene {look.files.name}: {role} has NaN or infinite values; cut them off, or give "
+                        "GeoTIFFs, of which images without a value are left out"
                     )
                 got[role] = in_unit_of(rasters["pan"], raster, values)[None].float()
         if self.degraded:

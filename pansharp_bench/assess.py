@@ -68,7 +68,13 @@ class Assessment:
     @property
     def remarks(self) -> list[str]:
         """What speaks against the scores."""
-        return [] if self.registered else misregistered(self.registration)
+        found = [] if self.registered else misregistered(self.registration)
+        if unknown := [name for name, value in self.full.items() if math.isnan(value)]:
+            found.append(
+                f"{', '.join(unknown)}: no number, as an image is constant over whole blocks: clipped values, or "
+                "fill that no file declares (--nodata)?"
+            )
+        return found
 
     def facts(self) -> dict[str, Any]:
         """All of it, JSON-able; NaN is None."""
@@ -88,6 +94,7 @@ class Assessment:
             "truth": plain(self.truth),
             "wald": {"method": self.wald_method, **plain(self.wald)} if self.wald else {},
             "registration": {**self.registration.facts(), "corrected": self.registered},
+            "remarks": self.remarks,
         }
 
 

@@ -9,7 +9,7 @@ import re
 import shlex
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -389,13 +389,14 @@ class Raster:
     def files(self) -> list[Path]:
         """All that its values come from: its files, masks beside them, and what a virtual raster puts together."""
         import rasterio
+        from rasterio.errors import RasterioError
 
         found: dict[str, None] = {}
         todo = [name for file in self._files for name in file.files]
         while todo:
             name = todo.pop(0)
             if name not in found and name.lower().endswith(".vrt"):
-                with rasterio.open(name) as file:
+                with suppress(RasterioError), rasterio.open(name) as file:
                     todo += file.files
             found[name] = None
         # viewers write the others, and values do not depend on them
@@ -504,6 +505,11 @@ class Raster:
         nameless = [i for i, name in enumerate(self.names, 1) if not name]
         if len(missing) == len(wanted):
             if len(self) != len(wanted):
+                mend = (
+                    mend
+                    if len(self) > len(wanted)
+                    else "are these all its bands, and is it the right sensor?"
+                )
                 raise DataError(
                     f"{self.what} {self.path} has {len(self)} bands{self.left_out} where the sensor has "
                     f"{len(wanted)} ({', '.join(wanted)}), and does not name them: {mend}"

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -182,6 +182,7 @@ def open_pair(
         DataError: files that cannot be read, or do not belong together.
         BenchError: a sensor that does not fit them.
     """
+    _one_of("align", align, Align)
     mends = {name for name, asked in (("warp", warp), ("resample", resample)) if asked}
     if mends and align != "geo":
         raise BenchError(
@@ -208,8 +209,10 @@ def open_pair(
                 f"MS to {1 << ratio.bit_length() - 1} PAN pixels first, e.g. by gdalwarp -tr … -r lanczos"
             )
         if bands:
+            if double := [band for band in set(bands) if bands.count(band) > 1]:
+                raise BenchError(f"--bands names band {double[0]} twice")
             coarse.choose(bands)
-        camera = _camera(sensor, len(coarse), ratio)
+        camera = _camera(sensor, coarse.names, ratio)
         if camera.ratio != ratio:
             raise BenchError(
                 f"{camera.title} has ratio {camera.ratio}, but an MS pixel of these files is {ratio} PAN pixels "
@@ -226,6 +229,11 @@ def open_pair(
         pair = RasterPair(fine, coarse, replace(camera, phase=phase), at, named)
         _warn_of_fill(pair)
         yield pair
+
+
+def _one_of(name: str, given: str, kind: Any) -> None:
+    if given not in get_args(kind):
+        raise BenchError(f"{name} is {given!r}, where one of {', '.join(get_args(kind))} is expected")
 
 
 def _warn_of_fill(pair: RasterPair) -> None:
@@ -260,14 +268,14 @@ def warn_if_normalised(name: str, sensor: Sensor, size: tuple[int, int], read: R
     if scaled:
         warnings.warn(
             f"{name}: all values lie in [0, 1] where the sensor's peak is {sensor.peak:g}; networks, and indices "
-            "such as HQNR and Q2n, are of digital numbers, so that results and scores say little. Of reflectances "
-            "the peak is 1: --peak 1 instead of --sensor",
+            "such as HQNR and Q2n, are of digital numbers, so that results and scores say little: bring PAN and MS "
+            f"to these, e.g. by gdal_translate -scale 0 1 0 {sensor.peak:g}",
             stacklevel=3,
         )
     return scaled
 
 
-def _camera(sensor: str | Sensor | SensorFigures, bands: int, ratio: int) -> Sensor:
+def _camera(sensor: str | Sensor | SensorFigures, bands: Sequence[str], ratio: int) -> Sensor:
     if isinstance(sensor, SensorFigures):
         return unknown_sensor(bands, sensor.peak, sensor.ratio or ratio, sensor.mtf)
     return sensor if isinstance(sensor, Sensor) else sensor_given(sensor)
@@ -398,6 +406,10 @@ def fuse_files(
     """
     import rasterio
 
+    _one_of("format", format, Format)
+    for name, number in (("threads", threads), ("memory", memory), ("tile", 1 if tile is None else tile)):
+        if number < 1:
+            raise BenchError(f"{name} is {number}, where a number above 0 is expected")
     if resume and force:
         raise BenchError("--resume goes on with what --force would drop: leave one of them out")
     if scheduler and threads > 1:

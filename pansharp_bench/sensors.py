@@ -18,7 +18,7 @@ A file holds a table a sensor, under its name (all figures of the shipped ones s
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -79,15 +79,24 @@ def sensor_given(name: str) -> Sensor:
 
 
 def unknown_sensor(
-    bands: int, peak: float, ratio: int, mtf: tuple[float, ...] = (), mtf_pan: float = DEFAULT_MTF_PAN
+    bands: Sequence[str],
+    peak: float,
+    ratio: int,
+    mtf: tuple[float, ...] = (),
+    mtf_pan: float = DEFAULT_MTF_PAN,
 ) -> Sensor:
-    """A sensor of which only this is known; ``mtf``: a gain each band, one for all, or none for the default.
+    """A sensor of which only this is known; ``bands``: their names, numbered where one is "" or there twice;
+    ``mtf``: a gain each band, one for all, or none for the default.
 
     Raises BenchError for figures that cannot be.
     """
-    gains = mtf * bands if len(mtf) == 1 else mtf or (DEFAULT_MTF,) * bands
-    names = tuple(f"band {i}" for i in range(1, bands + 1))
-    picture = (2, 1, 0) if bands > 2 else (0, 0, 0)
+    count = len(bands)
+    gains = mtf * count if len(mtf) == 1 else mtf or (DEFAULT_MTF,) * count
+    told = all(bands) and len(set(bands)) == count
+    names = tuple(bands) if told else tuple(f"band {i}" for i in range(1, count + 1))
+    picture = (2, 1, 0) if count > 2 else (0, 0, 0)
+    if {"red", "green", "blue"} <= set(names):
+        picture = names.index("red"), names.index("green"), names.index("blue")
     try:
         return Sensor("unknown", "unnamed sensor", names, peak, gains, mtf_pan, picture, ratio)
     except ValueError as error:

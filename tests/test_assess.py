@@ -1,10 +1,12 @@
 """Fused rasters are scored where MS truly lies, window by window; blocks without values are left out."""
 
 import json
+import math
 import re
 import shutil
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -274,8 +276,11 @@ def test_assess(bench, scene):
 
 
 def test_assess_in_json(bench, scene):
-    told = json.loads(bench("assess", "fused.tif", *WORDS, "--json").stdout)
-    assert told["full"] == scored(scene).full and told["blocks"] == 100 and told["skipped"] == 0
+    told, found = json.loads(bench("assess", "fused.tif", *WORDS, "--json").stdout), scored(scene)
+    assert told["full"] == found.full and told["blocks"] == 100 and told["skipped"] == 0
+    assert told["remarks"] == []
+    (remark,) = replace(found, full={**found.full, "QNR": math.nan}).facts()["remarks"]
+    assert re.match("QNR: no number, as an image is constant over whole blocks.*--nodata", remark)
     assert told["registration"]["judged"] and told["sensor"]["phase"] == [1.5, 1.5]
 
 

@@ -150,7 +150,8 @@ def test_bands_are_found_by_colour(tmp_path):
 @pytest.mark.parametrize(
     ("names", "count", "message"),
     [
-        (None, 3, r"has 3 bands where the sensor has 4 \(blue, green, red, nir\).*: so"),
+        (None, 5, r"has 5 bands where the sensor has 4 \(blue, green, red, nir\).*: so"),
+        (None, 3, r"has 3 bands where the sensor has 4 \(blue, green, red, nir\).*: are these all its bands"),
         (("red", "green", "swir", "nir"), 4, r"are red, green, swir, nir; the sensor's are.*: so"),
         (("red", "red", "blue", "nir"), 4, ": so"),
     ],

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import sys
 import warnings
 from dataclasses import replace
@@ -122,6 +123,31 @@ def test_bands_in_any_order_come_out_right(tmp_path):
     for given, more in ((mixed, {}), (plain, {"bands": (3, 2, 1, 4)}), (files, {})):
         done, found, _ = fuse((pair[0], given), tmp_path / "found.tif", "bt-h", **more)
         assert torch.equal(found, right) and done.bands == ("blue", "green", "red", "nir")
+
+
+def test_mistakes_in_python_are_one_message(pair, tmp_path):
+    for more, message in (
+        ({"align": "corner"}, "align is 'corner', where one of geo, counts, toolbox"),
+        ({"format": "PNG"}, "format is 'PNG', where one of GTiff, COG"),
+        ({"threads": 0}, "threads is 0"),
+        ({"tile": 0}, "tile is 0"),
+        ({"memory": 0}, "memory is 0"),
+    ):
+        with pytest.raises(BenchError, match=message):
+            fuse(pair, tmp_path / "fused.tif", **more)
+    assert left(tmp_path) == ["ms.tif", "pan.tif"]
+
+
+def test_names_of_bands_are_kept_where_the_sensor_has_no_name(tmp_path):
+    _, ms, _ = simulated()
+    pan, _ = write_pair(tmp_path)
+    named = write(tmp_path / "named.tif", ms, 2.4, names=("nir", "red", "green", "blue"))
+    half = write(tmp_path / "half.tif", ms, 2.4, names=("nir", "red", "", ""))
+    with open_pair(pan, named, SensorFigures(2047)) as opened:
+        assert opened.named and opened.sensor.bands == ("nir", "red", "green", "blue")
+        assert opened.sensor.rgb == (1, 2, 3)
+    with open_pair(pan, half, SensorFigures(2047)) as opened:
+        assert not opened.named and opened.sensor.bands == ("band 1", "band 2", "band 3", "band 4")
 
 
 def test_alignment_without_a_georeference(tmp_path):
@@ -298,6 +324,10 @@ def test_what_a_virtual_raster_is_made_of_is_read_too(bench, pair, tmp_path):
     Path("all.vrt").write_text(Path("band.vrt").read_text().replace("ms.tif", "band.vrt"))
     with Raster(tmp_path / "all.vrt") as file:
         assert {p.name for p in file.files} == {"all.vrt", "band.vrt", "ms.tif"}
+        shutil.copy("band.vrt", "kept.vrt")
+        Path("band.vrt").write_text("no more")
+        assert {p.name for p in file.files} == {"all.vrt", "band.vrt"}
+    shutil.move("kept.vrt", "band.vrt")
     before = Path("ms.tif").read_bytes()
     result = bench(*WORDS[:-3], "all.vrt", "-o", "ms.tif", "--sensor", "qb")
     assert result.exit_code == 2 and "ms.tif is one of the files to be read" in result.stderr
@@ -338,6 +368,8 @@ def test_the_sensor_has_to_fit(pair, tmp_path):
         assert opened.sensor.channels == 2
     with pytest.raises(BenchError, match="--bands names 2 bands, but QuickBird has 4"):
         fuse(pair, tmp_path / "fused.tif", bands=(1, 2))
+    with pytest.raises(BenchError, match="--bands names band 1 twice"):
+        fuse(pair, tmp_path / "fused.tif", bands=(1, 1, 2, 3))
 
 
 # -- the command --

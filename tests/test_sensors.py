@@ -104,7 +104,7 @@ def test_defaults_say_so():
 
 
 def test_a_sensor_of_which_little_is_known():
-    assert unknown_sensor(3, 255, 4).mtf == (0.3, 0.3, 0.3)
-    assert unknown_sensor(2, 255, 2, (0.25,)).mtf == (0.25, 0.25)
+    assert unknown_sensor(("",) * 3, 255, 4).mtf == (0.3, 0.3, 0.3)
+    assert unknown_sensor(("",) * 2, 255, 2, (0.25,)).mtf == (0.25, 0.25)
     with pytest.raises(BenchError, match="3 bands but 2 MTF gains"):
-        unknown_sensor(3, 255, 4, (0.3, 0.2))
+        unknown_sensor(("",) * 3, 255, 4, (0.3, 0.2))
