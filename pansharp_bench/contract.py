@@ -460,7 +460,7 @@ def check_sensor(sensor: Sensor) -> None:
 
 
 def findings(kind: str, entry: Entry[Any], root: Path | None = None) -> Iterator[Finding]:
-    """Everything that is asked of one registered thing, as it is answered; files of a dataset are below ``root``."""
+    """Everything that is asked of one registered thing, as it is answered; a dataset's files are below ``root``."""
 
     def ask(what: str, check: Callable[[], object]) -> Finding:
         try:
@@ -491,8 +491,8 @@ def findings(kind: str, entry: Entry[Any], root: Path | None = None) -> Iterator
 
 def check_plugin(path: str | Path, name: str | None = None, root: Path | None = None) -> Iterator[Finding]:
     """Load a plug-in file and ask everything that it registers, or what is called so; datasets' files are below
-    ``root``, or the folder that ``PANSHARP_DATA`` names. Raises BenchError for a file that fails or registers nothing
-    of that name."""
+    ``root``, or the folder that ``PANSHARP_DATA`` names. Raises BenchError for a file that fails, or registers
+    nothing of that name."""
     load_plugin(path)
     entries = registered_by(path)
     chosen = [(kind, entry) for kind, entry in entries if name in (None, entry.name)]

@@ -68,3 +68,9 @@ def blaming(
         told = not own or isinstance(error, SyntaxError)  # which says where itself
         at = "" if told else f" ({Path(own[-1].filename).name}, line {own[-1].lineno})"
         raise BenchError(f"{what}: {type(error).__name__}: {error}{at}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says of its failure, or of what caused it, in a line."""
+    said = str(error.__cause__ or error)
+    return said.splitlines()[0] if said else type(error).__name__
