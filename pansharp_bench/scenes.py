@@ -268,7 +268,7 @@ def warn_if_normalised(name: str, sensor: Sensor, size: tuple[int, int], read: R
     if scaled:
         warnings.warn(
             f"{name}: all values lie in [0, 1] where the sensor's peak is {sensor.peak:g}; networks, and indices "
-            "such as HQNR and Q2n, are of digital numbers, so that results and scores say little: bring PAN and MS "
+            "such as HQNR and Q2n, are of digital numbers, so that results and scores say little: bring images "
             f"to these, e.g. by gdal_translate -scale 0 1 0 {sensor.peak:g}",
             stacklevel=3,
         )

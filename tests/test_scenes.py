@@ -272,6 +272,18 @@ def test_floats_keep_clear_of_the_value_that_means_none_and_of_infinity():
     assert values[0, 0, 2] == pytest.approx(-2.5, abs=1e-5) and values[0, 0, 2] != -2.5
 
 
+def test_what_fusing_and_scoring_both_have_to_say_is_said_once(bench, tmp_path, monkeypatch):
+    def assess_files(fused, pan, ms, sensor, **more):
+        with open_pair(pan, ms, sensor):
+            raise BenchError("enough")
+
+    monkeypatch.setattr("pansharp_bench.assess.assess_files", assess_files)
+    write(tmp_path / "pan.tif", torch.zeros(1, 64, 64), 0.6)
+    write(tmp_path / "ms.tif", torch.zeros(4, 16, 16), 2.4)
+    result = bench(*WORDS, "--sensor", "qb", "--score")
+    assert "enough" in result.stderr and result.stderr.count("corners hold nothing but 0") == 1
+
+
 def test_a_fourth_band_of_8_bits_is_no_alpha(pair, tmp_path):
     for format in ("GTiff", "COG"):
         path = fuse(pair, tmp_path / "fused.tif", dtype="uint8", format=format)[0].path
