@@ -70,12 +70,17 @@ class Sensor:
     phase: tuple[float, float] | float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("bands", "mtf", "rgb", "source", "phase"):
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
         for name, values, kind, what in (
+            ("bands", self.bands, str, "names"),
             ("mtf", self.mtf, Real, "numbers"),
             ("mtf_pan", (self.mtf_pan,), Real, "a number"),
             ("peak", (self.peak,), Real, "a number"),
             ("rgb", self.rgb, Integral, "whole numbers"),
             ("ratio", (self.ratio,), Integral, "a whole number"),
+            ("source", self.source, str, "names"),
         ):
             known = isinstance(values, tuple) and all(
                 isinstance(v, kind) and not isinstance(v, bool) for v in values
