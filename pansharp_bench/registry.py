@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -481,7 +482,9 @@ def known_as(module: str) -> str:
 
 
 def _module_of(path: Path) -> str:
-    return _PLUGIN + "".join(c if c.isalnum() else "_" for c in str(path.resolve()))
+    whole = str(path.resolve())
+    own = hashlib.sha256(whole.encode()).hexdigest()[:8]  # my-net.py is another plug-in than my_net.py
+    return f"{_PLUGIN}{own}_" + "".join(c if c.isalnum() else "_" for c in whole)
 
 
 def registered_by(path: str | Path) -> list[tuple[str, Entry[Any]]]:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from apart import apart
 
 from pansharp_bench import registry
 from pansharp_bench.errors import BenchError, UnknownName
@@ -275,3 +276,14 @@ def test_one_word_stands_for_several_on_a_card():
     assert card.directions == {"Sharp": "low"} and card.has(protocol="truth") and not card.has(tracks="band")
     with pytest.raises(ValueError, match="better has 3 entries for 2 columns"):
         MetricCard("m", columns=("A", "B"), better=("low", "high", "low"))
+
+
+def test_files_of_like_names_are_two_plugins(tmp_path):
+    with apart():
+        for stem in ("my-net", "my_net"):
+            path = tmp_path / f"{stem}.py"
+            path.write_text(
+                f"import pansharp_bench as pb\npb.register_method('{stem.replace('_', '.')}')(lambda lms: lms)\n"
+            )
+            registry.load_plugin(path)
+            assert [entry.name for _, entry in registry.registered_by(path)] == [stem.replace("_", ".")]
