@@ -273,6 +273,8 @@ class Net(TrainedMethod):
         ("", ": int = 3", "Net.Config is no dataclass of its own"),
         ("@dataclass(frozen=True)", " = 3", "Net.Config.width is no option without a type"),
         ("@dataclass(frozen=True, kw_only=True)", ": int", "Net.Config.width has no default"),
+        ("@dataclass(frozen=True)", ": 'Width' = 3", "cannot be told: name 'Width' is not defined"),
+        ("@dataclass(frozen=True)", ": int = 3\n    presets = ['quick']", "Net.presets is no dict of dicts"),
     ],
 )
 def test_what_is_no_option_is_refused_where_it_is_written(tmp_path, decorator, option, said):
