@@ -321,10 +321,10 @@ def check_metric(entry: Entry[MetricCard], sensor: Sensor) -> None:
     """One float64 an image in every column, from arguments that its protocol offers, each image by itself."""
     card = entry.card
     for other in METRICS:
-        own = set(card.columns) & set(other.card.columns)
-        if other.name != card.name and own and set(card.protocols) & set(other.card.protocols):
+        alike = set(card.columns) & set(other.card.columns)
+        if other.name != card.name and alike and set(card.protocols) & set(other.card.protocols):
             raise Breach(
-                f"metric {other.name!r} gives {', '.join(sorted(own))} too: call its columns otherwise"
+                f"metric {other.name!r} gives {', '.join(sorted(alike))} too: call its columns otherwise"
             )
     if card.scope == "set":
         _check_set_metric(entry, sensor)

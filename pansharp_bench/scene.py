@@ -187,6 +187,7 @@ class Scene:
     origin: Any = (0, 0)  # two int; Any, as scenes are also made of **dict[str, Tensor]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sensor", as_sensor(self.sensor))  # by its name too
         for name in ("pan", "ms", "lms", "gt"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, as_images(getattr(self, name), name))
