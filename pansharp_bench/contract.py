@@ -29,7 +29,7 @@ from pansharp_bench.method import (
     resolve_config,
 )
 from pansharp_bench.protocol import Protocol
-from pansharp_bench.registry import TRACKS, Entry, MethodCard, MetricCard, load_plugin, registered_by
+from pansharp_bench.registry import METRICS, TRACKS, Entry, MethodCard, MetricCard, load_plugin, registered_by
 from pansharp_bench.scene import Dataset, Scene, Sensor, Split, data_root, opened
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
 
@@ -320,10 +320,12 @@ def check_card(entry: Entry[MethodCard]) -> None:
 def check_metric(entry: Entry[MetricCard], sensor: Sensor) -> None:
     """One float64 an image in every column, from arguments that its protocol offers, each image by itself."""
     card = entry.card
-    if len(card.better) not in (1, len(card.columns)):
-        raise Breach(
-            f"better has {len(card.better)} entries for {len(card.columns)} columns: one, or one for each"
-        )
+    for other in METRICS:
+        alike = set(card.columns) & set(other.card.columns)
+        if other.name != card.name and alike and set(card.protocols) & set(other.card.protocols):
+            raise Breach(
+                f"metric {other.name!r} gives {', '.join(sorted(alike))} too: call its columns otherwise"
+            )
     if card.scope == "set":
         _check_set_metric(entry, sensor)
         return
@@ -349,8 +351,7 @@ def check_metric(entry: Entry[MetricCard], sensor: Sensor) -> None:
 
 def _protocols_of(entry: Entry[MetricCard]) -> list[tuple[Protocol, bool]]:
     """The protocols that compute a metric, and whether their scenes start from PAN."""
-    asked = entry.card.protocol
-    asked = (asked,) if isinstance(asked, str) else asked
+    asked = entry.card.protocols
     known = [(p, track.obj.source == "PAN") for track in TRACKS for p in track.obj.protocols]
     if unknown := set(asked) - {p.metrics for p, _ in known}:
         names = ", ".join(sorted({p.metrics for p, _ in known}))
@@ -360,7 +361,7 @@ def _protocols_of(entry: Entry[MetricCard]) -> list[tuple[Protocol, bool]]:
 
 def _values(entry: Entry[MetricCard], offered: dict[str, Any], n: int = 2) -> tuple[Tensor, ...]:
     result = call_by_name(entry.obj, offered, f"metric {entry.name!r}")
-    values = (result,) if isinstance(result, Tensor) else tuple(result)
+    values = result if isinstance(result, tuple) else (result,)
     if len(values) != len(entry.card.columns):
         raise Breach(f"it gave {len(values)} quantities for its columns {', '.join(entry.card.columns)}")
     for column, value in zip(entry.card.columns, values, strict=True):
@@ -460,7 +461,7 @@ def check_sensor(sensor: Sensor) -> None:
 
 
 def findings(kind: str, entry: Entry[Any], root: Path | None = None) -> Iterator[Finding]:
-    """Everything that is asked of one registered thing, as it is answered; a dataset's files are below ``root``."""
+    """Everything that is asked of one registered thing, as it is answered; a dataset's files lie in ``root``."""
 
     def ask(what: str, check: Callable[[], object]) -> Finding:
         try:
@@ -491,7 +492,7 @@ def findings(kind: str, entry: Entry[Any], root: Path | None = None) -> Iterator
 
 def check_plugin(path: str | Path, name: str | None = None, root: Path | None = None) -> Iterator[Finding]:
     """Load a plug-in file and ask everything that it registers, or what is called so; datasets' files are below
-    ``root``, or the folder that ``PANSHARP_DATA`` names. Raises BenchError for a file that fails, or registers
+    ``root``, or the folder that ``PANSHARP_DATA`` names. Raises BenchError for a file that fails or registers
     nothing of that name."""
     load_plugin(path)
     entries = registered_by(path)

@@ -206,13 +206,12 @@ def _run(
         weights["parameters"] = sum(p.numel() for p in method.parameters())
 
     try:
-        scores, inference, kept = _evaluate(plan, lambda split: method, pictures, progress, save_fused)
+        scores, inference, fused = _evaluate(plan, lambda split: method, pictures, progress, save_fused)
     except BenchError as error:
         if not training:
             raise
-        raise BenchError(
-            f"{error}. What was learnt is kept: once mended, give it by --weights {checkpoint}"
-        ) from error
+        kept = f"What was learnt is kept: once mended, give it by --weights {checkpoint}"
+        raise BenchError(f"{error}. {kept}") from error.__cause__ or error
     made = _record(
         plan,
         faults,
@@ -225,7 +224,7 @@ def _run(
     path = records.write(made, results, force)
     drawn: list[Path] = []
     try:
-        drawn = _draw(plan, folder, kept)
+        drawn = _draw(plan, folder, fused)
     except BenchError as error:  # the record is there: its scores are worth more than pictures of them
         warnings.warn(f"no pictures: {error}", stacklevel=1)
     return Outcome(made, path, folder, drawn, checkpoint)

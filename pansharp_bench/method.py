@@ -130,6 +130,12 @@ class TrainedMethod(nn.Module):
         super().__init_subclass__(**given)
         if "Config" in vars(cls):
             _check_config(cls.Config, f"{cls.__name__}.Config")
+        if not isinstance(cls.presets, Mapping) or not all(
+            isinstance(p, Mapping) for p in cls.presets.values()
+        ):
+            raise TypeError(
+                f"{cls.__name__}.presets is no dict of dicts: the options that each preset changes"
+            )
 
     def __init__(self, sensor: Sensor, config: Config | None = None) -> None:
         super().__init__()
@@ -195,7 +201,7 @@ class TrainedMethod(nn.Module):
 
 
 def _check_config(config: type, name: str) -> None:
-    """Raise TypeError where what looks like an option is none, so that no ``--set`` and no record would know it."""
+    """Raise TypeError for options that could not be told, so that no list, ``--set`` or record would know them."""
     if not is_dataclass(config) or (get_annotations(config) and "__dataclass_fields__" not in vars(config)):
         raise TypeError(f"{name} is no dataclass of its own: write @dataclass(frozen=True) above it")
     known = {f.name for f in fields(config)}
@@ -206,6 +212,11 @@ def _check_config(config: type, name: str) -> None:
         raise TypeError(f"{name}.{untyped[0]} is no option without a type: {untyped[0]}: int = ...")
     if bare := [f.name for f in fields(config) if f.default is MISSING and f.default_factory is MISSING]:
         raise TypeError(f"{name}.{bare[0]} has no default, which every option needs")
+    try:
+        config()
+        _choices(config)
+    except Exception as error:
+        raise TypeError(f"the options of {name} cannot be told: {error}") from error
 
 
 @cache

@@ -225,8 +225,8 @@ def recorded(spec: RunSpec, results: Path) -> Path | None:
     wanted, dataset = outline(spec), _unopened(spec)
     simulator = dataset.provenance() if dataset and _is_simulated(dataset) else None
     found = []
-    for path in (results / wanted["track"] / wanted["dataset"] / wanted["method"]).glob("*.json"):
-        record = records.read(path)
+    folder = results / wanted["track"] / wanted["dataset"] / wanted["method"]
+    for path, record in records.readable(folder.glob("*.json")):
         served = [p for p in TRACKS.get(wanted["track"]).obj.protocols if p.name in record.protocols]
         protocols = _asked(served, spec)
         foreign = _foreign(METHODS.get(spec.method), spec.dataset, dataset, wanted["track"], protocols)

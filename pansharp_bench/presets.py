@@ -111,7 +111,10 @@ def settled_options(
 ) -> dict[str, Any] | None:
     """Every option of a method that learns under a preset; None for a function. Raises BenchError."""
     if own := options_of(entry):
-        return own.settle(preset, options)
+        try:
+            return own.settle(preset, options)
+        except BenchError as error:
+            raise BenchError(f"method {entry.name!r}: {error}") from None
     if options:
         raise BenchError(f"method {entry.name!r} has no options (given: {', '.join(options)})")
     if preset not in PRESETS:

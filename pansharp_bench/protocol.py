@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from tqdm import tqdm
 
 from pansharp_bench.errors import BenchError, blaming
-from pansharp_bench.registry import METRICS, Entry, MetricCard, Sees
+from pansharp_bench.registry import METRICS, Entry, MetricCard, Sees, known_as
 from pansharp_bench.scene import Dataset, Scene, Sensor, Split, SplitName
 
 if TYPE_CHECKING:  # a table of records needs protocols and no tensor
@@ -101,7 +101,9 @@ def _enter(scores: dict[str, Any], entry: Entry[MetricCard], values: Sequence[An
         )
     for column, value in zip(entry.card.columns, values, strict=True):
         if column in scores:
-            raise BenchError(f"metric {entry.name!r} of {entry.origin} gives {column}, as another does")
+            raise BenchError(
+                f"metric {entry.name!r} of {known_as(entry.origin)} gives {column}, as another does"
+            )
         scores[column] = value
 
 

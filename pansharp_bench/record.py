@@ -138,9 +138,20 @@ def write(record: Record, root: Path, force: bool = False) -> Path:
 
 
 def refuse_existing(path: Path) -> None:
-    """Raises RecordExists where a record lies at this path."""
-    if path.exists():
+    """Raises RecordExists where a record lies at this path, BenchError where something else does."""
+    if present(path):
         raise _taken(path)
+
+
+def present(path: Path) -> bool:
+    """Whether a record lies at this path. Raises BenchError where something lies there that is none."""
+    if not path.exists():
+        return False
+    try:
+        read(path)
+    except BenchError as error:
+        raise BenchError(f"{error}; move it away, or make its run anew with `bench run --force`") from error
+    return True
 
 
 def _taken(path: Path) -> RecordExists:
@@ -272,7 +283,7 @@ def foreign_changes(
         found = spec.get("source", {}) | {k: v for k, v in spec.items() if k == "sensor"}
         return {k: canonical(v) for k, v in found.items()}
 
-    alike = [(p, r) for p, r in _readable(path.parent.glob("*.json")) if own(r.spec) == own(spec)]
+    alike = [(p, r) for p, r in readable(path.parent.glob("*.json")) if own(r.spec) == own(spec)]
     changed = [(p, r) for p, r in alike if parts(r.spec) != parts(spec)]
     if not changed or len(changed) < len(alike):  # the very run is there: nothing is new
         return None
@@ -302,10 +313,11 @@ def of_dataset(root: Path, record: Record) -> list[Record]:
     """The other records of a record's dataset under a folder of records, oldest first."""
     own = record.path(root)
     paths = own.parents[1].glob("*/*.json")
-    return sorted((r for p, r in _readable(paths) if p != own), key=lambda r: r.created)
+    return sorted((r for p, r in readable(paths) if p != own), key=lambda r: r.created)
 
 
-def _readable(paths: Iterable[Path]) -> Iterator[tuple[Path, Record]]:
+def readable(paths: Iterable[Path]) -> Iterator[tuple[Path, Record]]:
+    """Those of these files that are records, in order."""
     for path in sorted(paths):
         with contextlib.suppress(BenchError):
             yield path, read(path)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -51,6 +52,10 @@ class Card:
     tracks: tuple[str, ...] = _about(("pansharpening",), "the tracks it is made for (`bench list tracks`)")
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            if isinstance(f.default, tuple):  # one word, or a list, is meant as one of these
+                value = getattr(self, f.name)
+                object.__setattr__(self, f.name, (value,) if isinstance(value, str) else tuple(value))
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"name {self.name!r} is not made of lower-case letters, digits, - _ and .")
 
@@ -149,9 +154,16 @@ class MetricCard(Card):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.protocol, str):
+            object.__setattr__(self, "protocol", tuple(self.protocol))
         if self.scope == "image" and not self.columns:  # one of a set may give curves alone
             raise ValueError(
                 f"metric {self.name!r} names no columns: columns=(...), what tables call its values"
+            )
+        if len(self.better) not in (1, len(self.columns)):
+            raise ValueError(
+                f"metric {self.name!r}: better has {len(self.better)} entries for {len(self.columns)} columns: "
+                "one, or one for each"
             )
         for name, known in (("better", ("high", "low")), ("scope", ("image", "set"))):
             values = getattr(self, name)
@@ -160,6 +172,11 @@ class MetricCard(Card):
                     raise ValueError(
                         f"metric {self.name!r}: {name}={value!r} is unknown; known are: {', '.join(known)}"
                     )
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """``protocol``, of which there may be several."""
+        return (self.protocol,) if isinstance(self.protocol, str) else self.protocol
 
     @property
     def directions(self) -> dict[str, str]:
@@ -273,8 +290,8 @@ class Registry(Generic[C]):
         taken = self._entries.get(made.name)
         if taken and not (taken.late and taken.origin == origin):
             raise ValueError(
-                f"{self.kind} {made.name!r} from {_told(origin)} is already registered by {_told(taken.origin)}; "
-                "give one of them another name"
+                f"{self.kind} {made.name!r} from {known_as(origin)} is already registered by "
+                f"{known_as(taken.origin)}; give one of them another name"
             )
         if not made.summary and (doc := getattr(obj, "__doc__", None)):
             made = self.card_type(**{**card, "summary": doc.strip().splitlines()[0]})
@@ -458,14 +475,16 @@ def _import_tree(package: str) -> None:
 _PLUGIN = "pansharp_bench_plugin_"
 
 
-def _told(module: str) -> str:
+def known_as(module: str) -> str:
     """A module as a user knows it: a plug-in by its file."""
     file = getattr(sys.modules.get(module), "__file__", None)
     return file if file and module.startswith(_PLUGIN) else module
 
 
 def _module_of(path: Path) -> str:
-    return _PLUGIN + "".join(c if c.isalnum() else "_" for c in str(path.resolve()))
+    whole = str(path.resolve())
+    own = hashlib.sha256(whole.encode()).hexdigest()[:8]  # my-net.py is another plug-in than my_net.py
+    return f"{_PLUGIN}{own}_" + "".join(c if c.isalnum() else "_" for c in whole)
 
 
 def registered_by(path: str | Path) -> list[tuple[str, Entry[Any]]]:

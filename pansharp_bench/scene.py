@@ -70,12 +70,17 @@ class Sensor:
     phase: tuple[float, float] | float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("bands", "mtf", "rgb", "source", "phase"):
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
         for name, values, kind, what in (
+            ("bands", self.bands, str, "names"),
             ("mtf", self.mtf, Real, "numbers"),
             ("mtf_pan", (self.mtf_pan,), Real, "a number"),
             ("peak", (self.peak,), Real, "a number"),
             ("rgb", self.rgb, Integral, "whole numbers"),
             ("ratio", (self.ratio,), Integral, "a whole number"),
+            ("source", self.source, str, "names"),
         ):
             known = isinstance(values, tuple) and all(
                 isinstance(v, kind) and not isinstance(v, bool) for v in values
@@ -182,6 +187,7 @@ class Scene:
     origin: Any = (0, 0)  # two int; Any, as scenes are also made of **dict[str, Tensor]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sensor", as_sensor(self.sensor))  # by its name too
         for name in ("pan", "ms", "lms", "gt"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, as_images(getattr(self, name), name))

@@ -31,7 +31,7 @@ from pansharp_bench.cluster import connect
 from pansharp_bench.errors import BenchError, RecordExists, UnderWay
 from pansharp_bench.files import check_writable
 from pansharp_bench.plan import RunSpec, essential, outline, plan, recorded
-from pansharp_bench.record import spec_hash
+from pansharp_bench.record import present, spec_hash
 from pansharp_bench.registry import load_plugin
 from pansharp_bench.scene import data_root
 from pansharp_bench.training import stop_asked
@@ -444,7 +444,7 @@ def _carry_out(name: str, job: Job, orders: _Orders, log: Path, write: Say) -> E
             return Ended(name, job, "skipped", log, record=found)
         settled = plan(job.spec)
         path, folder = settled.path(orders.results), settled.folder(orders.runs)
-        if path.exists():
+        if present(path):
             return Ended(name, job, "skipped", log, record=path)
         steps = settled.identity["options"].get("steps", 0)
         followed = {"name": name, "log": str(folder.log), "steps": steps}

@@ -51,3 +51,20 @@ def test_one_run_and_lists_come_as_json(bench):
     listed = json.loads(bench("list", "--json").stdout)
     assert {"methods", "metrics", "datasets", "sensors", "tracks", "broken"} <= set(listed)
     assert "gsa" in [c["name"] for c in listed["methods"]]
+
+
+def test_a_torn_record_is_no_record_and_stops_its_own_run_alone(bench):
+    words = ("run", "--plugin", TINY, "--dataset", "tiny", "--quiet", "--pictures", 0, "--set", "steps=2")
+    made = json.loads(bench(*words, "--method", "gain", "--seeds", "0,1", "--json").stdout)
+    torn = Path(made[0]["record"])
+    torn.write_bytes(torn.read_bytes()[:100])
+    other = bench(*words, "--method", "gain", "--seeds", "1")
+    assert other.exit_code == 0 and "reused" in other.stderr
+    for seeds in (("--seeds", "0,1"), ("--seed", 0)):
+        said = bench(*words, "--method", "gain", *seeds)
+        assert (
+            said.exit_code == 2
+            and "move it away, or make its run anew with `bench run --force`" in said.stderr
+        )
+    again = bench(*words, "--method", "gain", "--force")
+    assert again.exit_code == 0 and json.loads(torn.read_text())["spec"]["seed"] == 0

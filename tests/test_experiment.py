@@ -325,7 +325,11 @@ def test_a_sensor_that_cannot_work_is_refused_when_it_is_described(change, messa
         ({"method": "gain", "dataset": "tyni"}, UnknownName, "did you mean tiny"),
         ({"method": "gain", "preset": "fast"}, BenchError, "unknown preset 'fast'; known are: quick, paper"),
         ({"method": "gain", "options": {"stpes": "3"}}, BenchError, "unknown option 'stpes'"),
-        ({"method": "gain", "options": {"steps": "many"}}, BenchError, "steps='many' is not of type int"),
+        (
+            {"method": "gain", "options": {"steps": "many"}},
+            BenchError,
+            "method 'gain': option steps='many' is not of type int",
+        ),
         ({"method": "exp", "options": {"steps": "3"}}, BenchError, "has no options"),
         ({"method": "exp", "resume": True}, BenchError, "no training to resume"),
         ({"method": "exp", "weights": Path("w.pt")}, BenchError, "'exp' is not trained; leave out --weights"),

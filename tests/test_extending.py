@@ -199,6 +199,16 @@ def metric(fused, reference):
     """One number for the whole batch"""
     return (fused - reference).abs().mean()
 
+@pb.register_metric("broken-column", columns="SAM", better="low")
+def column(fused, reference):
+    """Gives what another gives"""
+    return (fused - reference).double().abs().mean((1, 2, 3))
+
+@pb.register_metric("broken-number", columns="Number")
+def number(fused, reference):
+    """A number"""
+    return 1.0
+
 @pb.register_metric("broken-name", columns=("Broken2",), better=("low",))
 def name(fused, truth):
     """Asks for what nobody offers"""
@@ -232,6 +242,8 @@ def broken(tmp_path_factory):
         ("broken-card", "its card says sensor='gf2', but its images are of 'qb'"),
         ("broken-sensor", "two bands have one name: a, a"),
         ("broken-metric", "Broken is () for 2 images"),
+        ("broken-column", "metric 'sam' gives SAM too: call its columns otherwise"),
+        ("broken-number", "Number is float for 2 images"),
         ("broken-name", "asks for truth; it may ask for fused, reference, sensor, ratio, peak"),
     ],
 )
@@ -261,6 +273,8 @@ class Net(TrainedMethod):
         ("", ": int = 3", "Net.Config is no dataclass of its own"),
         ("@dataclass(frozen=True)", " = 3", "Net.Config.width is no option without a type"),
         ("@dataclass(frozen=True, kw_only=True)", ": int", "Net.Config.width has no default"),
+        ("@dataclass(frozen=True)", ": 'Width' = 3", "cannot be told: name 'Width' is not defined"),
+        ("@dataclass(frozen=True)", ": int = 3\n    presets = ['quick']", "Net.presets is no dict of dicts"),
     ],
 )
 def test_what_is_no_option_is_refused_where_it_is_written(tmp_path, decorator, option, said):

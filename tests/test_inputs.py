@@ -549,3 +549,7 @@ def test_no_images_have_no_scores():
 
 def test_an_interactive_shell_sees_every_public_name():
     assert set(pb.__all__) <= set(dir(pb))
+
+
+def test_a_scene_takes_its_sensor_by_name():
+    assert Scene("qb", pan=torch.rand(1, 1, 64, 64)).sensor is QB

@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from apart import apart
 
 from pansharp_bench import registry
 from pansharp_bench.errors import BenchError, UnknownName
-from pansharp_bench.registry import MethodCard, Registry
+from pansharp_bench.registry import MethodCard, MetricCard, Registry
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -267,3 +268,22 @@ def test_the_line_of_an_error_is_never_one_of_the_libraries(tmp_path):
         (tmp_path / f"{name}.py").write_text(text)
         with pytest.raises(BenchError, match=said):
             registry.load_plugin(tmp_path / f"{name}.py")
+
+
+def test_one_word_stands_for_several_on_a_card():
+    card = MetricCard("m", protocol=["reduced", "truth"], columns="Sharp", better="low", tracks="bands")
+    assert (card.protocols, card.columns, card.tracks) == (("reduced", "truth"), ("Sharp",), ("bands",))
+    assert card.directions == {"Sharp": "low"} and card.has(protocol="truth") and not card.has(tracks="band")
+    with pytest.raises(ValueError, match="better has 3 entries for 2 columns"):
+        MetricCard("m", columns=("A", "B"), better=("low", "high", "low"))
+
+
+def test_files_of_like_names_are_two_plugins(tmp_path):
+    with apart():
+        for stem in ("my-net", "my_net"):
+            path = tmp_path / f"{stem}.py"
+            path.write_text(
+                f"import pansharp_bench as pb\npb.register_method('{stem.replace('_', '.')}')(lambda lms: lms)\n"
+            )
+            registry.load_plugin(path)
+            assert [entry.name for _, entry in registry.registered_by(path)] == [stem.replace("_", ".")]

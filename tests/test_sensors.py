@@ -75,6 +75,7 @@ def test_installed_packages_may_bring_sensors():
         (("ratio = 2", "ratio = 2.0"), r"ratio 2\.0 is not a whole number"),
         (("ratio = 2", "ratio = true"), r"ratio True is not a whole number"),
         (("mtf = ", 'mtf = "0.3" #'), r"mtf '0\.3' is not numbers"),
+        (("bands = ", 'bands = "bgrn" #'), r"bands 'bgrn' is not names"),
         (("rgb = [", "rgb = [0, "), r"rgb names 4 bands, not three"),
         ((FILE, ""), r"holds no sensor"),
         (("peak = 4095", "peak = "), r"cannot be read"),

@@ -54,10 +54,10 @@ def ensure(
     with running():
         settled = [recorded(spec, shared.results) or plan(spec) for spec in specs]
         paths = [it.path(shared.results) if isinstance(it, Plan) else it for it in settled]
-        missing = {p: spec for p, spec in zip(paths, specs, strict=True) if not p.exists()}
+        missing = {p: spec for p, spec in zip(paths, specs, strict=True) if not record.present(p)}
         _announce(list(missing.values()), len(set(paths)), shared.results)
         for planned, path in zip(settled, paths, strict=True):
-            if not isinstance(planned, Plan) or path.exists():
+            if not isinstance(planned, Plan) or record.present(path):
                 say(f"reused {path}")
                 found.append(record.read(path))
                 continue
@@ -87,6 +87,7 @@ def ensure(
 
 def survey(specs: Sequence[RunSpec], results: Path) -> list[Path | None]:
     """Where the record of every spec lies, None for one that is still to be made. Nothing is made to find out."""
+    from pansharp_bench import record
     from pansharp_bench.plan import plan, recorded
     from pansharp_bench.scene import data_root
 
@@ -95,7 +96,7 @@ def survey(specs: Sequence[RunSpec], results: Path) -> list[Path | None]:
         path = recorded(spec, results)
         if path is None and data_root(spec.data):
             path = plan(spec).path(results)
-        paths.append(path if path and path.exists() else None)
+        paths.append(path if path and record.present(path) else None)
     return paths
 
 
