@@ -7,6 +7,7 @@ it ships; ``bench check`` asks those of a user's file, without pytest.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
@@ -494,7 +495,8 @@ def check_plugin(path: str | Path, name: str | None = None, root: Path | None = 
     """Load a plug-in file and ask everything that it registers, or what is called so; datasets' files are below
     ``root``, or the folder that ``PANSHARP_DATA`` names. Raises BenchError for a file that fails or registers
     nothing of that name."""
-    load_plugin(path)
+    with warnings.catch_warnings(action="ignore"):  # what a file does not register is an error here
+        load_plugin(path)
     entries = registered_by(path)
     chosen = [(kind, entry) for kind, entry in entries if name in (None, entry.name)]
     if not chosen:

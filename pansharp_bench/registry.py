@@ -20,6 +20,7 @@ import pkgutil
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -529,6 +530,11 @@ def load_plugin(path: str | Path) -> None:
         for table, entries in zip(TABLES, before, strict=True):
             table._entries = entries
         raise
+    if [table._entries.keys() for table in TABLES] == [entries.keys() for entries in before]:
+        warnings.warn(
+            f"plug-in {path} registers nothing: is its decorator there, @pb.register_method(...) or the like?",
+            stacklevel=2,
+        )
 
 
 _PACKAGE = "pansharp_bench"

@@ -287,3 +287,13 @@ def test_files_of_like_names_are_two_plugins(tmp_path):
             )
             registry.load_plugin(path)
             assert [entry.name for _, entry in registry.registered_by(path)] == [stem.replace("_", ".")]
+
+
+def test_a_plugin_that_registers_nothing_is_warned_of(tmp_path):
+    path = tmp_path / "undecorated.py"
+    path.write_text("def mine(lms): return lms\n")
+    with (
+        apart(),
+        pytest.warns(UserWarning, match=r"undecorated\.py registers nothing: is its decorator there"),
+    ):
+        registry.load_plugin(path)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 
 def _load(ctx: click.Context, param: click.Parameter, paths: tuple[str, ...]) -> list[Path]:
-    for path in paths:
-        load_plugin(path)
+    with running():
+        for path in paths:
+            load_plugin(path)
     return [Path(path).absolute() for path in paths]
 
 
@@ -317,7 +318,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def running() -> Iterator[None]:
-    """Around runs: warnings stand out, each once."""
+    """Around what takes its time, or is from outside: warnings stand out, each once."""
     said: set[str] = set()
 
     def loud(message, category, filename, lineno, file=None, line=None) -> None:
