@@ -258,7 +258,7 @@ def test_leaderboard_from_records(bench, tmp_path):
             bench("run", "--plugin", TINY, "--method", method, "--dataset", "tiny", "--quiet").exit_code == 0
         )
     shaped = bench("leaderboard", "--ci", "--plugin", TINY)
-    assert "fewer than 6 images have none" in shaped.output and "0 [" not in shaped.output
+    assert "fewer than 6 have none" in shaped.output and "0 [" not in shaped.output
     assert not (tmp_path / "results/leaderboards").exists()
     result = bench("leaderboard", "--plugin", TINY)
     assert result.exit_code == 0, result.output

@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+import torch
 from click.testing import CliRunner
 from distributed import LocalCluster
 from scenes import write_pair
@@ -26,7 +27,10 @@ def client():
         LocalCluster(2, threads_per_worker=1, dashboard_address=None) as workers,
         cluster.connect(workers) as client,
     ):
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as Dask's workers have: sums depend on it in their last bits
         yield client
+        torch.set_num_threads(threads)
 
 
 def test_scenes_on_workers_have_the_bytes_of_one_machine(client, tmp_path, monkeypatch):
