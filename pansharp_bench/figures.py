@@ -367,7 +367,7 @@ def bound_by_transport(
         title=title,
     )
     axis.grid(alpha=0.3, lw=0.4)
-    axis.legend(fontsize=8, loc="upper left")
+    axis.legend(fontsize=8, loc="lower right")  # where no point can be
     _label_points(axis, [(label, "", x, y) for label, x, y in points])
     return _save(plt, figure, path)
 

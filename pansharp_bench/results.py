@@ -51,7 +51,7 @@ def load_results(
         options: options of methods that become columns of their own, ``options.NAME``, changed or not; missing
             where a run's method has no such option.
         datasets: only records of these, by the names shown; no others are read.
-        categories: words as pandas' categories instead of strings: a fifth of the memory where rows are millions.
+        categories: words as pandas' categories instead of strings: a third of the memory where rows are millions.
             Grouping by them, ask for ``observed=True`` before pandas 3.
 
     A broken record is left out with a warning that names the file. Raises BenchError where there are no records,

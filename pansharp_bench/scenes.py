@@ -171,12 +171,12 @@ def open_pair(
         align: ``geo``: by both transforms. ``counts``: the images begin at the same corner, and the numbers of
             pixels give the ratio. ``toolbox``: likewise, but MS pixel 0 is centred on PAN pixel ratio // 2.
         bands: the bands of ``ms`` in the sensor's order, numbered from 1 over all its files.
-        nodata: a pixel that has this value in every band has none, where files do not say so themselves.
+        nodata: a pixel that has this value in every band has none, whatever else the files declare.
         warp: resample an MS that is in another coordinate system than PAN, rotated or mirrored against it, onto a
             grid that lies on PAN's; PAN is never resampled.
         resample: likewise an MS whose pixels are no whole number of PAN pixels in size.
 
-    Warns where whole corners are 0 and nothing says that this means none.
+    Warns where whole corners have one value, 0 or none of the sensor's, and nothing says that it means none.
 
     Raises:
         DataError: files that cannot be read, or do not belong together.

@@ -221,17 +221,21 @@ def test_nodata_masks_alpha_and_nan(tmp_path):
         assert len(file) == 3
 
 
-def test_fill_is_what_every_band_has_on_the_file_s_grid_and_on_another(tmp_path):
+@pytest.mark.parametrize("crs", [CRS, None])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
+def test_fill_is_what_every_band_has_on_the_file_s_grid_and_on_another(tmp_path, dtype, crs):
     values = torch.full((2, 16, 16), 7.0)
     values[0, 4, 4] = 0
     values[:, 8, 8] = 0
     expected = torch.ones(16, 16, dtype=torch.bool)
     expected[8, 8] = False
-    path, window = write(tmp_path / "plain.tif", values, 2.0), (slice(0, 16), slice(0, 16))
+    path = write(tmp_path / "plain.tif", values, 2.0, dtype=dtype, crs=crs)
+    window = slice(0, 16), slice(0, 16)
     with Raster(path, fill=0) as file:
         assert file.masked and file.nodata == 0 and torch.equal(file.read(*window)[1], expected)
         file.onto(file.grid)
-        assert torch.equal(file.read(*window)[1], expected)
+        found, valid = file.read(*window)
+        assert torch.equal(valid, expected) and found[1, 4, 4].item() == pytest.approx(7)
 
 
 def test_values_are_read_as_they_are(tmp_path):

@@ -45,7 +45,6 @@ COLUMNS = {
     "rotation": np.uint8,
 }
 _REQUIRED = {"train": ("perijove",), "test": ("perijove",), "target": ("cycle", "rotation")}
-_COPY = 256  # segments copied at a time
 
 
 class Writer:

@@ -61,7 +61,7 @@ _PAIR = (
     ),
     click.option(
         "--nodata", type=Finite(), metavar="VALUE",
-        help="Pixels with it in every band have no value, where files do not say so, e.g. 0.",
+        help="Pixels with it in every band have no value, whatever else the files declare, e.g. 0.",
     ),
     click.option(
         "--warp", is_flag=True,

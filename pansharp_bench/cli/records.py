@@ -57,7 +57,8 @@ def ensure(
         missing = {p: spec for p, spec in zip(paths, specs, strict=True) if not record.present(p)}
         _announce(list(missing.values()), len(set(paths)), shared.results)
         for planned, path in zip(settled, paths, strict=True):
-            if not isinstance(planned, Plan) or record.present(path):
+            made = path not in missing or record.present(path)  # perhaps by another of these specs
+            if made or not isinstance(planned, Plan):
                 say(f"reused {path}")
                 found.append(record.read(path))
                 continue

@@ -75,7 +75,7 @@ class Raster:
                     raise DataError(
                         f"{path} and {files[0]} are to be bands of one image, but differ in size or place"
                     )
-                if ColorInterp.alpha in file.colorinterp:
+                if _alphas(file):
                     colours = ("undefined" if c == ColorInterp.alpha else c.name for c in file.colorinterp)
                     mend = f"rio edit-info --colorinterp {','.join(colours)} {shlex.quote(str(path))}"
                     self.left_out = f" (beside one marked as alpha, which `{mend}` makes a band)"
@@ -337,7 +337,6 @@ def _alphas(file: Any) -> list[int]:
 
 def _virtual(file: Any, mask: str) -> str:
     """A virtual raster, as XML: the bands of a file under another mask, the file's own nodata set aside."""
-    from rasterio.dtypes import _gdal_typename
 
     def band(kind: str, name: str, index: int) -> str:
         return (
@@ -345,11 +344,15 @@ def _virtual(file: Any, mask: str) -> str:
             f"<SourceBand>{index}</SourceBand></SimpleSource></VRTRasterBand>"
         )
 
+    def typed(dtype: str) -> str:
+        return "Byte" if dtype == "uint8" else dtype.title().replace("Uint", "UInt")
+
     place = ", ".join(repr(number) for number in file.transform.to_gdal())
-    bands = (band(_gdal_typename(file.dtypes[i - 1]), file.name, i) for i in file.indexes)
+    bands = (band(typed(file.dtypes[i - 1]), file.name, i) for i in file.indexes)
+    system = f"<SRS>{escape(file.crs.to_wkt())}</SRS>" if file.crs else ""
     return (
         f"<VRTDataset rasterXSize='{file.width}' rasterYSize='{file.height}'>"
-        f"<SRS>{escape(file.crs.to_wkt())}</SRS><GeoTransform>{place}</GeoTransform>{''.join(bands)}"
+        f"{system}<GeoTransform>{place}</GeoTransform>{''.join(bands)}"
         f"<MaskBand>{band('Byte', mask, 1)}</MaskBand></VRTDataset>"
     )
 
