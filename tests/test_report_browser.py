@@ -15,7 +15,7 @@ webdriver = pytest.importorskip(
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import Select  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -40,7 +40,12 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         features = [{"name": "prefers-color-scheme", "value": light}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        # On a busy machine the driver may return before the page's script has run: it is waited for here.
+        self.run("window.isLeft = true")
         self.driver.get((self.site / page).as_uri())
+        WebDriverWait(self.driver, 60, poll_frequency=0.02).until(
+            lambda _: self.run("return !window.isLeft && document.readyState === 'complete'")
+        )
 
     def run(self, script, *args):
         return self.driver.execute_script(script, *args)
@@ -79,6 +84,7 @@ def browser(tmp_path_factory):
     site = pages.build(tmp_path_factory.mktemp("report"))[0].parent
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
+    options.page_load_strategy = "none"  # Browser.open waits
     for switch in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
