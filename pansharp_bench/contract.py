@@ -30,7 +30,16 @@ from pansharp_bench.method import (
     resolve_config,
 )
 from pansharp_bench.protocol import Protocol
-from pansharp_bench.registry import METRICS, TRACKS, Entry, MethodCard, MetricCard, load_plugin, registered_by
+from pansharp_bench.registry import (
+    METRICS,
+    TRACKS,
+    Entry,
+    MethodCard,
+    MetricCard,
+    load_plugin,
+    registered_by,
+    strange_protocol,
+)
 from pansharp_bench.scene import Dataset, Scene, Sensor, Split, data_root, opened
 from pansharp_bench.training import PairedData, Trainer, UnpairedData
 
@@ -352,12 +361,10 @@ def check_metric(entry: Entry[MetricCard], sensor: Sensor) -> None:
 
 def _protocols_of(entry: Entry[MetricCard]) -> list[tuple[Protocol, bool]]:
     """The protocols that compute a metric, and whether their scenes start from PAN."""
-    asked = entry.card.protocols
+    if strange := strange_protocol(entry.card):
+        raise Breach(strange)
     known = [(p, track.obj.source == "PAN") for track in TRACKS for p in track.obj.protocols]
-    if unknown := set(asked) - {p.metrics for p, _ in known}:
-        names = ", ".join(sorted({p.metrics for p, _ in known}))
-        raise Breach(f"protocol={', '.join(sorted(unknown))} is of no track; known are: {names}")
-    return [(p, from_pan) for p, from_pan in known if p.metrics in asked]
+    return [(p, from_pan) for p, from_pan in known if p.metrics in entry.card.protocols]
 
 
 def _values(entry: Entry[MetricCard], offered: dict[str, Any], n: int = 2) -> tuple[Tensor, ...]:

@@ -525,16 +525,28 @@ def load_plugin(path: str | Path) -> None:
     try:
         with blaming(f"plug-in {path} failed", (Exception, SystemExit)):
             spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
         for table, entries in zip(TABLES, before, strict=True):
             table._entries = entries
+        if isinstance(error, BenchError) and str(path) not in str(error):
+            raise BenchError(f"plug-in {path} failed: {error}") from error
         raise
     if [table._entries.keys() for table in TABLES] == [entries.keys() for entries in before]:
         warnings.warn(
             f"plug-in {path} registers nothing: is its decorator there, @pb.register_method(...) or the like?",
             stacklevel=2,
         )
+    for entry in METRICS:
+        if entry.origin == name and (strange := strange_protocol(entry.card)):
+            warnings.warn(f"plug-in {path}: no run computes metric {entry.name!r}: {strange}", stacklevel=2)
+
+
+def strange_protocol(card: MetricCard) -> str:
+    """Says so where a metric is of a protocol that no track has; else empty."""
+    known = sorted({p.metrics for track in TRACKS for p in track.obj.protocols})
+    strange = next((p for p in card.protocols if p not in known), None)
+    return "" if strange is None else _unknown("protocol", strange, known)
 
 
 _PACKAGE = "pansharp_bench"

@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 
 import pansharp_bench as pb
-from pansharp_bench import experiment, metrics, record, tables
+from pansharp_bench import experiment, figures, metrics, record, tables
 from pansharp_bench.cli import main
 from pansharp_bench.plan import RunSpec
 from pansharp_bench.registry import METHODS
@@ -131,6 +131,23 @@ def test_the_bound_of_all_outputs_is_drawn_from_records(tmp_path):
     assert empty.exit_code == 2 and "no records" in empty.output
 
 
+@pytest.mark.parametrize("kind", ["psd", "bound", "cost"])
+def test_what_was_scored_on_other_files_is_not_in_the_same_picture(kind, tmp_path, monkeypatch):
+    drawn = []
+    for name in ("spectra", "bound_by_transport", "quality_against_cost"):
+        monkeypatch.setattr(figures, name, lambda *given: drawn.append(str(given[:2])))
+    own = run(tmp_path, "histogram-matching").record
+    other = run(tmp_path, "minimal-ot").record
+    files = {"test": "f" * 64, "target": "f" * 64}
+    dataset = {**other.dataset, "test_fingerprint": files}
+    record.write(replace(other, created="2020", dataset=dataset), tmp_path / "results", force=True)
+    words = ["figure", kind, "--dataset", "no-planet", "--results", str(tmp_path / "results")]
+    words += ["--protocol", "calibration", "--column", "chi2"] if kind == "cost" else []
+    done = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "x.png")])
+    assert done.exit_code == 0, done.output
+    assert own.method["title"] in drawn[0] and other.method["title"] not in drawn[0]
+
+
 def test_matching_colours_brings_chi2_down(tmp_path):
     matched = run(tmp_path, "histogram-matching").record
     assert matched.protocols["calibration"]["mean"]["chi2"] < 0.1
@@ -183,7 +200,7 @@ def test_table_and_figure_say_what_they_show(tmp_path):
     assert CliRunner().invoke(main, [str(w) for w in words]).exit_code == 0
     with open(picture.with_suffix(".csv")) as file:
         rows = list(csv.DictReader(file))
-    assert {"frequency", "source", "target", "Histogram matching", "Identity"} <= rows[0].keys()
+    assert {"cycles_per_pixel", "source", "target", "Histogram matching", "Identity"} <= rows[0].keys()
     truth = found[0].protocols["calibration"]["curves"]["psd"]["source"]
     assert [float(r["source"]) for r in rows] == pytest.approx(truth) and picture.stat().st_size > 5000
 

@@ -36,10 +36,16 @@ def test_what_is_missing_is_run_in_order_and_what_exists_is_skipped(bench):
 
 def test_what_is_of_one_run_is_refused_of_several(bench):
     words = ("run", "--plugin", TINY, "--dataset", "tiny")
-    refused = bench(*words, "--method", "half,gain", "--force", "--beside", "exp")
-    assert refused.exit_code == 2 and "--beside, --force: of one run" in refused.stderr
+    refused = bench(*words, "--method", "half,gain", "--force", "--beside", "exp", "--save-fused", "fused")
+    assert refused.exit_code == 2 and "--beside, --force, --save-fused: of one run" in refused.stderr
     refused = bench(*words, "--method", "half,exp", "--set", "steps=2")
     assert refused.exit_code == 2 and "none of half, exp is trained step by step" in refused.stderr
+
+
+def test_seeds_of_one_closed_form_take_its_own_options(bench):
+    words = ("run", "--plugin", TINY, "--method", "grey-affine", "--dataset", "tiny", "--seeds", "0,1")
+    made = bench(*words, "--set", "pairing=independent", "--quiet", "--pictures", 0, "--json")
+    assert [r["options"]["pairing"] for r in json.loads(made.stdout)] == ["independent"] * 2, made.output
 
 
 def test_one_run_and_lists_come_as_json(bench):

@@ -108,6 +108,11 @@ def test_bench_figure_compare_draws_what_is_trained_and_refuses_the_rest(tmp_pat
     assert bench("--methods", "exp", "--split", "full", "--out", tmp_path / "b.svg").exit_code == 0
     for words, said in (
         (("--methods", "gain"), "gain has no finished run of preset quick and seed 0 on tiny"),
+        (
+            ("--methods", "gain", "--set", "steps=3", "--seed", "2"),
+            "`bench run --method gain --dataset tiny --preset quick --seed 2 --set steps=3` makes one",
+        ),
+        (("--methods", "exp", "--set", "steps=3"), "none of exp is trained step by step"),
         (("--methods", "exp", "--crop", "100,8,64"), "does not lie in an image of 128 x 128"),
         (("--methods", "exp", "--crop", "1,2"), "not of the form x,y,side"),
         (("--methods", "exp", "--scene", "9"), "has scenes 0 to 2"),

@@ -289,6 +289,30 @@ def test_files_of_like_names_are_two_plugins(tmp_path):
             assert [entry.name for _, entry in registry.registered_by(path)] == [stem.replace("_", ".")]
 
 
+def test_a_metric_of_no_protocol_is_warned_of(tmp_path):
+    path = tmp_path / "homeless.py"
+    path.write_text(
+        "import pansharp_bench as pb\n"
+        "@pb.register_metric('homeless', columns=('H',), protocol='reducd')\n"
+        "def homeless(fused): return fused.mean((1, 2, 3))\n"
+    )
+    said = (
+        r"homeless\.py: no run computes metric 'homeless': unknown protocol 'reducd'; did you mean reduced\?"
+    )
+    with apart(), pytest.warns(UserWarning, match=said):
+        registry.load_plugin(path)
+
+
+def test_a_plugin_whose_own_call_fails_is_named(tmp_path):
+    path = tmp_path / "careless.py"
+    path.write_text("import pansharp_bench as pb\npb.load('no-such-method')\n")
+    with (
+        apart(),
+        pytest.raises(BenchError, match=r"plug-in .*careless\.py failed: unknown method 'no-such-method'"),
+    ):
+        registry.load_plugin(path)
+
+
 def test_a_plugin_that_registers_nothing_is_warned_of(tmp_path):
     path = tmp_path / "undecorated.py"
     path.write_text("def mine(lms): return lms\n")

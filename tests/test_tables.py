@@ -140,6 +140,21 @@ def test_sides_are_apart_and_each_has_its_best():
     assert measured == ["GOOD", "FAIR", "POOR", "SAME", "DEAF", "BLIND", "BAG", "ORACLE"]
 
 
+def test_below_its_floor_nothing_is_better():
+    runs = [
+        make(name, protocols=ergas(value)) for name, value in zip("abcd", (0.1, 0.3, 0.5, 0.7), strict=True)
+    ]
+    for run in runs:
+        run.protocols["reduced"]["floors"] = {"ERGAS": 0.4}
+    (table,) = tables(runs)
+    marks = {table.rows[i].label: mark for (i, _), mark in table.marks().items()}
+    assert marks == {"A": "best", "B": "best", "C": "second"}
+    assert cells_of(table, "A")["ERGAS"].mean == 0.1
+    other = [replace(r, dataset={**r.dataset, "name": "other"}) for r in runs]
+    (ranks,) = rank_tables([table, *tables(other)])
+    assert [r.cells[ranks.columns[-1]].mean for r in ranks.rows] == [1.5, 1.5, 3.0, 4.0]
+
+
 def test_a_missing_score_shows_as_missing_and_never_vanishes_in_a_mean():
     nan = math.nan
     table = tables(

@@ -185,13 +185,17 @@ def test_another_perijove_is_held_out(root):
 
 def test_every_fold_is_run_and_errors_are_drawn(root, tmp_path):
     folders = ["--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs")]
-    words = runs = ["--dataset", "junocam2hst", "--data", str(root), *folders, "--quiet", "--pictures", "0"]
+    words = ["--dataset", "junocam2hst", "--data", str(root), *folders, "--quiet", "--pictures", "0"]
     done = CliRunner().invoke(main, ["run", "--method", "histogram-matching", "--each-fold", *words])
     assert done.exit_code == 0, done.output
     again = CliRunner().invoke(main, ["run", "--method", "histogram-matching", "--each-fold", *words])
-    assert again.exit_code == 0 and again.output.count("a record of this run exists") == 3
+    assert again.exit_code == 0 and again.output.count("reused ") == 3
+    both = ["run", "--method", "histogram-matching,identity", "--each-fold", *words, "--json"]
+    assert len(json.loads(CliRunner().invoke(main, both).stdout)) == 6
     found = {r.dataset["name"]: r for _, r in record.read_all(tmp_path / "results")}
     assert found.keys() == {"junocam2hst-toy", "junocam2hst-toy-pj16", "junocam2hst-toy-pj17"}
+    refused = CliRunner().invoke(main, [*both, "--save-fused", str(tmp_path / "fused")])
+    assert refused.exit_code == 2 and "--save-fused: of one run" in refused.output
     own = found["junocam2hst-toy"]
     assert set(own.protocols["calibration"]["origins"]) == {"perijove", "block"}
     picture = tmp_path / "errors.png"
@@ -218,13 +222,14 @@ def test_every_fold_is_run_and_errors_are_drawn(root, tmp_path):
         "--out",
         str(tmp_path / "x.png"),
     ]
-    assert CliRunner().invoke(main, ["run", "--method", "identity", *runs]).exit_code == 0
     pair = ["compare", "histogram-matching", "identity", "--dataset", "junocam2hst-toy", *folders[:2]]
     (chi2,) = json.loads(CliRunner().invoke(main, [*pair, "--metric", "chi2", "--json"]).stdout)
     assert chi2["means"][0] - chi2["means"][1] == pytest.approx(chi2["difference"])
     assert chi2["ci95"][0] < chi2["ci95"][1] < 0
     shown = CliRunner().invoke(main, pair).output
     assert "chi2 ↓" in shown and "both rows on the same drawn blocks" in shown
+    other = CliRunner().invoke(main, [*words, "--protocol", "full"])
+    assert other.exit_code == 2 and "scored under protocol 'full'; there are: calibration" in other.output
     unknown = CliRunner().invoke(main, [*words, "--column", "chi"])
     assert unknown.exit_code == 2 and "--column chi: no record tells its error; there are: " in unknown.output
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from pansharp_bench.cli.options import (
     running,
     say,
     set_option,
+    somebody_trains,
 )
 from pansharp_bench.cli.records import read_records
 from pansharp_bench.errors import BenchError
@@ -63,7 +65,7 @@ def psd(
 
     curves: dict[str, tuple[list[float], list[float]]] = {}
     outputs: list[tuple[Record, dict[str, list[float]]]] = []
-    for record in read_records(results, [dataset]):
+    for record in _on_the_same_files(read_records(results, [dataset])):
         spectra = [p["curves"]["psd"] for p in record.protocols.values() if "psd" in p.get("curves", {})]
         chosen = record.method["name"] in methods if methods else True
         if record.spec["weights"]:  # whatever seed these were trained with is not known here
@@ -84,7 +86,7 @@ def psd(
     table = out.with_suffix(".csv")
     with atomically(table) as part, open(part, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["frequency", *curves])
+        writer.writerow(["cycles_per_pixel", *curves])
         writer.writerows(zip(next(iter(curves.values()))[0], *(p for _, p in curves.values()), strict=True))
     figures.spectra(curves, out, f"{dataset}: mean power spectra")
     click.echo(f"{out}\n{table}")
@@ -106,7 +108,7 @@ def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, resu
     from pansharp_bench import figures, tables
     from pansharp_bench.timings import read_speeds
 
-    found, points, usual = read_records(results, [dataset]), [], ""
+    found, points, usual = _on_the_same_files(read_records(results, [dataset])), [], ""
     for table in tables.tables(found, protocols=[protocol], speeds=read_speeds(results)):
         usual, timed = tables.timed_alike(table.rows)
         shown = [r for r in timed if r.ranked or not ranked]
@@ -140,9 +142,8 @@ def _read_crop(ctx: click.Context, param: click.Parameter, text: str | None) -> 
     "--crop", callback=_read_crop, metavar="X,Y,SIDE", help="Enlarged in every picture; PAN pixels."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of methods that learn.")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="PNG, PDF or SVG."
-)
+@set_option("Of the runs of methods that are trained step by step; may be repeated.")
+@_out
 @run_options
 def compare(
     methods: list[str] | None,
@@ -151,13 +152,14 @@ def compare(
     scene: int,
     crop: tuple[int, int, int] | None,
     seed: int,
+    options: dict[str, str],
     out: Path,
     shared: RunOptions,
 ) -> None:
     """Methods side by side on one scene, in one stretch, and their errors on one scale.
 
-    Methods that are trained step by step take the weights of their finished runs (in --runs, of this --preset and
-    --seed); none is trained for a picture.
+    Methods that are trained step by step take the weights of their finished runs (in --runs, of this --preset,
+    --seed and --set); none is trained for a picture.
 
     \b
     bench figure compare --methods exp,gsa,mtf-glp-fs --dataset qb-sim --crop 60,80,48 --out fig.pdf
@@ -170,16 +172,18 @@ def compare(
 
     if not methods:
         raise BenchError("--methods names none, e.g. --methods exp,gsa")
-    if out.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise BenchError(f"{out}: pictures are PNG, PDF or SVG; end the name so")
+    somebody_trains(methods, options)
     with running():
-        plans = [plan.plan(shared.row(name, dataset, {}, {}, seed)) for name in methods]
+        plans = [plan.plan(shared.row(name, dataset, {}, options, seed)) for name in methods]
+        settings = "".join(f" --set {k}={v}" for k, v in options.items())
         for it in plans:
+            preset = it.identity["preset"]
             if takes_steps(it.entry) and not it.folder(shared.runs).weights.exists():
                 raise BenchError(
-                    f"{it.entry.name} has no finished run of preset {it.identity['preset']} and seed {seed} on "
-                    f"{it.dataset.name} in {shared.runs}: `bench run --method {it.entry.name} --dataset {dataset}` "
-                    "makes one"
+                    f"{it.entry.name} has no finished run of preset {preset} and seed {seed}"
+                    f"{f' with{settings}' if settings else ''} on {it.dataset.name} in {shared.runs}: "
+                    f"`bench run --method {it.entry.name} --dataset {dataset} --preset {preset} --seed {seed}"
+                    f"{settings}` makes one"
                 )
         data = plans[0].dataset
         if split not in data.available():
@@ -274,7 +278,7 @@ def bound(dataset: str, out: Path, results: Path) -> None:
     from pansharp_bench.files import atomically
 
     found = []
-    for record in read_records(results, [dataset]):
+    for record in _on_the_same_files(read_records(results, [dataset])):
         for scored in record.protocols.values():
             if (curve := scored.get("curves", {}).get("bound")) and {"chi2", "PSNR"} <= scored[
                 "scores"
@@ -284,10 +288,7 @@ def bound(dataset: str, out: Path, results: Path) -> None:
         raise BenchError(
             f"no record of {dataset!r} under {results} holds a bound of chi2: run its methods anew"
         )
-    latest = max(found, key=lambda f: f[0].created)
-    images = (_tested_on(f[0]) for f in found)
-    found = [f for f, own in zip(found, images, strict=True) if own == _tested_on(latest[0])]
-    _, scored, curve = latest
+    _, scored, curve = max(found, key=lambda f: f[0].created)
 
     def psnr(mse: float) -> float:
         return -10 * math.log10(mse)
@@ -332,9 +333,13 @@ def errors(
     from pansharp_bench import figures, uncertainty
     from pansharp_bench.files import atomically
 
-    found = [
-        r for r in read_records(results, [dataset]) if uncertainty.has_origins(r) and protocol in r.protocols
-    ]
+    every = read_records(results, [dataset])
+    protocols = sorted({name for r in every for name in r.protocols})
+    if every and protocol not in protocols:
+        raise BenchError(
+            f"no record of {dataset!r} was scored under protocol {protocol!r}; there are: {', '.join(protocols)}"
+        )
+    found = _on_the_same_files(r for r in every if uncertainty.has_origins(r) and protocol in r.protocols)
     if not found:
         raise BenchError(
             f"no record of {dataset!r} under {results} says where its images are from: run its methods anew"
@@ -395,9 +400,13 @@ def _over_folds(record: Record, protocol: str, results: Path, dataset: str) -> l
     return rows
 
 
-def _tested_on(record: Record) -> set[tuple[str, str]]:
-    """What tells source and target images."""
-    return {(f["split"], f["sha256"]) for f in record.dataset["files"] if f["split"] in ("test", "target")}
+def _on_the_same_files(records: Iterable[Record]) -> list[Record]:
+    """Those scored on the files that the latest was scored on: nothing else compares in one picture."""
+    found = list(records)
+    latest = max(found, key=lambda r: r.created, default=None)
+    return [
+        r for r in found if latest and r.dataset["test_fingerprint"] == latest.dataset["test_fingerprint"]
+    ]
 
 
 def _labels(records: list[Record]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import wraps
@@ -309,6 +309,15 @@ def _read_pairs(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ..
             raise click.BadParameter(f"{name} is given twice: {parsed[name]} and {value.strip()}")
         parsed[name] = value.strip()
     return parsed
+
+
+def somebody_trains(methods: Iterable[str], options: Mapping[str, str]) -> None:
+    """Raises BenchError where options are given for several methods, none of which takes training steps."""
+    from pansharp_bench.presets import takes_steps
+    from pansharp_bench.registry import METHODS
+
+    if options and not any(takes_steps(METHODS.get(name)) for name in methods):
+        raise BenchError(f"none of {', '.join(methods)} is trained step by step: there is nothing to --set")
 
 
 def say(text: str) -> None:

@@ -22,9 +22,10 @@ from pansharp_bench.cli.options import (
     running,
     say,
     set_option,
+    somebody_trains,
 )
 from pansharp_bench.cli.records import ensure
-from pansharp_bench.errors import BenchError, RecordExists
+from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:
     from pansharp_bench.experiment import Outcome
@@ -119,8 +120,8 @@ def run(
 ) -> None:
     """Train (where the method learns) and evaluate a method, and write its record.
 
-    Of several methods, datasets or seeds every run that has no record yet is made, in order; --set is then for the
-    methods that are trained step by step.
+    Of several methods, datasets, seeds or folds every run that has no record yet is made, in order; --set is then
+    for the methods that are trained step by step.
 
     \b
     bench run --method sp-i2i --dataset qb
@@ -130,13 +131,12 @@ def run(
     bench run --method gsa --dataset qb --metric q2n:block=64 --metric ssim_uniform
     bench run --method cut,unsb,sp-i2i --dataset qb,gf2 --seeds 0,1,2
     bench run --weights weights.safetensors --dataset gf2
-    bench run --method cut --dataset junocam2hst --data data/ --each-fold
+    bench run --method cut,sp-i2i --dataset junocam2hst --data data/ --each-fold
     """
     from pansharp_bench import experiment
     from pansharp_bench.method import named_method, told_run
     from pansharp_bench.presets import takes_steps
     from pansharp_bench.registry import METHODS
-    from pansharp_bench.scene import load_dataset
 
     if not method:
         method, (preset, own) = [named_method("", weights)], told_run(weights)
@@ -146,48 +146,33 @@ def run(
         if "samples" in options:
             raise BenchError(f"--samples {samples} and --set samples={options['samples']}: give one of them")
         options = {**options, "samples": str(samples)}
-    if len(method) > 1 or len(dataset) > 1 or seeds:
-        single = {"--weights": weights, "--beside": beside, "--force": force, "--seed": seed}
-        single["--each-fold"] = each_fold
+    if len(method) > 1 or len(dataset) > 1 or seeds or each_fold:
+        single: dict[str, object] = {"--weights": weights, "--beside": beside, "--force": force}
+        single |= {"--save-fused": save_fused, "--seed": seeds and seed}
         if given := [flag for flag, value in single.items() if value]:
-            raise BenchError(f"{', '.join(given)}: of one run; these are several methods, datasets or seeds")
-        _run_all(method, dataset, seeds or [0], options, shared, resume, as_json)
+            raise BenchError(
+                f"{', '.join(given)}: of one run; these are several methods, datasets, seeds or folds"
+            )
+        _run_all(method, dataset, seeds or [seed], each_fold, options, shared, resume, as_json)
         return
     for name in beside:
         if takes_steps(METHODS.get(name)):
             raise BenchError(
                 f"--beside {name}: it has to be trained, so it needs a run of its own: `bench run --method {name}`"
             )
-    folds: tuple[str, ...] = ()
-    if each_fold and not (folds := load_dataset(dataset[0], shared.data, shared.label).folds()):
-        raise BenchError(
-            f"--each-fold: dataset {dataset[0]!r} has no part that could be held out in its test's place"
+    with running():
+        outcome = experiment.run(
+            shared.spec(method[0], dataset[0], options, seed, weights),
+            shared.results,
+            shared.runs,
+            force=force,
+            resume=resume,
+            pictures=shared.pictures,
+            progress=shared.progress,
+            save_fused=save_fused,
+            say=say,
         )
-    if each_fold and (weights or resume or save_fused):
-        raise BenchError(
-            "--each-fold trains anew for every fold; leave out --weights, --resume and --save-fused"
-        )
-    for label in (shared.label, *folds):
-        settled = replace(shared, label=label)
-        try:
-            with running():
-                outcome = experiment.run(
-                    settled.spec(method[0], dataset[0], options, seed, weights),
-                    settled.results,
-                    settled.runs,
-                    force=force,
-                    resume=resume,
-                    pictures=settled.pictures,
-                    progress=settled.progress,
-                    save_fused=save_fused,
-                    say=say,
-                )
-        except RecordExists as error:
-            if not folds:
-                raise
-            say(str(error))
-            continue
-        _show(outcome, dataset[0], beside, settled, as_json)
+    _show(outcome, dataset[0], beside, shared, as_json)
 
 
 def _show(outcome: Outcome, dataset: str, beside: list[str], shared: RunOptions, as_json: bool) -> None:
@@ -213,22 +198,24 @@ def _run_all(
     methods: Sequence[str],
     datasets: Sequence[str],
     seeds: Sequence[int],
+    each_fold: bool,
     options: Mapping[str, Any],
     shared: RunOptions,
     resume: bool,
     as_json: bool,
 ) -> None:
-    """The runs of every dataset, method and seed that have no record, one after another."""
-    from pansharp_bench.presets import is_trained, takes_steps
+    """The runs of every dataset, fold, method and seed that have no record, one after another."""
+    from pansharp_bench.presets import is_trained
     from pansharp_bench.registry import METHODS
     from pansharp_bench.tables import run_table
 
     entries = {name: METHODS.get(name) for name in methods}
-    if options and not any(map(takes_steps, entries.values())):
-        raise BenchError(f"none of {', '.join(methods)} is trained step by step: there is nothing to --set")
+    own, common = (options, {}) if len(methods) == 1 else ({}, options)
+    somebody_trains(methods, common)
     specs = [
-        shared.row(name, dataset, {}, options, seed)
-        for dataset, name in product(datasets, methods)
+        replace(shared, label=label).row(name, dataset, own, common, seed)
+        for dataset in datasets
+        for label, name in product((shared.label, *(_folds(dataset, shared) if each_fold else ())), methods)
         for seed in (seeds if is_trained(entries[name]) else [0])
     ]
     records = ensure(specs, shared, resume)
@@ -240,6 +227,18 @@ def _run_all(
         click.echo(f"\n{record.method['title'] or record.method['name']} on {record.dataset['name']}{seed}")
         click.echo(run_table(record))
         click.echo(f"record      {record.path(shared.results)}")
+
+
+def _folds(dataset: str, shared: RunOptions) -> tuple[str, ...]:
+    """Labels under which other parts of a dataset are held out."""
+    from pansharp_bench.scene import load_dataset
+
+    folds = load_dataset(dataset, shared.data, shared.label).folds()
+    if not folds:
+        raise BenchError(
+            f"--each-fold: dataset {dataset!r} has no part that could be held out in its test's place"
+        )
+    return folds
 
 
 def _print_json(records: Sequence[Record], results: Path) -> None:

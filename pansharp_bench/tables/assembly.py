@@ -137,4 +137,5 @@ def _table(
         rows=rows,
         notes=[*notes, *edition.notes(rows), *further],
         starts_from=edition.track.source,
+        floors=edition.floors(columns),
     )

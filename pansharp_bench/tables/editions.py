@@ -82,7 +82,7 @@ class Edition:
             notes.append(
                 f"Not the public {collection} files: no row of {self.name} is a {collection} result."
             )
-        notes += self._floors(rows)
+        notes += self._told_floors(rows)
         notes += self._timed(rows)
         for source in dict.fromkeys(r.variant for r in rows if r.source == "published"):
             notes.append(f"Published: {source}.")
@@ -111,24 +111,22 @@ class Edition:
         where = "; ".join(f"{device} ({n} runs)" for device, n in devices.most_common())
         return [f"{what} in the runs themselves, beside whatever else ran, on {where}."]
 
-    def _floors(self, rows: list[Row]) -> list[str]:
-        """What the target itself would score in the source's mix of groups, of the columns that are shown."""
-        shown = {c.name: c for r in rows for c in r.cells}
-        notes = []
+    def floors(self, columns: Iterable[Column]) -> dict[Column, float]:
+        """What the target itself would score in the source's mix of groups, of the columns that have that."""
+        found: dict[str, dict[str, float]] = {}
         for protocol in self.protocols:
             scored = (r.protocols.get(protocol.name, {}).get("floors", {}) for r in self.records)
-            floors: dict[str, float] = next((f for f in scored if f), {})
-            told = [
-                f"{shown[k].label} {format_value(v, shown[k].digits)}"
-                for k, v in floors.items()
-                if k in shown
-            ]
-            if told:
-                notes.append(
-                    f"Floor: {', '.join(told)} is what the target's own images score once their zones are mixed as "
-                    "the source's are. What is nearer to the target than that has a wrong mix and is no better."
-                )
-        return notes
+            found[protocol.name] = next((f for f in scored if f), {})
+        return {c: found[c.protocol][c.name] for c in columns if c.name in found.get(c.protocol, {})}
+
+    def _told_floors(self, rows: list[Row]) -> list[str]:
+        floors = self.floors(dict.fromkeys(c for r in rows for c in r.cells))
+        told = ", ".join(f"{c.label} {format_value(v, c.digits)}" for c, v in floors.items())
+        text = (
+            f"Floor: {told} is what the target's own images score once their zones are mixed as the source's are. "
+            "What is nearer to the target has a wrong mix: it is no better, and counts as equal to the floor."
+        )
+        return [text] if told else []
 
     def remarks(self, known: Sequence[Remark]) -> list[str]:
         """Those on its dataset, protocols and test files."""

@@ -144,23 +144,29 @@ class Table:
     records_at: str = ""  # the folder of records, from the file that shows the table; without it no links
     caption: str = ""
     label: str = ""
+    floors: Mapping[Column, float] = field(default_factory=dict)  # what the target itself would score
 
     def selection(self) -> Table:
         """One row a method, where the whole table has several: :func:`own_rows`."""
         return replace(self, rows=own_rows(self.rows))
 
+    def standing(self, row: Row, column: Column) -> float:
+        """What a row is ranked by: its mean, or the column's floor, beyond which nothing is better; NaN without."""
+        if column not in row.cells:
+            return math.nan
+        mean, floor = row.cells[column].mean, self.floors.get(column, math.nan)
+        beyond = mean < floor if column.better == "low" else mean > floor
+        return floor if beyond else mean
+
     def marks(self) -> dict[tuple[int, Column], str]:
-        """``best`` and ``second`` of every column among the measured rows of each ranked group."""
+        """``best`` and ``second`` of every column among the measured rows of each ranked group: by standing."""
         found = {}
         ranked = [i for i, r in enumerate(self.rows) if r.ranked and r.source == "measured"]
         for group in dict.fromkeys(self.rows[i].group for i in ranked):
             members = [i for i in ranked if self.rows[i].group == group]
             for column in self.columns:
-                scored = [
-                    (self.rows[i].cells[column].mean, i)
-                    for i in members
-                    if column in self.rows[i].cells and math.isfinite(self.rows[i].cells[column].mean)
-                ]
+                every = ((self.standing(self.rows[i], column), i) for i in members)
+                scored = [(value, i) for value, i in every if math.isfinite(value)]
                 ranks = sorted({v for v, _ in scored}, reverse=column.better == "high")[:2]
                 for value, i in scored:
                     if len(scored) > 1 and value in ranks:

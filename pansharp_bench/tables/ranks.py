@@ -58,7 +58,7 @@ def _ranked(found: Sequence[tuple[Table, Column]]) -> Table:
                     f"{row.label} has several rows in {table.name}: ranks need one a method and preset"
                 )
             rows.setdefault(key, row)
-            scores[key][id(table)] = row.cells[column].mean if column in row.cells else math.nan
+            scores[key][id(table)] = table.standing(row, column)
     notes, made = [], []
     for group in dict.fromkeys(key[0] for key in rows):
         members = [key for key in rows if key[0] == group]
