@@ -260,6 +260,7 @@ def test_mistakes_are_named(tmp_path):
         ((path, "--out", "map.tif"), "no label beside it"),
         ((tmp_path / "none.png", "--out", "map.tif"), "does not exist"),
         ((path, path, "--label", path, "--out", "map.tif"), "1 --label for 2 images"),
+        ((path, tmp_path / "." / "a.png", "--out", "map.tif"), "a.png is given twice"),
         ((path, "--out", "map.tif", "--device", "nowhere"), "use --device cpu"),
     ):
         result = run(*arguments, "--kernels", tmp_path)
