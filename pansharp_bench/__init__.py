@@ -1,9 +1,10 @@
 """A pansharpening benchmark suite: metrics equal to the field's toolbox, methods, datasets, tables.
 
 Images are tensors of digital numbers (DN) with axes N,C,H,W. :func:`fuse` and :func:`load` take tensors,
-:func:`fuse_files` and :func:`assess_files` GeoTIFFs; :func:`load_dataset` gives scenes, :func:`load_results` the
-records as a DataFrame; ``register_…`` adds methods and the like. Metrics are in :mod:`pansharp_bench.metrics`, filters
-in :mod:`pansharp_bench.imaging`. Everything is loaded on first use, so importing the package costs nothing.
+:func:`fuse_files` and :func:`assess_files` take GeoTIFFs; :func:`load_dataset` gives scenes, and
+:func:`load_results` the records as a DataFrame; ``register_…`` adds methods and the like. Metrics are in
+:mod:`pansharp_bench.metrics`, filters in :mod:`pansharp_bench.imaging`. Everything is loaded on first use, so
+importing the package costs nothing.
 
 >>> import pansharp_bench as pb
 >>> pb.list_methods("mtf-glp-hpm*", kind="classical")

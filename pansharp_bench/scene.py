@@ -113,7 +113,7 @@ class Sensor:
             object.__setattr__(self, "phase", (float(phase[0]), float(phase[1])))
 
     def facts(self) -> dict[str, Any]:
-        """What of it can influence a score, for the record: all but ``title``, ``rgb`` and a ``phase`` not given."""
+        """What of it can influence a score, for the record: all but title, rgb and a phase not given."""
         unsaid = ("title", "rgb", *(("phase",) if self.phase is None else ()))
         return {k: v for k, v in asdict(self).items() if k not in unsaid}
 
