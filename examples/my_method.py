@@ -18,7 +18,7 @@ from pansharp_bench.imaging import interp23, mtf_filter
     # paper="Authors: Title. Journal", doi="10.1109/…", year=2026, licence="MIT",
 )
 def my_method(pan, ms, *, sensor):
-    """Detail that the sensor's MTF removes from PAN, added to every band."""
+    """Add to every band the detail that the sensor's MTF removes from PAN."""
     # Arguments are asked for by their names, in any order: pan (N, 1, H, W), ms (N, C, h, w), lms, which is ms on
     # the grid of PAN (N, C, H, W), and sensor (bands, peak, ratio, MTF). All images are float32 digital numbers
     # (DN), on any device, and so is what is given back: (N, C, H, W).

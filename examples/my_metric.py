@@ -18,10 +18,10 @@ import pansharp_bench as pb
     better=("low",),
     unit="DN",
     digits=2,  # decimals in a table
-    order=200,  # its place in a table: behind those that come along
+    order=200,  # its place in a table: behind the project's own
 )
 def my_metric(fused, reference):
     """Median over pixels of the mean absolute error over bands."""
-    # (N, C, H, W) in DN, float32 or float64; one float64 an image is returned, (N,). Every image counts for itself.
+    # (N, C, H, W) in DN, float32 or float64; one float64 for each image is returned, (N,).
     error = (fused.double() - reference.double()).abs().mean(1)
     return error.flatten(1).median(1).values

@@ -41,7 +41,7 @@ def hqnr(
 
     Args:
         fused: (N, C, H, W) DN, H and W multiples of ``block``.
-        ms: (N, C, H/4, W/4) DN.
+        ms: (N, C, H/ratio, W/ratio) DN.
         pan: (N, 1, H, W) DN.
         sensor: registered name, e.g. ``"wv3"``, or a Sensor; gives MTF, ratio and phase.
         lms: ``ms`` expanded by the 23-tap interpolator (N, C, H, W), computed when not given.

@@ -48,8 +48,8 @@ def psnr(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor:
 def psnr_band_mean(fused: Tensor, reference: Tensor, peak: float = 2047) -> Tensor:
     """Mean over the bands of each band's peak signal-to-noise ratio, in dB.
 
-    Some codes report it under the name PSNR; on images of unequal bands it is 1 to 2 dB above :func:`psnr`,
-    whose arguments, result and errors it shares.
+    Some codes report it under the name PSNR; where the errors of the bands differ it is above :func:`psnr`, whose
+    arguments, result and errors it shares.
 
     >>> import torch
     >>> reference = torch.zeros(1, 2, 8, 8)

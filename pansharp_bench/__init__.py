@@ -1,8 +1,14 @@
 """A pansharpening benchmark suite: metrics equal to the field's toolbox, methods, datasets, tables.
 
-Everything public is loaded on first use, so importing the package costs nothing.
+Images are tensors of digital numbers (DN) with axes N,C,H,W. :func:`fuse` and :func:`load` take tensors,
+:func:`fuse_files` and :func:`assess_files` take GeoTIFFs; :func:`load_dataset` gives scenes, and
+:func:`load_results` the records as a DataFrame; ``register_…`` adds methods and the like. Metrics are in
+:mod:`pansharp_bench.metrics`, filters in :mod:`pansharp_bench.imaging`. Everything is loaded on first use, so
+importing the package costs nothing.
 
 >>> import pansharp_bench as pb
+>>> pb.list_methods("mtf-glp-hpm*", kind="classical")
+['mtf-glp-hpm', 'mtf-glp-hpm-h', 'mtf-glp-hpm-r']
 >>> "ergas" in pb.list_metrics()
 True
 """
@@ -56,22 +62,29 @@ def __dir__() -> list[str]:
 
 
 def list_methods(pattern: str = "*", **where: Any) -> list[str]:
-    """Names of registered methods, e.g. ``list_methods("mtf-*", kind="classical")``."""
+    """Names of the registered methods that match a pattern, and whose cards have these values, sorted.
+
+    ``list_methods("mtf-*", kind="classical")``; ``help(register_method)`` names the fields of a card. Raises
+    UnknownName for a field that no card has.
+    """
     return METHODS.names(pattern, **where)
 
 
 def list_metrics(pattern: str = "*", **where: Any) -> list[str]:
-    """Names of registered metrics, e.g. ``list_metrics(protocol="full")``."""
+    """Names of registered metrics, as :func:`list_methods`: ``list_metrics(protocol="full")``."""
     return METRICS.names(pattern, **where)
 
 
 def list_datasets(pattern: str = "*", **where: Any) -> list[str]:
-    """Names of registered datasets, e.g. ``list_datasets("*-sim")``."""
+    """Names of registered datasets, as :func:`list_methods`: ``list_datasets("*-sim")``."""
     return DATASETS.names(pattern, **where)
 
 
 def get_method(name: str) -> Any:
-    """The registered function or class of that name; raises UnknownName with the nearest names."""
+    """The registered function or class of that name, unconfigured; :func:`load` gives one ready to fuse.
+
+    Raises UnknownName, which tells the nearest names.
+    """
     return METHODS.get(name).obj
 
 

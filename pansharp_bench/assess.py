@@ -134,6 +134,9 @@ def assess_files(
         maps: a folder for the indices of every block, as GeoTIFFs.
         progress: called with the share done.
 
+    Returns:
+        An :class:`Assessment`: scores by column, and reservations about them (``remarks``).
+
     Raises:
         DataError: files that cannot be read, or do not belong together.
         BenchError: a sensor or method that does not fit.

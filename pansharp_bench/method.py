@@ -339,7 +339,7 @@ class Loaded:
 
         Args:
             pan: (N, 1, H, W) DN, of any real number type.
-            ms: (N, C, H/4, W/4) DN.
+            ms: (N, C, H/ratio, W/ratio) DN, with the sensor's bands and ratio.
 
         Returns:
             (N, C, H, W) DN, float64 where an input was (or held integers of 32 bits and more), else float32.
@@ -415,7 +415,11 @@ def fuse(
 
     Args:
         name, sensor, weights: see :func:`load`.
-        pan, ms: see :meth:`Loaded.fuse`, which tells what is returned and raised, too.
+        pan: (N, 1, H, W) DN.
+        ms: (N, C, H/ratio, W/ratio) DN.
+
+    Returns:
+        (N, C, H, W) DN; see :meth:`Loaded.fuse`, also for what is raised.
 
     >>> import torch
     >>> pan, ms = torch.rand(1, 1, 64, 64) * 2047, torch.rand(1, 4, 16, 16) * 2047

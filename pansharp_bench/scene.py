@@ -113,7 +113,7 @@ class Sensor:
             object.__setattr__(self, "phase", (float(phase[0]), float(phase[1])))
 
     def facts(self) -> dict[str, Any]:
-        """All of it that can enter a score: what a record must hold. The rest is for the eye, or the usual."""
+        """What of it can influence a score, for the record: all but title, rgb and a phase not given."""
         unsaid = ("title", "rgb", *(("phase",) if self.phase is None else ()))
         return {k: v for k, v in asdict(self).items() if k not in unsaid}
 
@@ -399,6 +399,9 @@ def load_dataset(
 
     Where no root is given or configured and the dataset has a simulated stand-in, that is returned with a
     warning; its ``name`` says so (``qb-sim``).
+
+    Returns:
+        A :class:`Dataset`: ``dataset.split("reduced")[3]`` is a :class:`Scene` of float32 DN on the CPU.
 
     Raises:
         UnknownName: no such dataset.

@@ -397,7 +397,8 @@ def fuse_files(
         force: begin anew where there is an interrupted one.
         progress: called with the share done.
 
-    Warns of what the result's ``remarks`` say.
+    Returns:
+        A :class:`FusedFile`: the file and what was found on the way. Its ``remarks`` are also given as warnings.
 
     Raises:
         DataError: files that cannot be read, or do not belong together.

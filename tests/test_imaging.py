@@ -12,7 +12,7 @@ from goldens import DEVICES, nchw, toolbox_arrays, toolbox_cases, toolbox_kind, 
 from torch import Tensor
 
 from pansharp_bench import imaging
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, ImageError
 from pansharp_bench.imaging import LaplacianPyramid, linear
 from pansharp_bench.scene import Sensor, as_sensor
 
@@ -206,5 +206,7 @@ def test_mistakes_are_named():
         imaging.mtf_filter(torch.zeros(1, 4, 8, 8), "wv3")
     with pytest.raises(ValueError, match="power of two"):
         imaging.interp23(torch.zeros(1, 1, 8, 8), 3)
+    with pytest.raises(ImageError, match=r"pan \(1, 1, 66, 64\) .* multiples of 4"):
+        imaging.wald_degrade(torch.ones(1, 4, 16, 16), torch.ones(1, 1, 66, 64), "qb")
     with pytest.raises(ValueError, match="either scale or size"):
         imaging.resize_bicubic(torch.zeros(1, 1, 8, 8))

@@ -68,11 +68,11 @@ def _without_row_means(values: Tensor, good: Tensor) -> Tensor:
     "--out", required=True, type=click.Path(path_type=Path), help="CSV to write; a PNG goes beside it."
 )
 def command(source: Path, geometry: Path | None, out: Path) -> None:
-    """Whether a projected map is as bright where Sun and camera are low: residual against μ0 and μ.
+    """Check whether a projected map still depends on the height of Sun and camera: residual against μ0 and μ.
 
     The map is one of `bench data project --geometry`, best of one image and without --flatten. Brightness is taken
-    relative to the mean of its latitude; what is left of I ~ μ0^a μ^b is printed: 0 and 0 where the photometric
-    law was right.
+    relative to the mean of its latitude; the remaining exponents of I ~ μ0^a μ^b are printed, 0 and 0 where the
+    photometric law was right.
 
     \b
     bench data project JNCE_1-raw.png --kernels kernels/ --geometry --out one.tif

@@ -9,7 +9,7 @@ import click
 from pansharp_bench.errors import BenchError
 
 
-@click.command(short_help="What is kept to save time, and how large it is; empties it.")
+@click.command(short_help="List what the cache holds, and empty it.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--empty", is_flag=True, help="Delete these, or all; what is needed again is made again.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -19,7 +19,7 @@ def cache(names: tuple[str, ...], empty: bool, yes: bool) -> None:
 
     \b
     bench cache
-    bench cache sim/qb-v3-s0-default --empty
+    bench cache sim/qb-v4-s0-default --empty
     """
     import shutil
 

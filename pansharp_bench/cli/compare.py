@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pansharp_bench.uncertainty import Interval
 
 
-@click.command(short_help="Two methods, image by image: which is better, and is it chance?")
+@click.command(short_help="Compare two methods image by image: which is better, or is it chance?")
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @click.option("--dataset", required=True, help="By the name shown, e.g. qb-mini.")
@@ -40,8 +40,8 @@ def compare(
     wins and ties, Wilcoxon's signed-rank test, an effect size, and what they say in a sentence.
 
     A and B are methods, METHOD:PRESET, or hashes of records as leaderboards show them. Several seeds of a run are
-    averaged image by image, their spread is shown beside. Fewer than 6 images are not compared. Of images that
-    overlap whole blocks are drawn and tested; scores of the whole set (chi2) are compared on the same drawn blocks.
+    averaged image by image, and their spread is shown. Fewer than 6 images are not compared. Images that overlap
+    are drawn and tested in whole blocks; scores of the whole set (chi2) are compared on the same drawn blocks.
 
     \b
     bench compare gsa exp --dataset qb-sim

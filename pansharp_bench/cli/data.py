@@ -73,7 +73,9 @@ class DataCommands(click.Group):
         if not offers:
             return None
         if len(offers) > 1:
-            return ByDataset(name, {d: _load(w) for d, w in offers.items()}, help=f"{name}, by dataset.")
+            return ByDataset(
+                name, {d: _load(w) for d, w in offers.items()}, help=f"What {name} makes, by dataset."
+            )
         return _load(next(iter(offers.values())))
 
 
@@ -91,7 +93,7 @@ def _load(where: str) -> click.Command:
 
 @click.group(cls=DataCommands)
 def data() -> None:
-    """Find, describe and check data files; build some."""
+    """Find, describe, check and build data files."""
 
 
 @data.command("list")

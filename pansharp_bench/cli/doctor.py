@@ -43,7 +43,7 @@ class Symptom:
     mend: str = ""
 
 
-@click.command(short_help="Is everything here that runs need, and what to do where it is not.")
+@click.command(short_help="Check this machine: what is missing or broken, and how to mend it.")
 @click.option(
     "--data", "root", envvar="PANSHARP_DATA", type=click.Path(path_type=Path), metavar="DIR",
     help="Folder of the data files (or PANSHARP_DATA).",

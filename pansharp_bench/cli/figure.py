@@ -242,7 +242,7 @@ def mosaic(
     """The test images and a method's outputs, put back on their map: GeoTIFF and PNG, before and after, each with
     its uncertainty.
 
-    A GeoTIFF has the bands and a standard deviation of each; NAME-spread.tif tells how much of that lies between
+    A GeoTIFF has the bands and a standard deviation of each; NAME-spread.tif says how much of that is between
     segments that overlap, and how much between the samples of a stochastic method (--draws).
 
     Without --weights the method is trained first (or its finished run's weights are taken).
@@ -266,11 +266,11 @@ def mosaic(
 @results_option
 @plugin_option
 def bound(dataset: str, out: Path, results: Path) -> None:
-    """How near to the target's histograms, against how far from the source: every method, and the bound of all.
+    """Distance to the target's histograms against distance to the source, with the bound for all methods.
 
-    χ² against the PSNR to the source, both of all images together: no output has a χ² below the curve, whatever
-    made it. The curve and the floor, what the target itself has in the source's mix of zones, are those of the
-    records; the points of the curve go beside the picture as CSV.
+    χ² is drawn against the PSNR to the source, both over all images together. No output, however made, has a χ²
+    below the curve. The floor is what the target itself has in the source's mix of zones. Curve and floor are
+    those of the records; the points of the curve are also written beside the picture as CSV.
     """
     import math
 

@@ -48,20 +48,20 @@ _PAIR = (
     click.option("--peak", type=Finite(), help="Without --sensor: the largest DN, e.g. 2047 of 11 bits."),
     click.option(
         "--mtf", callback=_numbers(float), metavar="G[,G…]",
-        help="Without --sensor: MTF gains at Nyquist, a band each or one for all; 0.3 by default.",
+        help="Without --sensor: MTF gains at Nyquist, one per band or one for all; 0.3 by default.",
     ),
-    click.option("--ratio", type=click.IntRange(1), help="Without --sensor: of the pixel sizes, to be checked."),
+    click.option("--ratio", type=click.IntRange(1), help="Without --sensor: PAN pixels a side of an MS pixel."),
     click.option(
         "--align", type=click.Choice(["geo", "counts", "toolbox"]), default="geo", show_default=True,
         help="Where MS lies on PAN: by both georeferences; at a common corner; as the field's toolbox assumes.",
     ),
     click.option(
         "--bands", callback=_numbers(int), metavar="N[,N…]",
-        help="Bands of MS in the sensor's order, from 1 on over all files; by their names where files tell.",
+        help="Bands of MS in the sensor's order, numbered from 1 over all files; by default as files name them.",
     ),
     click.option(
         "--nodata", type=Finite(), metavar="VALUE",
-        help="Pixels with it in every band have no value, whatever else the files declare, e.g. 0.",
+        help="Pixels with this value in every band count as empty, besides those that the files declare; e.g. 0.",
     ),
     click.option(
         "--warp", is_flag=True,
@@ -180,11 +180,13 @@ def _creation(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]
     metavar="ADDRESS",
     help="Of Dask, whose workers fuse the tiles: tcp://host:8786.",
 )
-@click.option("--approximate", is_flag=True, help="Let a method that sees the whole scene see tiles of it.")
 @click.option(
-    "--resume", is_flag=True, help="Go on with an interrupted fusion of the same files and options."
+    "--approximate",
+    is_flag=True,
+    help="Let a method that needs the whole scene fuse it by tiles; seams are measured.",
 )
-@click.option("--force", is_flag=True, help="Begin anew where there is an interrupted one.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted fusion of the same files and options.")
+@click.option("--force", is_flag=True, help="Begin anew, discarding an interrupted fusion.")
 @click.option("--score", is_flag=True, help="Assess the result: `bench assess` with the same files.")
 @click.option("--quiet", is_flag=True, help="No progress bar, and nothing but warnings.")
 @plugin_option

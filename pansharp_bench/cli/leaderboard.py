@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _FORMATS = ("md", "csv", "tex")
 
 
-@click.command(short_help="Tables from the records.")
+@click.command(short_help="Make tables from the records.")
 @results_option
 @click.option(
     "--out",
@@ -94,8 +94,8 @@ def leaderboard(
 ) -> None:
     """Derive one table per dataset and protocol from the records, and print them.
 
-    A board has, of every method, the rows of its presets as they are today; --all-runs shows trials and ablations
-    too. Boards that are whole are written below the records; others are printed, and written where --out says.
+    A table has the rows of every method's presets as they are today; --all-runs adds trials, ablations and earlier
+    presets. Tables of everything are also written below the records, selected ones only where --out says.
 
     \b
     bench leaderboard

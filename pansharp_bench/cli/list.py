@@ -22,7 +22,7 @@ _COLUMNS = {
 }
 
 
-@click.command("list", short_help="What is registered, and what failed to import; the card of one.")
+@click.command("list", short_help="List what is registered and what failed to import, or show one card.")
 @click.argument("what", default="all", metavar=f"[{'|'.join(KINDS)}|all|NAME]")
 @json_option
 @plugin_option

@@ -65,7 +65,7 @@ def rendered(template: str, file: Path, kind: str = "") -> str:
     )
 
 
-@click.command(short_help="Does what a file registers keep to what is asked? In words, in seconds.")
+@click.command(short_help="Check what a plug-in file registers, in seconds and without data.")
 @click.option(
     "--plugin",
     "files",
@@ -81,8 +81,10 @@ def rendered(template: str, file: Path, kind: str = "") -> str:
 )  # fmt: skip
 @click.argument("name", required=False)
 def check(files: tuple[Path, ...], name: str | None, root: Path | None) -> None:
-    """Ask everything that FILE registers (or NAME of it) what the project asks of its own: methods that learn are
-    trained for two steps, on random scenes of two sensors, on the CPU. Exit code 1 where something is broken.
+    """Check what FILE registers (or only NAME) as the project's own methods, metrics and datasets are checked.
+
+    Methods that learn are trained for two steps, on random scenes of two sensors, on the CPU. Exit code 1 where
+    something is broken.
 
     \b
     bench check --plugin mine.py

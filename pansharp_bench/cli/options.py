@@ -191,14 +191,14 @@ _RUN_OPTIONS = (
         type=click.IntRange(1),
         default=1,
         show_default=True,
-        help="Train on so many together: GPUs, or processes on the CPU; a batch is shared out over them.",
+        help="Train on this many GPUs together (on a CPU: processes), which share each batch.",
     ),
     click.option(
         "--nodes",
         type=click.IntRange(1),
         default=1,
         show_default=True,
-        help="So many machines with --devices each (docs/devices.md).",
+        help="Number of machines, with --devices on each (docs/devices.md).",
     ),
     click.option(
         "--precision", default="auto", show_default=True, help="auto: bf16-mixed on CUDA, 32-true on CPU."

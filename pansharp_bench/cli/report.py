@@ -11,7 +11,7 @@ from pansharp_bench.cli.options import comma_separated, plugin_option, results_o
 from pansharp_bench.cli.records import read_records
 
 
-@click.command(short_help="A site from the records, to be opened in a browser.")
+@click.command(short_help="Make a site of the records, to be opened in a browser.")
 @results_option
 @comma_separated("--dataset", "datasets", "Only these, by the names shown, e.g. qb-sim,gf2-sim.")
 @click.option(

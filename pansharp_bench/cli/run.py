@@ -63,13 +63,13 @@ def _names(ctx: click.Context, param: click.Parameter, text: str | None) -> list
     type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
-    help="Of initial weights and every draw.",
+    help="Of initial weights and all random draws.",
 )
-@click.option("--seeds", callback=read_seeds, metavar="A,B", help="A run for each, of methods that learn.")
+@click.option("--seeds", callback=read_seeds, metavar="A,B", help="One run for each, if the method learns.")
 @click.option(
     "--samples",
     type=click.IntRange(1),
-    help="Stochastic methods: the mean of so many runs per image (short for --set samples=K).",
+    help="Stochastic methods: average so many outputs per image (short for --set samples=K).",
 )
 @click.option(
     "--weights",
@@ -90,14 +90,12 @@ def _names(ctx: click.Context, param: click.Parameter, text: str | None) -> list
     help="Also with every other part of the data held out in turn (perijoves), a run and record each.",
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted training exactly where it stopped.")
-@click.option(
-    "--force", is_flag=True, help="Replace the record, and the training, of an earlier identical run."
-)
+@click.option("--force", is_flag=True, help="Repeat an identical run, replacing its record and training.")
 @click.option(
     "--save-fused",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Keep the fused test images, one .npy a scene, as `bench score` reads them.",
+    help="Keep the fused test images, one .npy per scene, as `bench score` reads them.",
 )
 @json_option
 @run_options
@@ -120,8 +118,8 @@ def run(
 ) -> None:
     """Train (where the method learns) and evaluate a method, and write its record.
 
-    Of several methods, datasets, seeds or folds every run that has no record yet is made, in order; --set is then
-    for the methods that are trained step by step.
+    With several methods, datasets, seeds or folds, every run that has no record yet is carried out, in order; with
+    several methods --set applies to those that are trained step by step.
 
     \b
     bench run --method sp-i2i --dataset qb

@@ -21,7 +21,7 @@ KINDS: tuple[Kind, ...] = ("inference", "step", "metric", "segments", "scenes", 
 OF_METHODS: tuple[Kind, ...] = ("inference", "step", "scenes")
 
 
-@click.command(short_help="Time methods, metrics and commands on this machine; tables take speeds from it.")
+@click.command(short_help="Time methods, metrics and commands on this machine; tables show these speeds.")
 @comma_separated("--only", "only", f"Some of {', '.join(KINDS)}.")
 @comma_separated("--method", "methods", "These methods, and nothing else.")
 @click.option("--quick", is_flag=True, help="Small images, one repeat: whether all runs, in a minute or two.")
@@ -39,10 +39,12 @@ def speed(
     quiet: bool,
     results: Path,
 ) -> None:
-    """Time one image fused by every method, a training step of those that take some, every metric, segments cut
+    """Time one image fused by every method, a training step of those that take steps, every metric, segments cut
     from a map, a scene fused from files, and tables of a thousand records, beside the least that this machine could
-    take. Written below the records, as results/speed/MACHINE.json; leaderboards show these milliseconds instead of
-    those of runs, which had other company.
+    take.
+
+    The result is written below the records, as results/speed/MACHINE.json; leaderboards show these milliseconds
+    instead of those of runs, beside which other processes may have been busy.
 
     \b
     bench speed

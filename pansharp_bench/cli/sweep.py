@@ -31,7 +31,7 @@ _KINDS: dict[str, type] = {
 }  # fmt: skip
 
 
-@click.command(short_help="Many runs side by side, on Dask.")
+@click.command(short_help="Carry out many runs side by side, on Dask.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--method",
@@ -54,17 +54,30 @@ _KINDS: dict[str, type] = {
 @click.option(
     "--resource", "resources", multiple=True, metavar="NAME=AMOUNT", help="What each run takes: GPU=1."
 )
-@click.option("--scheduler", default="", metavar="ADDRESS", help="A running one, tcp://host:8786.")
 @click.option(
-    "--workers", type=click.IntRange(1), help="Processes here [default: one for every GPU, or processor]."
+    "--scheduler", default="", metavar="ADDRESS", help="Of a running Dask scheduler: tcp://host:8786."
 )
 @click.option(
-    "--memory", default="", metavar="SIZE", help="Of each process here, e.g. 8GB [default: its share]."
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes on this machine [default: one for every GPU, or processor].",
 )
 @click.option(
-    "--retries", type=click.IntRange(0), default=2, show_default=True, help="Of a run that lost its worker."
+    "--memory",
+    default="",
+    metavar="SIZE",
+    help="Of each process on this machine, e.g. 8GB [default: its share].",
 )
-@click.option("--dry-run", is_flag=True, help="Only say which runs are missing.")
+@click.option(
+    "--retries",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    help="How often a run is tried again that lost its worker.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Only say which runs are missing, and about how long they take."
+)
 @run_options
 def sweep(
     file: Path | None,
@@ -82,9 +95,9 @@ def sweep(
 ) -> None:
     """Run methods × datasets × seeds × options, those without a record; what was begun is resumed.
 
-    What runs is named by flags or by a TOML file, whose keys are methods, datasets, seeds, preset, options and
-    resources; it may have several [[runs]] of them, for which what stands above is the default. An option with a
-    list of values runs with each.
+    Flags or a TOML file say what to run. The file's keys are methods, datasets, seeds, preset, options and
+    resources; it may have several [[runs]] of them, with the values above as defaults. An option with a list of
+    values makes one run for each.
 
     \b
     bench sweep --method sp-i2i,cut --dataset qb-sim,gf2-sim --seeds 0,1,2

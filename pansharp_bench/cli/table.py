@@ -69,12 +69,14 @@ def _print(
         say(f"wrote {', '.join(map(str, paths))}")
 
 
-@click.command(short_help="Reprint a paper's table with measured numbers.")
+@click.command(short_help="Print a paper's table with measured numbers beside the published.")
 @click.argument("number")
 @seeds_option
 @set_option("For all rows that are trained step by step.")
 @_resume
-@click.option("--dry-run", is_flag=True, help="Only say which runs are missing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only say which runs are missing, and about how long they take."
+)
 @click.option("--recorded", is_flag=True, help="Only rows that have a record; nothing is run.")
 @_out
 @into_option("table")
@@ -94,8 +96,8 @@ def table(
 ) -> None:
     """Print a table of the SP-I2I paper, measured and published rows side by side.
 
-    Runs whose record exists are reused, for which no data files are needed; the others are carried out first, which
-    is said with the time that they will take. --dry-run says the same and does nothing.
+    Runs that have a record are reused, which needs no data files. The others are named, with about how long they
+    take, and carried out first; --dry-run only names them.
 
     \b
     bench table 1                    JunoCam2HST: UNSB, CUT, and SP-I2I with 1 to 8 levels
@@ -146,7 +148,7 @@ def _row(row: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 @click.command(
-    short_help="Vary a method's options, one table of the results.",
+    short_help="Vary a method's options and tabulate the results.",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
 )
 @click.argument("method")

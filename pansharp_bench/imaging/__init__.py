@@ -1,8 +1,8 @@
 """Pure tensor functions on images: MTF filters, interpolation, pyramids, Wald degradation.
 
 Batched over leading axes, differentiable, on the device of their input and in its dtype (float32 for integers). A
-value that is not finite spreads. Everything here is equal to the field's MATLAB toolbox, borders included; what is
-no tensor of real numbers is an ImageError.
+value that is not finite spreads. Filters, interpolation and degradation equal the field's MATLAB toolbox, borders
+included. Anything but a tensor of real numbers raises ImageError.
 """
 
 from pansharp_bench.imaging.degrade import Degraded, wald_degrade
