@@ -191,6 +191,8 @@ class TestHistograms:
         right.add("output", torch.cat([dark, dark]), groups)
         assert right.scores()[-2:] == (0.5, 1.0)
         assert right.curves()["histogram_zones"] == {"group": [4, 7], "chi2": [0.0, 1.0]}
+        right.add("target", torch.full((1, 3, 8, 8), math.nan), groups[-1:])
+        assert all(map(math.isnan, right.scores()[-2:]))  # whichever group it is
 
     def test_the_floor_is_the_target_itself_in_the_mix_of_the_source(self):
         images, target = sets(6, 5)
@@ -325,7 +327,8 @@ class TestPowerSpectrum:
         images[0, 0, 3, 3] = math.nan
         assert metrics.power_spectrum(images).power.isnan().all()
         assert metrics.power_spectrum(images[1:]).power.isfinite().all()
-        assert metrics.power_spectrum(images[:0]).power.isnan().all()
+        none = metrics.power_spectrum(images[:0])
+        assert none.power.isnan().all() and none.power.shape == none.frequency.shape
         for wrong in (images[0], images[..., :3]):
             with pytest.raises(ValueError, match="sides of at least 4"):
                 metrics.power_spectrum(wrong)
@@ -339,6 +342,7 @@ class TestPowerSpectrum:
         metric.add("output", soft)
         curves = metric.curves()["psd"]
         f, a, b = (np.array(curves[k]) for k in ("frequency", "source", "output"))
+        np.testing.assert_allclose([f, a], metrics.power_spectrum(source), rtol=1e-12)
         wanted = np.abs(10 * np.log10(b / a))[f >= 0.25].mean()
         assert metric.scores()[0] == pytest.approx(wanted, rel=1e-12)
         # the filter cos²(πf) of a wave along one axis: mean energy over each ring against that over the plane
