@@ -79,6 +79,7 @@ def test_copies_of_an_image_make_nothing_surer():
     record = told(values.repeat_interleave(16).tolist(), torch.arange(60).repeat_interleave(16).tolist())
     found = uncertainty.intervals(record, "calibration")["SSIM"]
     expected = (values.std(correction=0) / math.sqrt(60)).item()
+    assert uncertainty.count(record, "calibration") == 60
     assert found.value == pytest.approx(values.mean().item(), abs=1e-12)
     assert found.error == pytest.approx(expected, rel=0.06)  # of 2,000 draws
     assert found.error / found.independent == pytest.approx(4, rel=0.08)
