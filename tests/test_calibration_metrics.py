@@ -215,6 +215,13 @@ class TestHistograms:
         bound = metric.curves()["bound"]
         assert metric.scores()[0] == 0 and np.interp(4e-8, bound["mse"], bound["chi2"]) < 1e-9
 
+    @pytest.mark.parametrize("role", ["source", "target"])
+    def test_of_values_that_are_not_finite_nothing_is_bound(self, role):
+        metric = Histograms(SENSOR)
+        for each, images in zip(("source", "target"), sets(), strict=True):
+            metric.add(each, images * math.nan if each == role else images)
+        assert metric.curves()["bound"] == {}
+
     def test_no_output_is_nearer_than_the_bound(self):
         images, target = (x.clamp(0, 1) for x in sets())
         ordered = target.transpose(0, 1).flatten(1).sort(1).values
@@ -453,7 +460,7 @@ class TestReflectance:
 
     def test_zones_are_averaged_apart(self):
         images = sets(7)[0]
-        zones = torch.tensor([3, 0, 3, 3, 1, 0, 3])
+        zones = torch.tensor([3, 0, 3, 3, 1, 0, 3], dtype=torch.uint8)
         ours = metrics.mean_reflectance(images, zones)
         assert ours.shape == (4, 3) and ours.dtype == torch.float64
         for zone in (0, 1, 3):
@@ -477,7 +484,7 @@ class TestReflectance:
     def test_mean_and_deviation_of_a_set(self):
         images = 1e3 + sets()[0].double()  # far from zero, where squares would cancel
         metric = Reflectance(SENSOR)
-        for part in images.split(2):
+        for part in (images[:0], *images.split(2)):
             metric.add("output", part)
         found = metric.curves()["reflectance"]
         assert found["wavelength"] == [631, 502, 395]

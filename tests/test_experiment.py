@@ -210,7 +210,12 @@ def set_that_fails(where):
     def fail(self, role="", *rest):
         raise IndexError(role)
 
-    whole = {"add": lambda *a: None, "scores": lambda s: (0.5,), "curves": lambda s: {}, "floors": lambda s: {}}
+    whole = {
+        "add": lambda *a: None,
+        "scores": lambda s: (0.5,),
+        "curves": lambda s: {},
+        "floors": lambda s: {},
+    }
     return type("Mine", (), {"__init__": lambda self, sensor: None, **whole, where: fail})
 
 

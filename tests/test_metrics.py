@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pansharp_bench import metrics
 from pansharp_bench.imaging import interp23
-from pansharp_bench.metrics.q2n import cayley_dickson
+from pansharp_bench.metrics.q2n import _conjugate_product, cayley_dickson
 from pansharp_bench.registry import METRICS
 from pansharp_bench.settings import settings_of
 
@@ -174,6 +174,7 @@ def test_image_of_zeros() -> None:
     assert metrics.q_avg(zeros, reference) == 0 and metrics.q2n(zeros, reference) < 1e-9
     assert metrics.ergas(zeros, reference).isfinite() and metrics.psnr(zeros, reference).isfinite()
     assert metrics.q_avg(zeros, zeros) == 1 and metrics.q2n(zeros, zeros) == 1
+    assert metrics.q2n(zeros + 3, zeros) == 8 / 17  # 0 is moved to 1 and 3 to 4: 2 · 4 / (4² + 1)
     named = images()
     full = metrics.hqnr(zeros, named["ms"], named["pan"], "qb")
     plain = metrics.qnr(zeros, named["ms"], named["pan"])
@@ -220,6 +221,15 @@ def test_q2n_mirrors_and_fills_bands() -> None:
     four = [torch.cat([x, torch.zeros_like(x[:, :1])], 1) for x in whole]
     for images_ in (wide, whole, four):
         torch.testing.assert_close(metrics.q2n(*images_), metrics.q2n(named["fused"], named["reference"]))
+
+
+def test_q2n_of_what_is_trained_after_an_inference():
+    """What it keeps is no inference tensor, which autograd would refuse."""
+    named = images()
+    _conjugate_product.cache_clear()
+    with torch.inference_mode():
+        expected = metrics.q2n(named["fused"], named["reference"])
+    assert torch.equal(metrics.q2n(named["fused"].requires_grad_(), named["reference"]).detach(), expected)
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 8])

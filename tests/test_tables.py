@@ -152,7 +152,7 @@ def test_a_missing_score_shows_as_missing_and_never_vanishes_in_a_mean():
     text = to_markdown(table)
     (line,) = (x for x in text.splitlines() if x.startswith("| A "))
     assert MISSING in line
-    assert "missing (NaN)" in text
+    assert "missing (NaN)" in text and "missing (NaN)" not in to_markdown(tables([make("a")])[0])
     assert "best" not in {m for (i, _), m in table.marks().items() if table.rows[i].label == "A"}
 
 
