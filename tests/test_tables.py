@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import subprocess
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from pansharp_bench.tables import (
     MISSING,
     RENDERERS,
     Choice,
+    Row,
     bootstrap_interval,
     critical_difference,
     named_apart,
@@ -30,6 +32,7 @@ from pansharp_bench.tables import (
     read_remarks,
     refreshed,
     tables,
+    timed_alike,
     to_csv,
     to_json,
     to_latex,
@@ -619,6 +622,7 @@ def test_ranks_over_datasets_are_demsars():
     means = {r.label: c.mean for r in table.rows for k, c in r.cells.items() if k.name == "mean rank"}
     wanted = {"C45": 3.143, "C45-M": 2.0, "C45-CF": 2.893, "C45-M-CF": 1.964}
     assert means == pytest.approx(wanted, abs=5e-4)
+    assert re.search(r"\| 3\.0 .*\| 3\.14 +\|", to_markdown(table))
     assert critical_difference(4, 14) == pytest.approx(1.25, abs=5e-3)
     assert "4 methods over 14 datasets; mean ranks less than 1.25 apart do not differ" in table.notes[0]
     assert "p = 0.017) the mean ranks differ" in table.notes[0]  # the paper: 9.28, ties not corrected for
@@ -632,8 +636,42 @@ def test_a_method_without_a_score_in_one_dataset_has_no_mean_rank():
     assert ranks["A"] == {"x-mini": 1.0, "y-mini": 1.0, "mean rank": 1.0}
     assert math.isnan(ranks["C"]["mean rank"]) and math.isnan(ranks["C"]["y-mini"])
     assert "x-mini" not in ranks["C"] and any(n.endswith("others' ranks: C.") for n in table.notes)
-    with pytest.raises(BenchError, match="need two tables of one protocol"):
+    with pytest.raises(BenchError, match="need two tables of one protocol at least"):
         rank_tables(tables(found[:2]))
+
+
+def test_ranks_are_of_what_is_ranked_and_by_one_score_each():
+    def scored(*methods, **extra):
+        return [
+            make(m, dataset=f"{d}-mini", protocols=ergas(i), **extra)
+            for d in "xy"
+            for i, m in enumerate(methods)
+        ]
+
+    (two,) = rank_tables(
+        tables([*scored("a", "b"), *scored("oracle", sees="reference")], choice=Choice(published=False))
+    )
+    assert [r.label for r in two.rows] == ["A", "B"] and "Friedman" not in " ".join(two.notes)
+    (three,) = rank_tables(tables(scored("a", "b", "c")))
+    assert "3 methods over 2 datasets" in three.notes[0] and "by Friedman's test" in three.notes[0]
+    with pytest.raises(BenchError, match="with a column 'SAM' at least; of x-mini"):
+        rank_tables(tables([*scored("a"), make("a", dataset="z-mini")]), "SAM")
+    with pytest.raises(BenchError, match="A has several rows in x-mini-reduced"):
+        rank_tables(tables([*scored("a"), *scored("a", train="u")]))
+
+
+def test_times_are_compared_on_the_machine_of_most():
+    def row(device, cost, timed_on=""):
+        record = replace(make("a"), environment={"device_name": device})
+        return Row("g", "A", "pan", "none", "", {}, cost=(cost, None), timed_on=timed_on, records=(record,))
+
+    rows = [
+        row("card", 1.0),
+        row("processor", 2.0),
+        row("card", 3.0, timed_on="processor"),
+        row("card", None),
+    ]
+    assert timed_alike(rows) == ("processor", rows[1:3]) and timed_alike(rows[3:]) == ("", [])
 
 
 @pytest.mark.parametrize(
