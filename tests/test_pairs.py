@@ -118,6 +118,13 @@ def panbench(root, a):
     return "full", set()
 
 
+def panbench_mat(root, a):
+    blue, green, red, nir = a["ms"][:, None]
+    mat(root / "IN/PAN_1024/1.mat", imgPAN=a["pan"]), mat(root / "IN/NIR_256/1.mat", imgNIR=nir)
+    mat(root / "IN/RGB_256/1.mat", imgRGB=np.concatenate([red, green, blue]))
+    return "full", set()
+
+
 def nbu(root, a):
     mat(root / "1 IKONOS/MS_256/1.mat", imgMS=a["ms"]), mat(root / "1 IKONOS/PAN_1024/1.mat", imgPAN=a["pan"])
     return "full", set()
@@ -147,7 +154,7 @@ def new_mat(root, a):
 
 LAYOUTS = {
     "qb": (folders, suffixes, by_number, toolbox, pancollection_mat, new_mat), "ge1": (pairmax,),
-    "ikonos": (panbench, nbu),
+    "ikonos": (panbench, panbench_mat, nbu),
 }  # fmt: skip
 
 
@@ -433,6 +440,32 @@ def all_nodata(root):
     write(root / "pan.tif", 0 * pair()["pan"], 1.0, nodata=0), write(root / "ms.tif", pair()["ms"], 4.0)
 
 
+def coloured(root):
+    a = pair()
+    (
+        bare(root / "PAN/1.tif", a["pan"]),
+        bare(root / "RGB/1.tif", a["ms"][:3]),
+        bare(root / "NIR/1.tif", a["ms"][3:]),
+    )
+
+
+def coloured_twice(root):
+    coloured(root)
+    bare(root / "RGB/1.tif", pair()["ms"])
+
+
+def coloured_in_two_formats(root):
+    coloured(root)
+    (root / "NIR/1.tif").unlink()
+    mat(root / "NIR/1.mat", nir=pair()["ms"][3:])
+
+
+def coloured_in_two_sizes(root):
+    a = pair()
+    mat(root / "PAN/1.mat", pan=a["pan"]), mat(root / "RGB/1.mat", rgb=a["ms"][:3])
+    mat(root / "NIR/1.mat", nir=a["ms"][3:, 1:])
+
+
 def gt_elsewhere(root):
     no_split(root)
     bare(root / "a/gt.tif", pair()["ms"])
@@ -470,6 +503,10 @@ MISTAKES = [
     (nameless, "ge1", r"which of its arrays is MS is not told"),
     (no_roles, "ge1", r"no GeoEye-1 files under .*train_ge1\.h5.*NAME_pan\.tif"),
     (all_nodata, "ge1", r"no image of .* has a value in every pixel"),
+    (coloured, "wv2", r"RGB and NIR are four bands, and WorldView-2 has 8"),
+    (coloured_twice, "ge1", r"RGB and NIR have 5 bands where three and one"),
+    (coloured_in_two_formats, "ge1", r"\.mat and \.tif are not mixed"),
+    (coloured_in_two_sizes, "ge1", r"bands of one image, but differ in size"),
     (gt_elsewhere, "ge1", r"must lie on PAN's grid"),
     (some_gt, "qb", r"scene reduced/b .*has no GT"),
     (not_finite, "ge1", r"ms has NaN or infinite values"),
