@@ -177,6 +177,23 @@ def test_layouts(root, sensor, layout):
     assert scene.gt is None or "gt" in stored
 
 
+@pytest.mark.parametrize("size", [16, 64])  # 16: MS of 4 pixels is the least that can be degraded
+def test_the_truth_at_full_resolution_is_no_reference_of_a_lower_one(root, size):
+    arrays = pair(size=size)
+    for key in ("pan", "ms", "gt"):
+        bare(root / f"full/a/{key}.tif", arrays[key])
+    dataset = pb.load_dataset("ge1", root)
+    full, reduced = (dataset.split(name) for name in ("full", "reduced"))
+    for gt, key in ((full[0].gt, "gt"), (reduced[0].gt, "ms")):
+        assert torch.equal(gt[0], torch.from_numpy(arrays[key].astype(np.float32)))
+    assert [full.arrays[k].dtype for k in ("pan", "ms", "gt", "lms")] == ["uint16"] * 3 + ["float32"]
+    assert [reduced.arrays[k].dtype for k in ("pan", "ms", "gt")] == ["float32", "float32", "uint16"]
+    assert reduced.recipe == (
+        f"1 image of {size // 4} x {size // 4} PAN pixels of 1 scene at the toolbox's phase, degraded from full "
+        "resolution by Wald's protocol"
+    )
+
+
 def test_satellites_are_told_by_names(root):
     for i, place in enumerate(("GE_Lond_Urb", "GE_Tren_Urb", "W4_Mexi_Nat"), 1):
         (
@@ -337,6 +354,7 @@ def test_check_lists_scenes_and_judges_the_place(root):
     placed(root / "a", size=256)
     done = bench("data", "check", "pleiades", "--data", root)
     assert done.exit_code == 0, done.output
+    assert "full: 1 image of 256 x 256 PAN pixels of 1 scene at phase 1.5, 1.5; no checksum" in done.output
     assert (
         "full: a: pan 256 x 256 uint16, ms 64 x 64 uint16; MS pixel 0 on PAN row 1.5, column 1.5"
         in done.output
