@@ -205,7 +205,12 @@ def test_a_method_whose_plug_in_changed_has_a_row_for_each_code():
 
 
 def test_seeds_of_one_method_are_one_row():
-    made = tables([make("a", seed=0, protocols=ergas(1.0)), make("a", seed=1, protocols=ergas(3.0))])
+    options = {"x": 1, "y": 2}  # in whatever order
+    turned = dict(reversed(options.items()))
+    found = [
+        make("a", seed=s, protocols=ergas(v), options=o) for s, v, o in ((0, 1.0, options), (1, 3.0, turned))
+    ]
+    made = tables(found)
     assert cells_of(made[0], "A")["ERGAS"].mean == 2.0
     (row,) = (r for r in made[0].rows if r.source == "measured")
     assert "2 seeds" in row.variant
