@@ -473,6 +473,12 @@ def test_the_released_layout_is_read_as_it_is(released):
     np.testing.assert_array_equal(target.extra(0)[0], hst[[0, 4]])
     with pytest.raises(DataError, match="'train' has no further bands"):
         train.extra(0)
+    with pytest.raises(DataError, match="'train' has no 'gt'"):
+        train.read("gt", 0)
+    with pytest.raises(IndexError, match="sample 2 of 2"):
+        train[2]
+    assert torch.equal(train[-1:].pan, train[1].pan) and train[:].pan.shape == (2, 3, 8, 8)
+    assert train.paths == sorted(train.paths, key=lambda path: path.name)  # whatever order a folder lists
     assert test.column("latitude")[0] == pytest.approx(-20.39, abs=0.01)  # planetographic
     assert train.column("longitude")[0] == 350 and target.column("longitude")[0] == 350
     sizes = {f.split: (f.size, f.sha256) for f in dataset.files()}
@@ -498,16 +504,29 @@ def test_the_released_layout_when_it_is_not_as_it_should_be(released):
     for array, said in (
         (np.zeros((3, 8, 8), np.float32), "expected floats, H,W,3"),
         (np.full((8, 8, 3), 200.0), "values from 200 to 200"),
+        (np.full((8, 8, 3), -200.0), "values from -200 to -200"),
         (np.full((8, 8, 3), np.nan), "NaN"),
         (np.zeros((8, 8, 3), np.uint8), "found uint8"),
     ):
         np.save(first, array)
         with pytest.raises(DataError, match=said):
             JunoCam2HST(released).split("train")[0]
+    np.save(first, np.zeros((4, 8, 3), np.float32))
+    with pytest.raises(DataError, match=r"found size \(8, 8\); expected \(4, 8\), as the others"):
+        JunoCam2HST(released).split("train")[:]
     first.write_bytes(whole[:150])
     with pytest.raises(DataError, match=r"no readable \.npy"):
         JunoCam2HST(released).split("train")
     first.write_bytes(whole)
+    other = first.rename(first.with_name("XY_PJ_16_jc_000001.npy"))
+    with pytest.raises(DataError, match="found segments of zone XY, which is unknown"):
+        JunoCam2HST(released).split("train")
+    other.rename(first)
+    (released / "A2_metadata.csv").write_text("latitude,longitude\n1,2\n")
+    with pytest.raises(
+        DataError, match=r"metadata that cannot be read .KeyError 'filepath_npy'.; expected the columns"
+    ):
+        JunoCam2HST(released).split("train")
     for path in released.glob("*/*_PJ_18_*"):
         path.unlink()
     with pytest.raises(DataError, match="perijove 18 in trainA or testA; found perijoves: 16, 22, 27"):

@@ -96,6 +96,7 @@ def folders(root, a):
 def suffixes(root, a):
     bare(root / "town_PAN.TIF", a["pan"]), bare(root / "town_MS.TIF", a["ms"])
     bare(root / "town_fused.tif", a["gt"])  # nobody's
+    (root / "town_MS.txt").write_text("nor is this an image")
     return "full", set()
 
 

@@ -174,6 +174,10 @@ def test_another_perijove_is_held_out(root):
     both = torch.cat([old[0].read("pan", slice(n, 2 * n)), old[1].read("pan", slice(None))])
     torch.testing.assert_close(train.read("pan", slice(3, 2 * n - 1)), both[3:-1], rtol=0, atol=0)
     torch.testing.assert_close(train[-1].pan, both[-1:], rtol=0, atol=0)
+    assert train[-1].latitude.tolist() == old[1].latitude[-1:].tolist()
+    assert train.read("pan", slice(0, 0)).shape == (0, 3, 32, 32)
+    with pytest.raises(IndexError, match=f"sample {2 * n} of {2 * n}"):
+        train[2 * n]
     assert train.groups.tolist() == old[0].groups[n:].tolist() + old[1].groups.tolist()
     names = {f.split: f.sha256 for f in fold.files()}
     other = {f.split: f.sha256 for f in JunoCam2HST(root, "toy-pj17").files()}
