@@ -39,6 +39,7 @@ from pansharp_bench.tables import (
     to_markdown,
     write_tables,
 )
+from pansharp_bench.tables.formatting import cost_text
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -335,6 +336,16 @@ def test_combined_table_has_both_protocols_side_by_side():
     (table,) = tables([make("a", protocols=both)], combine=True)
     assert [(c.protocol, c.name) for c in table.columns] == [("full", "HQNR"), ("reduced", "ERGAS")]
     assert "FR HQNR" in to_markdown(table)
+    assert "FR HQNR" not in to_markdown(tables([make("a", protocols=both)])[0])
+
+
+def test_costs_are_written_with_as_many_digits_as_they_have_meaning():
+    written = {
+        (None, None): ("", ""), (0.0, 0): ("0.0", ""), (9.94, 99_999): ("9.9", "99,999"),
+        (10.4, 100_000): ("10", "0.10 M"), (1234.0, 2_500_000): ("1,234", "2.50 M"),
+    }  # fmt: skip
+    for cost, words in written.items():
+        assert cost_text(Row("g", "A", "pan", "none", "", {}, cost=cost)) == words
 
 
 def test_unreadable_records_do_not_stop_the_board(tmp_path):
