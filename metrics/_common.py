@@ -53,7 +53,7 @@ def warn_of_normalised(metric: str, *images: Tensor, peak: float = math.inf) -> 
 
 def pieces(images: Tensor) -> Sequence[Tensor]:
     """The images a few at a time on the CPU, see :func:`in_pieces`."""
-    if images.device.type != "cpu" or not len(images):
+    if images.device.type != "cpu":
         return (images,)
     return images.split(max(1, _PIECE // max(1, images[:1].numel())))
 

@@ -242,9 +242,9 @@ class Histograms:
 
         zones = torch.stack([
             chi2(group_of == x["group"], torch.tensor(x["shares"], dtype=torch.float64))
-            for x in kept["target"] if (group_of == x["group"]).any()
+            for x in kept["target"]
         ])  # fmt: skip
-        seen = zones.isfinite()  # no block of a zone may have been drawn
+        seen = zones.isfinite()  # no block of a zone may have been drawn, or be there
         return {
             "chi2": chi2(torch.ones_like(group_of, dtype=torch.bool), whole),
             "chi2_zone": zones.nanmean(0),

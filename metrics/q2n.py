@@ -95,12 +95,12 @@ def block_q2n(fused: Tensor, reference: Tensor, block: int = BLOCK) -> Tensor:
 
 
 def _integer_blocks(x: Tensor, block: int) -> Tensor:
-    """Rounded to uint16's range as MATLAB does, mirrored to whole blocks, with bands up to a power of two:
-    (N, H/block, W/block, 2^k, block²) float64."""
+    """Rounded to uint16's range as MATLAB does, mirrored to whole blocks (in which no order counts), with bands up
+    to a power of two: (N, H/block, W/block, 2^k, block²) float64."""
     x = x.nan_to_num(0.0).clamp_(0, 65535).add_(_HALF).floor_()
     for dim in (-2, -1):
         if missing := -x.shape[dim] % block:
-            x = torch.cat([x, x.narrow(dim, x.shape[dim] - missing, missing).flip(dim)], dim)
+            x = torch.cat([x, x.narrow(dim, x.shape[dim] - missing, missing)], dim)
     bands = x.shape[1]
     padded = 1 << (bands - 1).bit_length()
     x = blocks(x, block)

@@ -61,9 +61,9 @@ def _asked(text: str) -> tuple[str, Entry[MetricCard]]:
     apart = {k: v for k, v in _typed(entry, given).items() if k in _OF_SENSOR or v != settings_of(entry)[k]}
     told = [f"{k}={str(v).removesuffix('.0')}" for k, v in sorted(apart.items())]
     if not told:
-        return name, replace(entry, card=replace(entry.card, default=True))
+        return name, entry
     columns = tuple(f"{column} [{' '.join(told)}]" for column in entry.card.columns)
-    card = replace(entry.card, columns=columns, default=True, blockwise=None)
+    card = replace(entry.card, columns=columns, blockwise=None)
     return f"{name}:{','.join(told)}", replace(entry, card=card, obj=_bound(entry.obj, apart))
 
 

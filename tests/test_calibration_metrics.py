@@ -191,6 +191,8 @@ class TestHistograms:
         right.add("output", torch.cat([dark, dark]), groups)
         assert right.scores()[-2:] == (0.5, 1.0)
         assert right.curves()["histogram_zones"] == {"group": [4, 7], "chi2": [0.0, 1.0]}
+        right.add("target", torch.full((1, 3, 8, 8), math.nan), groups[-1:])
+        assert all(map(math.isnan, right.scores()[-2:]))  # whichever group it is
 
     def test_the_floor_is_the_target_itself_in_the_mix_of_the_source(self):
         images, target = sets(6, 5)
@@ -212,6 +214,13 @@ class TestHistograms:
             metric.add(role, images)
         bound = metric.curves()["bound"]
         assert metric.scores()[0] == 0 and np.interp(4e-8, bound["mse"], bound["chi2"]) < 1e-9
+
+    @pytest.mark.parametrize("role", ["source", "target"])
+    def test_of_values_that_are_not_finite_nothing_is_bound(self, role):
+        metric = Histograms(SENSOR)
+        for each, images in zip(("source", "target"), sets(), strict=True):
+            metric.add(each, images * math.nan if each == role else images)
+        assert metric.curves()["bound"] == {}
 
     def test_no_output_is_nearer_than_the_bound(self):
         images, target = (x.clamp(0, 1) for x in sets())
@@ -325,7 +334,8 @@ class TestPowerSpectrum:
         images[0, 0, 3, 3] = math.nan
         assert metrics.power_spectrum(images).power.isnan().all()
         assert metrics.power_spectrum(images[1:]).power.isfinite().all()
-        assert metrics.power_spectrum(images[:0]).power.isnan().all()
+        none = metrics.power_spectrum(images[:0])
+        assert none.power.isnan().all() and none.power.shape == none.frequency.shape
         for wrong in (images[0], images[..., :3]):
             with pytest.raises(ValueError, match="sides of at least 4"):
                 metrics.power_spectrum(wrong)
@@ -339,6 +349,7 @@ class TestPowerSpectrum:
         metric.add("output", soft)
         curves = metric.curves()["psd"]
         f, a, b = (np.array(curves[k]) for k in ("frequency", "source", "output"))
+        np.testing.assert_allclose([f, a], metrics.power_spectrum(source), rtol=1e-12)
         wanted = np.abs(10 * np.log10(b / a))[f >= 0.25].mean()
         assert metric.scores()[0] == pytest.approx(wanted, rel=1e-12)
         # the filter cos²(πf) of a wave along one axis: mean energy over each ring against that over the plane
@@ -449,7 +460,7 @@ class TestReflectance:
 
     def test_zones_are_averaged_apart(self):
         images = sets(7)[0]
-        zones = torch.tensor([3, 0, 3, 3, 1, 0, 3])
+        zones = torch.tensor([3, 0, 3, 3, 1, 0, 3], dtype=torch.uint8)
         ours = metrics.mean_reflectance(images, zones)
         assert ours.shape == (4, 3) and ours.dtype == torch.float64
         for zone in (0, 1, 3):
@@ -473,7 +484,7 @@ class TestReflectance:
     def test_mean_and_deviation_of_a_set(self):
         images = 1e3 + sets()[0].double()  # far from zero, where squares would cancel
         metric = Reflectance(SENSOR)
-        for part in images.split(2):
+        for part in (images[:0], *images.split(2)):
             metric.add("output", part)
         found = metric.curves()["reflectance"]
         assert found["wavelength"] == [631, 502, 395]

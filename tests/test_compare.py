@@ -55,6 +55,27 @@ def test_low_is_better_where_the_card_says_so_and_ties_are_ties():
     assert same.p == 1 and same.sentence.startswith("No difference in ERGAS between A and B is shown")
 
 
+def test_an_interval_about_zero_begins_there_and_an_effect_against_the_mean_is_no_difference():
+    """Ranks are sure of what one image makes unsure of the mean, and turns round."""
+    for last, said in (
+        (-9.0, "A is better than B in Q4 by 0.5855 on average (95 % interval 0.0000 to 1."),
+        (
+            -40.0,
+            "No difference in Q4 between A and B is shown on these 20 images: the mean difference is -0.9645",
+        ),
+    ):
+        gains = [1.0 + i / 100 for i in range(19)] + [last]
+        (it,) = against([of({"Q2n": gains}, method="a")], [of({"Q2n": [0.0] * 20}, method="b")])
+        assert it.p < 0.05 and it.effect > 0.8 and it.interval[0] < 0 < it.interval[1]
+        assert it.sentence.startswith(said), it.sentence
+
+
+def test_a_score_that_one_row_lacks_is_not_compared():
+    six = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    found = against([of({"SAM": six, "ERGAS": six}, method="a")], [of({"SAM": six}, method="b")])
+    assert [it.column.name for it in found] == ["SAM"]
+
+
 def test_seeds_are_means_over_images_with_their_spread_beside():
     low, high = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
     first = [of({"SAM": low}, method="a"), of({"SAM": high}, method="a", seed=1)]
@@ -94,7 +115,13 @@ def test_images_that_overlap_are_compared_block_by_block():
     (table,) = tables(many, spread="ci")
     low, high = find_row(table, "a").cells[it.column].interval
     assert high - low == pytest.approx(np.subtract(*bootstrap_interval(base + gain)[::-1]))
-    many[1].protocols["reduced"]["origins"] = {"block": [0] * 400}
+    for record in many:  # an image more of the first block moves no mean of a block
+        scores = record.protocols["reduced"]["scores"]["SSIM"]
+        scores.insert(0, scores[0])
+    many[1].protocols["reduced"]["origins"]["block"].insert(0, 0)
+    (it,) = against(many[:1], many[1:])
+    assert (it.images, it.p) == (401, eight.p) and it.effect == pytest.approx(eight.effect)
+    many[1].protocols["reduced"]["origins"] = {"block": [0] * 401}
     with pytest.raises(BenchError, match="have 1 blocks in common"):
         against(many[:1], many[1:])
 
@@ -126,5 +153,6 @@ def test_the_command_prints_a_table_and_a_sentence_or_json(tmp_path):
     assert "A is better than B in ERGAS by 0.5" in done.output and "20 / 0 / 0" in done.output
     (it,) = json.loads(CliRunner().invoke(main, [*words, "--metric", "SAM", "--json"]).stdout)
     assert it["metric"] == "SAM" and it["ci95"][0] < it["difference"] < it["ci95"][1] < 0
+    assert it["std_over_seeds"] == [None, None]  # NaN is not JSON
     refused = CliRunner().invoke(main, [*words[:1], "a", "c", *words[3:]])
     assert refused.exit_code == 2 and "no row 'c'; there are: a, b" in refused.stderr

@@ -204,12 +204,19 @@ def asks(fused, wavelengths):
     return fused.mean((1, 2, 3))
 
 
-class SetThatFails:
-    def __init__(self, sensor):
-        pass
+def set_that_fails(where):
+    """A metric of sets, of which one method fails."""
 
-    def add(self, role, images):
+    def fail(self, role="", *rest):
         raise IndexError(role)
+
+    whole = {
+        "add": lambda *a: None,
+        "scores": lambda s: (0.5,),
+        "curves": lambda s: {},
+        "floors": lambda s: {},
+    }
+    return type("Mine", (), {"__init__": lambda self, sensor: None, **whole, where: fail})
 
 
 @pytest.mark.parametrize(
@@ -238,15 +245,19 @@ def test_a_metric_that_fails_does_so_before_any_training(go, metric, tmp_path, m
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_a_metric_of_sets_that_fails_does_so_before_any_training(metric):
-    metric(SetThatFails, protocol="calibration", scope="set")
+@pytest.mark.parametrize(
+    ("where", "said"), [("add", " on a target image: IndexError: target"), ("scores", ": IndexError"),
+                        ("curves", ": IndexError"), ("floors", ": IndexError")],
+)  # fmt: skip
+def test_a_metric_of_sets_that_fails_does_so_before_any_training(metric, where, said):
+    metric(set_that_fails(where), protocol="calibration", scope="set")
     protocol = next(p for p in TRACKS.get("calibration").obj.protocols if p.name == "calibration")
     gt = torch.rand(2, 3, 64, 64)
     scene = Scene(as_sensor("junocam2hst"), pan=gt)
     split = type(
         "OneScene", (), {"name": "test", "__getitem__": lambda s, i: scene[:1], "read": lambda s, k, i: gt[i]}
     )()
-    with pytest.raises(BenchError, match=r"metric 'mine' failed on a target image: IndexError: target"):
+    with pytest.raises(BenchError, match=f"metric 'mine' failed{said}"):
         rehearse(SimpleNamespace(split=lambda name: split), [protocol], torch.device("cpu"))
 
 

@@ -71,7 +71,7 @@ def test_bench_check_reads_a_datasets_files_where_it_is_told(tmp_path, monkeypat
     opening = "        self.sensor = as_sensor"
     file.write_text(text.replace(opening, "        assert (root / 'here').exists()\n" + opening))
     said = bench("check", "--plugin", file, code=1)
-    assert "dataset 'filed' cannot be opened: AttributeError" in said or "TypeError" in said
+    assert "dataset 'filed' cannot be opened: TypeError" in said
     (tmp_path / "here").touch()
     bench("check", "--plugin", file, "--data", tmp_path)
     monkeypatch.setenv("PANSHARP_DATA", str(tmp_path))

@@ -172,7 +172,7 @@ def test_a_band_that_counts_as_alpha_is_told_with_a_command_that_mends_it(tmp_pa
     assert words[-1] == str(path) and CliRunner().invoke(main_group, words).exit_code == 0
     with Raster(path, "MS") as file:
         missed(file)
-        assert order(file) == [3, 2, 1, 4] or file.names == BGRN
+        assert order(file) == [3, 2, 1, 4]
 
 
 def test_one_file_a_band(tmp_path):
@@ -181,8 +181,9 @@ def test_one_file_a_band(tmp_path):
         assert len(file) == 3 and order(file) == [1, 1, 2] and not file.choose_named(("a", "b", "c"))
         file.choose([3, 1])
         assert order(file) == [2, 1]
-        with pytest.raises(DataError, match="has no band 3; it has 2"):
-            file.choose([3])
+        for band in (3, 0):  # they are counted from 1
+            with pytest.raises(DataError, match=f"has no band {band}; it has 2"):
+                file.choose([band])
     other = write(tmp_path / "other.tif", torch.ones(1, 9, 8), 2.0)
     with pytest.raises(DataError, match="differ in size or place"):
         Raster([paths[0], other], "MS")

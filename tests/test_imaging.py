@@ -204,6 +204,8 @@ def test_one_image_through_every_bands_filter():
 def test_mistakes_are_named():
     with pytest.raises(BenchError, match="8 MTF gains do not fit an image of 4 bands"):
         imaging.mtf_filter(torch.zeros(1, 4, 8, 8), "wv3")
+    with pytest.raises(BenchError, match="8 MTF gains do not fit an image of 4 bands"):
+        imaging.mtf_reduce(torch.zeros(1, 4, 8, 8), "wv3")
     with pytest.raises(ValueError, match="power of two"):
         imaging.interp23(torch.zeros(1, 1, 8, 8), 3)
     with pytest.raises(ImageError, match=r"pan \(1, 1, 66, 64\) .* multiples of 4"):

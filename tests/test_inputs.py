@@ -1,5 +1,6 @@
 """What is given to public functions and cannot be right is one clear error; what can be computed is, rightly."""
 
+import math
 import warnings
 from dataclasses import fields, replace
 from pathlib import Path
@@ -286,7 +287,8 @@ class TestMetrics:
         unit = {"fused": interp23(ms) / 2047, "ms": ms / 2047, "pan": pan / 2047}
         unit["fused"] = unit["fused"].clamp(0)
         unit["reference"] = unit["fused"].roll(1, 3)
-        with pytest.warns(UserWarning, match=r"DN, but all values lie in \[0, 1\]"):
+        of_dn = "is defined for" if name in ("q2n", "hqnr") else "with peak 2047 takes images for"
+        with pytest.warns(UserWarning, match=rf"{of_dn} DN, but all values lie in \[0, 1\]"):
             scored(entry, **unit)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -532,6 +534,9 @@ class TestNothingToDivideBy:
     [
         (lambda x: metrics.ergas(x, x, ratio=0), "ratio=0"),
         (lambda x: metrics.ergas(x, x, ratio=0.25), "4, not 1/4"),
+        (lambda x: metrics.ergas(x, x, ratio=math.inf), "ratio=inf"),
+        (lambda x: metrics.q_avg(x, x, block=1), "blocks of side 1 have no variance"),
+        (lambda x: metrics.q2n(x, x, block=1), "blocks of side 1 have no variance"),
         (lambda x: metrics.psnr(x, x, peak=0), "peak=0 is no positive number"),
         (lambda x: metrics.ssim(x, x, peak=-1), "peak=-1 is no positive number"),
         (lambda x: pb.fuse("gsa", x[:0, :1], x[:0, :, ::4, ::4], sensor="qb"), "pan holds no image"),

@@ -280,6 +280,7 @@ def test_a_file_gives_back_what_was_written(tmp_path):
     assert store.keys("test") == ("images", "truth")
     split = StoreSplit(store, "test", as_sensor("junocam2hst"))
     assert split.keys == ("pan", "gt") and split[0].gt.shape == (1, 3, 8, 8)
+    assert split[1].latitude.tolist() == split.latitude[1:].tolist() == [-22]
     with h5py.File(path) as file:
         assert file["train/images"].dtype == np.uint16 and file["train/images"].chunks == (1, 3, 8, 8)
         assert file.attrs["format"] == "junocam2hst" and file["test/perijove"][:].tolist() == [18, 18]
@@ -345,6 +346,64 @@ def test_check_finds_segments_outside_their_zone_and_shared_perijoves(tmp_path):
     assert "perijove 16 is in train and in test" in errors
     assert "1 segments lie outside the zone" in errors and "GRS at latitude 22.00" in errors
     assert "zone GRS has JunoCam segments but none of Hubble" in errors
+
+
+def replaced(name, values, **attributes):
+    def damage(file):
+        del file[name]
+        file[name] = values
+        file[name].attrs.update(attributes)
+
+    return damage
+
+
+def emptied(file):
+    for split in ("train", "target", "test"):
+        del file[split]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda f: f.attrs.update(format_version=2), "found format_version 2; this program reads 1"),
+        (lambda f: f.attrs.pop("zones"), "attributes are missing or damaged .KeyError"),
+        (lambda f: f.attrs.update(bands=["red", "green"]), "'train/images'.* with 2 bands"),
+        (lambda f: f["train/images"].attrs.update(scale=1 / 255), "scale 0.0039.*; expected 1/65535"),
+        (
+            lambda f: f["train/zone"].write_direct(np.array([2, 0], "u1")),
+            "'train/zone': found zone 2; expected 2 zones",
+        ),
+        (replaced("train/zone", np.array([0, -1])), "'train/zone': found zone -1"),
+        (replaced("train/zone", np.array([0, np.nan])), "'train/zone': found zone nan"),
+        (
+            replaced("train/latitude", np.array([0, np.nan])),
+            "'train/latitude': found values that are not finite",
+        ),
+        (replaced("test/truth", np.ones((2, 3, 4, 4), "u2"), scale=1 / 65535), "'test/truth': .* as images"),
+        (emptied, "found none of the groups"),
+    ],
+)
+def test_what_no_writer_writes_is_not_read(tmp_path, damage, said):
+    path, _ = written(tmp_path / "junocam2hst.h5")
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(DataError, match=said):
+        Store(path)
+
+
+def test_what_a_store_lacks_is_named(tmp_path):
+    store = Store(written(tmp_path / "junocam2hst.h5")[0])
+    for lacking, said in (
+        (lambda: store.count("valid"), "has no split 'valid'; it has train"),
+        (
+            lambda: store.column("train", "cycle"),
+            "no column 'cycle'; it has zone, latitude, longitude, perijove",
+        ),
+        (lambda: store.images("train", key="truth"), "'train' has no 'truth'"),
+    ):
+        with pytest.raises(DataError, match=said):
+            lacking()
+    assert store.images("train", slice(0, 0)).shape == (0, 3, 8, 8)
 
 
 def test_damaged_files_are_named(tmp_path):
@@ -414,6 +473,12 @@ def test_the_released_layout_is_read_as_it_is(released):
     np.testing.assert_array_equal(target.extra(0)[0], hst[[0, 4]])
     with pytest.raises(DataError, match="'train' has no further bands"):
         train.extra(0)
+    with pytest.raises(DataError, match="'train' has no 'gt'"):
+        train.read("gt", 0)
+    with pytest.raises(IndexError, match="sample 2 of 2"):
+        train[2]
+    assert torch.equal(train[-1:].pan, train[1].pan) and train[:].pan.shape == (2, 3, 8, 8)
+    assert train.paths == sorted(train.paths, key=lambda path: path.name)  # whatever order a folder lists
     assert test.column("latitude")[0] == pytest.approx(-20.39, abs=0.01)  # planetographic
     assert train.column("longitude")[0] == 350 and target.column("longitude")[0] == 350
     sizes = {f.split: (f.size, f.sha256) for f in dataset.files()}
@@ -439,16 +504,29 @@ def test_the_released_layout_when_it_is_not_as_it_should_be(released):
     for array, said in (
         (np.zeros((3, 8, 8), np.float32), "expected floats, H,W,3"),
         (np.full((8, 8, 3), 200.0), "values from 200 to 200"),
+        (np.full((8, 8, 3), -200.0), "values from -200 to -200"),
         (np.full((8, 8, 3), np.nan), "NaN"),
         (np.zeros((8, 8, 3), np.uint8), "found uint8"),
     ):
         np.save(first, array)
         with pytest.raises(DataError, match=said):
             JunoCam2HST(released).split("train")[0]
+    np.save(first, np.zeros((4, 8, 3), np.float32))
+    with pytest.raises(DataError, match=r"found size \(8, 8\); expected \(4, 8\), as the others"):
+        JunoCam2HST(released).split("train")[:]
     first.write_bytes(whole[:150])
     with pytest.raises(DataError, match=r"no readable \.npy"):
         JunoCam2HST(released).split("train")
     first.write_bytes(whole)
+    other = first.rename(first.with_name("XY_PJ_16_jc_000001.npy"))
+    with pytest.raises(DataError, match="found segments of zone XY, which is unknown"):
+        JunoCam2HST(released).split("train")
+    other.rename(first)
+    (released / "A2_metadata.csv").write_text("latitude,longitude\n1,2\n")
+    with pytest.raises(
+        DataError, match=r"metadata that cannot be read .KeyError 'filepath_npy'.; expected the columns"
+    ):
+        JunoCam2HST(released).split("train")
     for path in released.glob("*/*_PJ_18_*"):
         path.unlink()
     with pytest.raises(DataError, match="perijove 18 in trainA or testA; found perijoves: 16, 22, 27"):

@@ -96,6 +96,7 @@ def folders(root, a):
 def suffixes(root, a):
     bare(root / "town_PAN.TIF", a["pan"]), bare(root / "town_MS.TIF", a["ms"])
     bare(root / "town_fused.tif", a["gt"])  # nobody's
+    (root / "town_MS.txt").write_text("nor is this an image")
     return "full", set()
 
 
@@ -115,6 +116,13 @@ def panbench(root, a):
     bare(root / "PanBench/IN/PAN_1024/1_urban.tif", a["pan"])
     bare(root / "PanBench/IN/RGB_256/1_urban.tif", np.concatenate([red, green, blue]))
     bare(root / "PanBench/IN/NIR_256/1_urban.tif", nir)
+    return "full", set()
+
+
+def panbench_mat(root, a):
+    blue, green, red, nir = a["ms"][:, None]
+    mat(root / "IN/PAN_1024/1.mat", imgPAN=a["pan"]), mat(root / "IN/NIR_256/1.mat", imgNIR=nir)
+    mat(root / "IN/RGB_256/1.mat", imgRGB=np.concatenate([red, green, blue]))
     return "full", set()
 
 
@@ -147,7 +155,7 @@ def new_mat(root, a):
 
 LAYOUTS = {
     "qb": (folders, suffixes, by_number, toolbox, pancollection_mat, new_mat), "ge1": (pairmax,),
-    "ikonos": (panbench, nbu),
+    "ikonos": (panbench, panbench_mat, nbu),
 }  # fmt: skip
 
 
@@ -168,6 +176,23 @@ def test_layouts(root, sensor, layout):
     if "lms" not in stored:
         assert torch.equal(scene.lms, interp23(scene.ms))
     assert scene.gt is None or "gt" in stored
+
+
+@pytest.mark.parametrize("size", [16, 64])  # 16: MS of 4 pixels is the least that can be degraded
+def test_the_truth_at_full_resolution_is_no_reference_of_a_lower_one(root, size):
+    arrays = pair(size=size)
+    for key in ("pan", "ms", "gt"):
+        bare(root / f"full/a/{key}.tif", arrays[key])
+    dataset = pb.load_dataset("ge1", root)
+    full, reduced = (dataset.split(name) for name in ("full", "reduced"))
+    for gt, key in ((full[0].gt, "gt"), (reduced[0].gt, "ms")):
+        assert torch.equal(gt[0], torch.from_numpy(arrays[key].astype(np.float32)))
+    assert [full.arrays[k].dtype for k in ("pan", "ms", "gt", "lms")] == ["uint16"] * 3 + ["float32"]
+    assert [reduced.arrays[k].dtype for k in ("pan", "ms", "gt")] == ["float32", "float32", "uint16"]
+    assert reduced.recipe == (
+        f"1 image of {size // 4} x {size // 4} PAN pixels of 1 scene at the toolbox's phase, degraded from full "
+        "resolution by Wald's protocol"
+    )
 
 
 def test_satellites_are_told_by_names(root):
@@ -330,6 +355,7 @@ def test_check_lists_scenes_and_judges_the_place(root):
     placed(root / "a", size=256)
     done = bench("data", "check", "pleiades", "--data", root)
     assert done.exit_code == 0, done.output
+    assert "full: 1 image of 256 x 256 PAN pixels of 1 scene at phase 1.5, 1.5; no checksum" in done.output
     assert (
         "full: a: pan 256 x 256 uint16, ms 64 x 64 uint16; MS pixel 0 on PAN row 1.5, column 1.5"
         in done.output
@@ -433,6 +459,32 @@ def all_nodata(root):
     write(root / "pan.tif", 0 * pair()["pan"], 1.0, nodata=0), write(root / "ms.tif", pair()["ms"], 4.0)
 
 
+def coloured(root):
+    a = pair()
+    (
+        bare(root / "PAN/1.tif", a["pan"]),
+        bare(root / "RGB/1.tif", a["ms"][:3]),
+        bare(root / "NIR/1.tif", a["ms"][3:]),
+    )
+
+
+def coloured_twice(root):
+    coloured(root)
+    bare(root / "RGB/1.tif", pair()["ms"])
+
+
+def coloured_in_two_formats(root):
+    coloured(root)
+    (root / "NIR/1.tif").unlink()
+    mat(root / "NIR/1.mat", nir=pair()["ms"][3:])
+
+
+def coloured_in_two_sizes(root):
+    a = pair()
+    mat(root / "PAN/1.mat", pan=a["pan"]), mat(root / "RGB/1.mat", rgb=a["ms"][:3])
+    mat(root / "NIR/1.mat", nir=a["ms"][3:, 1:])
+
+
 def gt_elsewhere(root):
     no_split(root)
     bare(root / "a/gt.tif", pair()["ms"])
@@ -470,6 +522,10 @@ MISTAKES = [
     (nameless, "ge1", r"which of its arrays is MS is not told"),
     (no_roles, "ge1", r"no GeoEye-1 files under .*train_ge1\.h5.*NAME_pan\.tif"),
     (all_nodata, "ge1", r"no image of .* has a value in every pixel"),
+    (coloured, "wv2", r"RGB and NIR are four bands, and WorldView-2 has 8"),
+    (coloured_twice, "ge1", r"RGB and NIR have 5 bands where three and one"),
+    (coloured_in_two_formats, "ge1", r"\.mat and \.tif are not mixed"),
+    (coloured_in_two_sizes, "ge1", r"bands of one image, but differ in size"),
     (gt_elsewhere, "ge1", r"must lie on PAN's grid"),
     (some_gt, "qb", r"scene reduced/b .*has no GT"),
     (not_finite, "ge1", r"ms has NaN or infinite values"),

@@ -36,6 +36,7 @@ def test_summary_is_mean_and_sample_deviation():
     assert summary["std"]["SAM"] == pytest.approx(1.5275252316519465)  # divided by N-1
     assert summary["images"] == 3 and summary["missing"] == {}
     assert math.isnan(summarise({"SAM": [1.0]})["std"]["SAM"])
+    assert math.isnan(summarise({"SAM": []})["mean"]["SAM"])
 
 
 def test_an_existing_record_is_refused_and_kept(tmp_path):
@@ -69,9 +70,10 @@ def test_numbers_of_other_libraries_are_written(tmp_path):
 def test_records_of_the_first_schema_are_read_as_those_of_today():
     """Those that are committed: whatever the kind of method, what its training tells has one shape."""
     seen = set()
-    for _, found in record.read_all(Path(__file__).resolve().parents[1] / "results"):
+    for path, found in record.read_all(Path(__file__).resolve().parents[1] / "results"):
         assert isinstance(found, Record), found
         assert found.schema == record.SCHEMA
+        assert json.loads(path.read_text())["weights"].items() <= found.weights.items()
         if found.training:
             assert set(found.training) == {"data", "seconds", "summary", "fitted", "devices", "nodes"}
             assert not found.training["summary"] or found.training["summary"]["steps"] > 0
@@ -103,6 +105,14 @@ def test_files_apart_are_named_with_the_reason_where_it_is_known():
     assert record.apart(of({"full": "x"}, version=2, seed=0), known) == "full (version 2, not 1)"
     both = record.apart(of({"full": "x", "reduced": "y"}, version=2, seed=3), known)
     assert both == "full, reduced (version 2, not 1; seed 3, not 0)"
+
+
+def test_the_others_of_a_dataset_are_told_oldest_first(tmp_path):
+    found = [replace(make(seed), created=f"2026-01-0{day}") for seed, day in ((0, 3), (1, 2), (2, 1))]
+    found.append(replace(found[0], spec=found[0].spec | {"dataset": "another"}))
+    for one in found:
+        record.write(one, tmp_path)
+    assert record.of_dataset(tmp_path, found[1]) == [found[2], found[0]]
 
 
 def test_hash_ignores_order_and_notices_values():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scenes import simulated
 
-from pansharp_bench.imaging.registration import correlate_phases, measure
+from pansharp_bench.imaging.registration import Registration, correlate_phases, measure
 
 
 def windows(image):
@@ -61,7 +61,17 @@ def test_what_cannot_be_judged_is_not(what):
 
     found = measure(read_pan, windows(ms), ms.shape[-2:], 4, (1.5, 1.5))
     assert not found.judged and "cannot be judged" in str(found)
-    assert found.facts()["offset"] is None
+    assert found.facts()["offset"] is found.facts()["drift"] is None
+
+
+def test_a_third_of_the_windows_must_tell_and_four_make_a_plane():
+    def told(n, windows=10):
+        corners = torch.tensor([[0.0, 0], [0, 80], [80, 0], [80, 80]]).double()[:n]
+        return Registration(0.01 * corners * torch.tensor([1.0, -2.0]).double(), corners, windows)
+
+    assert [told(n).judged for n in (3, 4)] == [False, True]
+    assert told(3, 9).judged and told(3).drift == (0, 0)
+    assert told(4).drift == pytest.approx((0.8, 1.6)) and ", drift 1.79 over the scene" in str(told(4))
 
 
 def test_a_batch_is_its_images():

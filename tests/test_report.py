@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pages
@@ -201,7 +202,8 @@ def test_rows_of_other_options_are_told_apart(built):
     trial = records[-1]  # see pages.records
     pages_of_trials = set().union(*(of(cells["Record"]) for cells in trials))
     assert f"../runs/{trial.spec['method']}-{short_hash(trial)}.html" in pages_of_trials
-    assert all("steps=7" in c["Method"].text for c in trials if "steps" in c["Method"].text)
+    (of_trial,) = (c for c in trials if f"{short_hash(trial)}.html" in "".join(of(c["Record"])))
+    assert "steps=7" in of_trial["Method"].text
     own = [
         cells["Method"].first("a").text
         for cells, row in rows
@@ -362,7 +364,12 @@ def test_ticks_are_round_and_lie_within():
     for low, high in ((0.013, 0.97), (3, 12.9), (1e-7, 400), (5, 5.0001), (-3, 8)):
         for log in (False, True) if low > 0 else (False,):
             found = svg.ticks(low, high, log)
-            assert all(low <= t <= high * (1 + 1e-9) for t in found) and len(found) <= 12
+            assert all(low <= t <= high * (1 + 1e-9) for t in found) and 1 <= len(found) <= 12
+            if log:
+                assert all(float(f"{t:.0e}") == pytest.approx(t) for t in found)
+            else:
+                (step,) = {f"{b - a:.3e}"[:5] for a, b in pairwise(found)}
+                assert len(found) >= 4 and step in ("1.000", "2.000", "5.000")
     assert svg.distribution([1.0]) == "" and svg.distribution([math.nan, 1.0, 2.0])
 
 

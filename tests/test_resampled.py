@@ -208,6 +208,15 @@ def test_pan_may_be_turned_as_well():
     assert all(c == pytest.approx(round(c - 0.5) + 0.5, abs=1e-6) for c in relate(pan, target)[1])
 
 
+@pytest.mark.parametrize("crs", [HERE, None])
+@pytest.mark.parametrize("degrees", [0, 30, 45, 90])
+def test_the_ratio_is_that_of_areas_however_ms_is_turned(degrees, crs):
+    s, c = 8 * math.sin(math.radians(degrees)), 8 * math.cos(math.radians(degrees))
+    ms = Grid("ms", (40, 40), Affine(c, s, 680384, s, -c, 4999616), crs)
+    found = aligned(Grid("pan", (SIDE, SIDE), PAN, crs), ms)
+    assert (found.transform.a, found.transform.e, found.crs) == (8, -8, crs)
+
+
 def test_what_no_resampling_brings_together(pan, tmp_path):
     far = write(tmp_path / "far.tif", np.ones((1, 20, 20)), from_origin(500000, 6000000, 8, 8), NEXT)
     fine = write(tmp_path / "fine.tif", np.ones((1, 20, 20)), around(NEXT, (0.5, 0.5), (20, 20)), NEXT)

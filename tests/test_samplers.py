@@ -51,6 +51,8 @@ def test_half_precision_is_on_request_and_within_half_a_dn():
     kept = Resident(images, CPU, half=True)
     assert kept.images.dtype == torch.float16
     assert (kept.take(torch.arange(4)) - images).abs().max() <= 0.5
+    wide = images * 65535.5 / images.max()  # an expansion of 16 bits
+    assert torch.equal(Resident(wide, CPU, half=True).take(torch.arange(4)), wide)
 
 
 def symmetries(x):
@@ -69,6 +71,12 @@ def test_arrays_of_a_sample_get_one_symmetry_and_all_occur(kind, count):
         (which,) = [i for i, (a, b) in enumerate(pairs) if torch.equal(a, pan) and torch.equal(b, ms)]
         seen.add(which)
     assert len(seen) == count
+
+
+def test_images_that_are_not_square_are_mirrored_too():
+    wide = torch.arange(48.0).reshape(1, 1, 6, 8).expand(100, 1, 6, 8)
+    out = augment_batch({"x": wide}, "flips", torch.Generator().manual_seed(0))["x"]
+    assert out.shape == wide.shape and set(out[:, 0, 0, 0].tolist()) == {0, 7, 40, 47}
 
 
 def test_paired_batches_stay_registered():
@@ -148,6 +156,7 @@ def test_splits_without_groups_are_drawn_independently():
     data = UnpairedData.between(as_sensor("qb"), Tagged(5), Tagged(200), CPU)
     _, b = data.draw(1, 4000, torch.Generator().manual_seed(0))
     assert len(b.unique()) == 200 and len(data.valid_target) == 64 and len(data.valid_source) == 5
+    assert data.describe()["pairing"] == "independent"
 
 
 def test_an_unknown_symmetry_is_refused():

@@ -74,7 +74,7 @@ def test_blocks_without_a_reference_have_the_side_asked_for():
 
 
 def test_a_metric_under_a_setting_is_the_function_with_it():
-    (entry,) = asked_metrics(["q2n:block=16"]).values()
+    (entry,) = asked_metrics([" q2n: block = 16 "]).values()
     fused, reference = images(1, 4, 64, 64)
     assert torch.equal(entry.obj(fused, reference), metrics.q2n(fused, reference, block=16))
     assert entry.card.columns == ("Q2n [block=16]",) and METRICS.get("q2n").card.columns == ("Q2n",)

@@ -12,7 +12,7 @@ import torch
 
 import pansharp_bench as pb
 from pansharp_bench.datasets import _known
-from pansharp_bench.datasets.simulated import generate
+from pansharp_bench.datasets.simulated import acquire, generate
 from pansharp_bench.files import sha256_of
 from pansharp_bench.metrics import ergas, sam
 from pansharp_bench.registry import DATASETS
@@ -159,3 +159,14 @@ def test_the_reduced_files_follow_walds_protocol():
     low = wald_degrade(scene.gt.double(), scene.pan.double(), "qb")
     assert (low.ms - scene.ms).abs().max() <= 0.5 + 1e-3
     assert (interp23(scene.ms.double()) - scene.lms).abs().max() <= 0.5 + 1e-3
+
+
+def test_what_is_darker_or_brighter_than_dn_is_cut_off():
+    """And neither wraps round, as 16 bits would."""
+    for level, bounds in ((0.0, (0, 30)), (2047.0, (2020, 2047))):
+        image = np.full((1, 64, 64), level)
+        found = acquire._record(np.random.default_rng(0), image, peak=2047, read=5, shot=0)
+        assert found.dtype == np.uint16 and bounds[0] <= found.min() < found.max() <= bounds[1]
+        assert (found == level).mean() == pytest.approx(
+            0.54, abs=0.03
+        )  # half the noise, and what rounds to none

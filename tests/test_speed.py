@@ -140,13 +140,17 @@ def test_a_file_is_of_a_machine_and_keeps_what_is_not_measured_again(tmp_path):
     timings.write(speeds(seconds=0.02), tmp_path)
     (found,) = read_speeds(tmp_path)
     assert {(f.name, f.seconds) for f in found.figures} == {("ergas", 0.01), ("exp", 0.02)}
+    assert timings.machine_of(HERE | {"device": "cuda:0", "device_name": "NVIDIA H200"}) == "NVIDIA H200"
 
 
-@pytest.mark.parametrize("text", ["{", '{"schema": 9}', '{"schema": 1}'])
-def test_a_file_that_holds_none_is_named(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("{", "Expecting"), ('{"schema": 9}', "it has schema 9, .* reads 1"), ('{"schema": 1}', "'rates'")],
+)
+def test_a_file_that_holds_none_is_named(tmp_path, text, why):
     (tmp_path / "speed").mkdir()
     (tmp_path / "speed" / "x.json").write_text(text)
-    with pytest.raises(BenchError, match=r"x\.json holds no speeds"):
+    with pytest.raises(BenchError, match=rf"x\.json holds no speeds of a machine: {why}"):
         read_speeds(tmp_path)
 
 

@@ -45,7 +45,7 @@ def test_resampled_histograms_are_those_of_the_images():
     images, target = (torch.rand(n, 3, 8, 8, generator=draws) ** p for n, p in ((12, 1.0), (9, 1.4)))
     groups, blocks = torch.arange(12) % 2, torch.arange(12) // 3
     metric = Histograms("junocam2hst")
-    metric.add("target", target, torch.arange(9) % 2)
+    metric.add("target", target, torch.arange(9) % 3)  # nothing is output of the third
     for i in range(12):
         metric.add("output", images[i : i + 1], groups[i : i + 1], blocks[i : i + 1])
     weights = torch.tensor([[1, 1, 1, 1], [2, 0, 1, 0], [0, 0, 0, 3]], dtype=torch.float64)
@@ -56,7 +56,7 @@ def test_resampled_histograms_are_those_of_the_images():
             metrics.chi2_histogram(images[index], target).item(), rel=1e-12
         )
         zones = [
-            metrics.chi2_histogram(images[index[groups[index] == g]], target[torch.arange(9) % 2 == g]).item()
+            metrics.chi2_histogram(images[index[groups[index] == g]], target[torch.arange(9) % 3 == g]).item()
             for g in (0, 1)
         ]
         assert found["chi2_zone"][row].item() == pytest.approx(sum(zones) / 2, rel=1e-12)
@@ -79,6 +79,7 @@ def test_copies_of_an_image_make_nothing_surer():
     record = told(values.repeat_interleave(16).tolist(), torch.arange(60).repeat_interleave(16).tolist())
     found = uncertainty.intervals(record, "calibration")["SSIM"]
     expected = (values.std(correction=0) / math.sqrt(60)).item()
+    assert uncertainty.count(record, "calibration") == 60
     assert found.value == pytest.approx(values.mean().item(), abs=1e-12)
     assert found.error == pytest.approx(expected, rel=0.06)  # of 2,000 draws
     assert found.error / found.independent == pytest.approx(4, rel=0.08)
@@ -173,6 +174,10 @@ def test_another_perijove_is_held_out(root):
     both = torch.cat([old[0].read("pan", slice(n, 2 * n)), old[1].read("pan", slice(None))])
     torch.testing.assert_close(train.read("pan", slice(3, 2 * n - 1)), both[3:-1], rtol=0, atol=0)
     torch.testing.assert_close(train[-1].pan, both[-1:], rtol=0, atol=0)
+    assert train[-1].latitude.tolist() == old[1].latitude[-1:].tolist()
+    assert train.read("pan", slice(0, 0)).shape == (0, 3, 32, 32)
+    with pytest.raises(IndexError, match=f"sample {2 * n} of {2 * n}"):
+        train[2 * n]
     assert train.groups.tolist() == old[0].groups[n:].tolist() + old[1].groups.tolist()
     names = {f.split: f.sha256 for f in fold.files()}
     other = {f.split: f.sha256 for f in JunoCam2HST(root, "toy-pj17").files()}

@@ -371,8 +371,8 @@ class Store:
             if made.is_virtual or made.external:
                 refuse(self.path, name, "data kept in another file", "the data itself")
             columns[key] = made[:]
-        if columns["zone"].max() >= len(self.zones):
-            refuse(self.path, f"{split}/zone", f"zone {columns['zone'].max()}", f"{len(self.zones)} zones")
+        if (wrong := columns["zone"][~np.isin(columns["zone"], range(len(self.zones)))]).size:
+            refuse(self.path, f"{split}/zone", f"zone {wrong[0]}", f"{len(self.zones)} zones, counted from 0")
         for key in ("latitude", "longitude"):
             if not np.isfinite(columns[key]).all():
                 refuse(self.path, f"{split}/{key}", "values that are not finite", "degrees")

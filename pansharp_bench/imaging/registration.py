@@ -74,9 +74,9 @@ def correlate_phases(pan: Tensor, ms: Tensor, ratio: int, phase: tuple[float, fl
     field[:, held] = cross / max(count, 1)
 
     best = torch.zeros(len(pan), 2, dtype=torch.float64)
-    reach = step = _REACH * ratio
-    while step > 1e-3:
-        step = min(1.0, reach / 5) if step == reach else step / 5
+    reach = _REACH * ratio
+    while reach > 1e-3:
+        step = min(1.0, reach / 5)
         best = _search(field, cycles, best, reach, step)
         reach = step
     likeness = _agreement(field, cycles, best[:, :1], best[:, 1:])[:, 0, 0]

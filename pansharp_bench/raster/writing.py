@@ -257,5 +257,4 @@ def _block_means(values: Tensor, block: int) -> Tensor:
         return values
     known = values.isfinite()
     total = F.avg_pool2d(torch.where(known, values, 0), block)
-    share = F.avg_pool2d(known.float(), block)
-    return torch.where(share > 0, total / share, torch.nan)
+    return total / F.avg_pool2d(known.float(), block)  # NaN where no value is known

@@ -94,9 +94,7 @@ def _ranked(found: Sequence[tuple[Table, Column]]) -> Table:
 
 def _row(row: Row, cells: dict[Column, Cell]) -> Row:
     preset = row.preset if row.preset != "untrained" else ""
-    return Row(
-        row.group, row.label, row.sees, row.training, preset, cells, method=row.method, ranked=row.ranked
-    )
+    return Row(row.group, row.label, row.sees, row.training, preset, cells, method=row.method)
 
 
 def _ranks(scores: list[list[float]], better: str) -> np.ndarray:

@@ -23,13 +23,15 @@ _SELECTION = 64  # images of each domain that selection looks at, where no split
 
 
 class Resident:
-    """One array of a split on the device: uint16 where that is lossless, else float32 (or float16 on request).
+    """One array of a split on the device: uint16 where that is lossless, else float32 (or float16 on request, where
+    it reaches so far: a sensor of 16 bits goes beyond 65504).
 
     ``index`` is (N,) on the device; ``take`` gives float32 DN.
     """
 
     def __init__(self, images: Tensor, device: torch.device, half: bool = False) -> None:
         lossless = bool((images >= 0).all() and (images <= 65535).all() and (images == images.round()).all())
+        half = half and not lossless and bool(images.abs().max() <= torch.finfo(torch.float16).max)
         dtype = torch.uint16 if lossless else torch.float16 if half else torch.float32
         self.images = images.to(dtype).to(device)
 
