@@ -6,6 +6,7 @@ tiles of a worker that is lost to another.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -28,7 +29,11 @@ _TICK = 1.0  # seconds between two tries to find it
 
 
 def connect(address: str | SpecCluster, patience: float = 0.0) -> Client:
-    """A client of the scheduler, which is waited for as many seconds as ``patience`` says. Raises BenchError."""
+    """A client of the scheduler, which is waited for as many seconds as ``patience`` says. Raises BenchError.
+
+    Who calls tells of a scheduler that is gone, for which a client writes a traceback.
+    """
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     until = time.monotonic() + patience
     while True:
         try:

@@ -266,8 +266,18 @@ def read_page(page: Path) -> str:
 
 
 def names_of(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> list[str]:
-    """The names in ``--option a,b --option c``."""
-    return [name for text in given for name in text.split(",")]
+    """The names in ``--option a,b --option c``, each once."""
+    names = (name.strip() for text in given for name in text.split(","))
+    return list(dict.fromkeys(filter(None, names)))
+
+
+def check_settable(methods: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raises BenchError where there are options for methods of which none is trained step by step."""
+    from pansharp_bench.presets import takes_steps
+    from pansharp_bench.registry import METHODS
+
+    if options and not any(takes_steps(METHODS.get(name)) for name in methods):
+        raise BenchError(f"none of {', '.join(methods)} is trained step by step: there is nothing to --set")
 
 
 seeds_option = click.option(

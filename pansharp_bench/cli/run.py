@@ -13,6 +13,7 @@ import click
 
 from pansharp_bench.cli.options import (
     RunOptions,
+    check_settable,
     completes,
     json_option,
     metric_option,
@@ -219,13 +220,12 @@ def _run_all(
     as_json: bool,
 ) -> None:
     """The runs of every dataset, method and seed that have no record, one after another."""
-    from pansharp_bench.presets import is_trained, takes_steps
+    from pansharp_bench.presets import is_trained
     from pansharp_bench.registry import METHODS
     from pansharp_bench.tables import run_table
 
+    check_settable(methods, options)
     entries = {name: METHODS.get(name) for name in methods}
-    if options and not any(map(takes_steps, entries.values())):
-        raise BenchError(f"none of {', '.join(methods)} is trained step by step: there is nothing to --set")
     specs = [
         shared.row(name, dataset, {}, options, seed)
         for dataset, name in product(datasets, methods)
