@@ -29,7 +29,7 @@ import torch
 from tqdm import tqdm
 
 from pansharp_bench import __version__, experiment
-from pansharp_bench.cluster import connect
+from pansharp_bench.cluster import connect, install
 from pansharp_bench.errors import BenchError, RecordExists, UnderWay
 from pansharp_bench.files import check_writable, sha256_of
 from pansharp_bench.plan import RunSpec, essential, outline, plan, recorded
@@ -295,11 +295,8 @@ def _gpus() -> list[str]:
 
 def _equip(client: Client, orders: _Orders, local: bool) -> None:
     """Prepare the workers. Raises BenchError where one would carry out other code than is here."""
-    try:
-        client.register_plugin(_Guest(local))
-        found = client.run(unlike, orders, on_error="ignore")
-    except ImportError as error:
-        raise BenchError(f"a worker lacks what runs need, the package with its extra: {error}") from error
+    install(_Guest(local), client)
+    found = client.run(unlike, orders, on_error="ignore")
     if said := [f"the worker at {address} {why}" for address, why in found.items() if why]:
         raise BenchError(f"{said[0]}: start it anew, with what is here")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.files import write_text
+from pansharp_bench.files import whole, write_text
 from pansharp_bench.record import Record, canonical
 
 SCHEMA = 1
@@ -151,7 +151,7 @@ def machine_of(environment: dict[str, Any]) -> str:
 def read_speeds(results: Path) -> list[Speeds]:
     """The figures of every machine below a folder of records. Raises BenchError for a file that holds none."""
     found = []
-    for path in sorted((Path(results) / "speed").glob("*.json")):
+    for path in whole((Path(results) / "speed").glob("*.json")):
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
             if told["schema"] != SCHEMA:
