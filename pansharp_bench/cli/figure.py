@@ -101,7 +101,7 @@ def psd(
 def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, results: Path) -> None:
     """Quality against milliseconds per megapixel, a point for every row that `bench leaderboard --all-runs` has.
 
-    Only rows timed on one kind of device belong in one picture: it takes the most frequent.
+    Milliseconds are those of `bench speed`, on the machine that timed most of the methods.
     """
     from pansharp_bench import figures, tables
     from pansharp_bench.timings import read_speeds
@@ -115,7 +115,10 @@ def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, resu
             if cell and row.cost[0]:
                 points.append((label, row.group, row.cost[0], cell.mean))
     if not points:
-        raise BenchError(f"no record of {dataset!r} under {results} has {column} under protocol {protocol!r}")
+        raise BenchError(
+            f"no record of {dataset!r} under {results} has {column} under protocol {protocol!r} and is of a method "
+            "that `bench speed` has timed"
+        )
     title = f"{dataset}: {column} against cost, {usual}"
     figures.quality_against_cost(points, out, column, "milliseconds per megapixel", title)
     click.echo(out)
