@@ -269,8 +269,8 @@ def _read_dataset(folder: Path, paths: list[Path]) -> Iterator[tuple[Path, Recor
             yield path, error
     if {k: at for k, (at, _) in found.items()} != {k: at for k, (at, _) in known.items()}:
         with contextlib.suppress(BenchError), atomically(cache) as part:
-            data = marshal.dumps((reader, found))
-            part.write_bytes(zlib.crc32(data).to_bytes(4, "big") + data)
+            fresh = marshal.dumps((reader, found))
+            part.write_bytes(zlib.crc32(fresh).to_bytes(4, "big") + fresh)
 
 
 def foreign_changes(

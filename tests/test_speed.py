@@ -142,6 +142,15 @@ def test_a_file_is_of_a_machine_and_keeps_what_is_not_measured_again(tmp_path):
     assert {(f.name, f.seconds) for f in found.figures} == {("ergas", 0.01), ("exp", 0.02)}
 
 
+def test_what_was_timed_beside_others_does_not_replace_what_was_timed_alone(tmp_path):
+    shown = []
+    for seconds, others in ((3.0, 0.9), (2.0, 0.8), (1.0, 0.0), (4.0, 0.9)):
+        timings.write(speeds(seconds=seconds, others=others), tmp_path)
+        (found,) = read_speeds(tmp_path)
+        shown += [f.seconds for f in found.figures]
+    assert shown == [3.0, 2.0, 1.0, 1.0]
+
+
 @pytest.mark.parametrize("text", ["{", '{"schema": 9}', '{"schema": 1}'])
 def test_a_file_that_holds_none_is_named(tmp_path, text):
     (tmp_path / "speed").mkdir()

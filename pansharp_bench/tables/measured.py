@@ -75,7 +75,7 @@ def measured_rows(
             _variant(first, len(members), varied, len(codes[card["name"]]) > 1, earlier),
             cells,
             ranked=sees != "reference" and card.get("kind") != "untouched",
-            cost=(speeds and speeds.of(first), first.weights.get("parameters")),
+            cost=(speeds.of(first) if speeds else None, first.weights.get("parameters")),
             timed_on=speeds.machine if speeds else "",
             plain=not (first.spec["changed"] or first.spec["weights"] or earlier),
             floor=card["name"] in METHODS and METHODS.get(card["name"]).card.floor,
