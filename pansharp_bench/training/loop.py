@@ -185,9 +185,9 @@ class Trainer:
         """Train for ``steps`` steps; afterwards the learner's networks hold the selected state.
 
         With ``validate_every`` the state of best validation score is kept (validation at every so many steps
-        and at the end); otherwise the last. A checkpoint is written every ``checkpoint_every`` steps, and every five
-        minutes. Ctrl-C (or SIGTERM) lets the running step end, saves a checkpoint
-        and raises :class:`Interrupted`; a second one stops at once, leaving the checkpoint before.
+        and at the end); otherwise the last. A checkpoint is written every ``checkpoint_every`` steps and every
+        five minutes. Ctrl-C (or SIGTERM) lets the running step end, saves one and raises :class:`Interrupted`; a
+        second one stops at once, leaving the checkpoint before.
 
         Raises BenchError for a negative number of steps.
         """
