@@ -6,6 +6,7 @@ tiles of a worker that is lost to another.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -28,7 +29,11 @@ _TICK = 1.0  # seconds between two tries to find it
 
 
 def connect(address: str | SpecCluster, patience: float = 0.0) -> Client:
-    """A client of the scheduler, which is waited for as many seconds as ``patience`` says. Raises BenchError."""
+    """A client of the scheduler, which is waited for as many seconds as ``patience`` says. Raises BenchError.
+
+    Who calls tells of a scheduler that is gone, for which a client writes a traceback.
+    """
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     until = time.monotonic() + patience
     while True:
         try:
@@ -42,6 +47,18 @@ def connect(address: str | SpecCluster, patience: float = 0.0) -> Client:
             ) from error
 
 
+def install(plugin: WorkerPlugin, client: Client) -> None:
+    """Put a plug-in on all workers. Raises BenchError where one cannot even read it."""
+    try:
+        client.register_plugin(plugin)
+    except OSError:
+        raise
+    except Exception as error:  # Dask makes of a worker's what it can
+        raise BenchError(
+            f"a worker lacks what it needs, this package with its extra 'sweep': {error}"
+        ) from error
+
+
 Opened = Callable[[], AbstractContextManager[TiledFusion]]
 
 
@@ -53,7 +70,7 @@ def on_workers(address: str, opened: Opened) -> Iterator[CarryOut]:
     """
     with connect(address) as client:
         site = _Site(opened)
-        client.register_plugin(site)
+        install(site, client)
         if not client.nthreads():
             warnings.warn(f"the scheduler at {address} has no worker yet: waiting for one", stacklevel=3)
 

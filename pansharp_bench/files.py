@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def atomically(path: Path, replace: bool = True, folder: Path | None = None) -> 
     >>> [p.name for p in path.parent.iterdir()]
     ['numbers.txt']
     """
-    part = (folder or path.parent) / f".{path.stem}.{os.getpid()}{path.suffix}"
+    own = f"{os.getpid()}-{secrets.token_hex(3)}"  # containers of one cluster have the same process numbers
+    part = (folder or path.parent) / f".{path.stem}.{own}{path.suffix}"
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -56,6 +58,11 @@ def atomically(path: Path, replace: bool = True, folder: Path | None = None) -> 
             sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def whole(paths: Iterable[Path]) -> list[Path]:
+    """In order, those that are not a part of a file being written: a process that was killed may have left one."""
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def write_text(path: Path, text: str, replace: bool = True) -> None:
@@ -177,11 +184,16 @@ class RunFolder:
         """Training curves, and the first scenes of every split."""
         return self.path / "pictures"
 
-    def held(self) -> contextlib.AbstractContextManager[bool]:
-        """Keeps other processes out, see :func:`locked`; raises UnderWay where one is at work in it."""
-        return locked(
-            self.path / ".lock", f"this run is under way in another process (its folder: {self.path})"
-        )
+    @contextlib.contextmanager
+    def held(self) -> Iterator[bool]:
+        """Keeps other processes out, see :func:`locked`, and does away with what a killed one left half-written;
+        raises UnderWay where one is at work in it."""
+        busy = f"this run is under way in another process (its folder: {self.path})"
+        with locked(self.path / ".lock", busy) as held:
+            for file in (self.checkpoint, self.weights) if held else ():
+                for left in self.path.glob(f".{file.stem}.*{file.suffix}"):
+                    left.unlink(missing_ok=True)
+            yield held
 
 
 def cache_dir() -> Path:

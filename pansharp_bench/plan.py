@@ -107,6 +107,8 @@ def outline(spec: RunSpec) -> dict[str, Any]:
         raise BenchError(
             f"method {card.name!r} is not made for {track}, the track of dataset {spec.dataset!r}"
         )
+    if type(spec.seed) is not int or not 0 <= spec.seed < 2**63:
+        raise BenchError(f"seed {spec.seed!r} is no whole number from 0 to 2^63 - 1")
     learns = is_trained(entry)
     if learns != (card.training != "none"):
         what = "a class that learns" if learns else "a function, or a class not derived from TrainedMethod"

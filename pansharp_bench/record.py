@@ -16,13 +16,14 @@ import marshal
 import math
 import statistics
 import sys
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from pansharp_bench.errors import BenchError, RecordExists
-from pansharp_bench.files import atomically, cache_dir, stamp, write_text
+from pansharp_bench.files import atomically, cache_dir, stamp, whole, write_text
 
 SCHEMA = 2
 _NEEDED = {
@@ -215,8 +216,7 @@ def read_all(
 
     What was read of files that have not been touched since is kept in the cache, a file for each dataset.
     """
-    found = (p for p in Path(root).glob("*/*/*/*.json") if not p.name.startswith("."))
-    paths = sorted(found, key=lambda p: p.parts)
+    paths = sorted(whole(Path(root).glob("*/*/*/*.json")), key=lambda p: p.parts)
     known = {path.parents[1].name for path in paths}
     if unknown := [name for name in datasets or () if name not in known]:
         raise BenchError(
@@ -242,12 +242,15 @@ def uncollected() -> Iterator[None]:
 
 
 def _read_dataset(folder: Path, paths: list[Path]) -> Iterator[tuple[Path, Record | BenchError]]:
-    """The cache is marshalled: plain values come from it four times as fast as from JSON."""
+    """The cache is marshalled: plain values come from it four times as fast as from JSON. Before them stands their
+    checksum, as damaged ones may pass for others."""
     reader = (sys.version, stamp(Path(__file__)))  # whose notion of a whole record it is
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
     cache = cache_dir() / "records" / f"{name}.marshal"
     try:
-        made_by, kept = marshal.loads(cache.read_bytes())  # from an open file: five times slower
+        data = memoryview(cache.read_bytes())  # from an open file: five times slower
+        intact = data[:4] == zlib.crc32(data[4:]).to_bytes(4, "big")
+        made_by, kept = marshal.loads(data[4:]) if intact else (None, {})
     except (OSError, ValueError, EOFError, TypeError):
         made_by, kept = None, {}
     known = kept if made_by == reader else {}
@@ -266,7 +269,8 @@ def _read_dataset(folder: Path, paths: list[Path]) -> Iterator[tuple[Path, Recor
             yield path, error
     if {k: at for k, (at, _) in found.items()} != {k: at for k, (at, _) in known.items()}:
         with contextlib.suppress(BenchError), atomically(cache) as part:
-            part.write_bytes(marshal.dumps((reader, found)))
+            fresh = marshal.dumps((reader, found))
+            part.write_bytes(zlib.crc32(fresh).to_bytes(4, "big") + fresh)
 
 
 def foreign_changes(
@@ -318,7 +322,7 @@ def of_dataset(root: Path, record: Record) -> list[Record]:
 
 def readable(paths: Iterable[Path]) -> Iterator[tuple[Path, Record]]:
     """Those of these files that are records, in order."""
-    for path in sorted(paths):
+    for path in whole(paths):
         with contextlib.suppress(BenchError):
             yield path, read(path)
 

@@ -474,6 +474,7 @@ def _import_tree(package: str) -> None:
 
 
 _PLUGIN = "pansharp_bench_plugin_"
+_loaded: dict[str, str] = {}  # SHA-256 of plug-in files, by module
 
 
 def known_as(module: str) -> str:
@@ -503,10 +504,21 @@ def loaded_plugins() -> list[Path]:
     ]
 
 
+def is_stale(path: str | Path) -> bool:
+    """Whether this process has loaded another version of a plug-in file than lies there now."""
+    path = Path(path)
+    return _loaded.get(_module_of(path), digest := _digest(path)) != digest
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def load_plugin(path: str | Path) -> None:
     """Import a plug-in file given by the user; what it registers becomes available. It comes after everything
     shipped, so that it cannot take a name. Raises BenchError when the file does not exist or fails: it was asked
-    for by name, so nothing goes on without it, and nothing that it registered before it failed stays."""
+    for by name, so nothing goes on without it, and nothing that it registered before it failed stays. Likewise
+    where it has changed since it was loaded: a record would tell of code that did not run."""
     path = Path(path)
     if not path.is_file():
         raise BenchError(f"plug-in file {path} does not exist")
@@ -514,6 +526,8 @@ def load_plugin(path: str | Path) -> None:
         table.discover()
     name = _module_of(path)
     if name in sys.modules:
+        if is_stale(path):
+            raise BenchError(f"plug-in file {path} has changed since this process loaded it: start it anew")
         return
 
     spec = importlib.util.spec_from_file_location(name, path)
@@ -524,9 +538,11 @@ def load_plugin(path: str | Path) -> None:
     sys.modules[name] = module
     try:
         with blaming(f"plug-in {path} failed", (Exception, SystemExit)):
+            _loaded[name] = _digest(path)
             spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
+        _loaded.pop(name, None)
         for table, entries in zip(TABLES, before, strict=True):
             table._entries = entries
         if isinstance(error, BenchError) and str(path) not in str(error):

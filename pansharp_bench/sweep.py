@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
+import os
 import signal
 import socket
 import threading
@@ -26,47 +28,64 @@ from typing import Any, Literal
 import torch
 from tqdm import tqdm
 
-from pansharp_bench import experiment
-from pansharp_bench.cluster import connect
+from pansharp_bench import __version__, experiment
+from pansharp_bench.cluster import connect, install
 from pansharp_bench.errors import BenchError, RecordExists, UnderWay
-from pansharp_bench.files import check_writable
+from pansharp_bench.files import check_writable, sha256_of
 from pansharp_bench.plan import RunSpec, essential, outline, plan, recorded
 from pansharp_bench.record import present, spec_hash
-from pansharp_bench.registry import load_plugin
+from pansharp_bench.registry import is_stale, load_plugin
 from pansharp_bench.scene import data_root
 from pansharp_bench.training import stop_asked
 
 try:
     from dask.system import CPU_COUNT
     from dask.utils import parse_bytes
-    from distributed import (
-        CancelledError,
-        Client,
-        Nanny,
-        Scheduler,
-        SpecCluster,
-        WorkerPlugin,
-        get_worker,
-        wait,
-    )
+    from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin, get_worker
+    from distributed.core import Status
     from distributed.scheduler import KilledWorker
     from distributed.system import MEMORY_LIMIT
+    from distributed.utils import sync
 except ImportError as error:
     raise BenchError('sweeps need the extra "sweep": pip install "pansharp-bench[sweep]"') from error
 
 Say = Callable[[str], None]
 State = Literal["finished", "skipped", "failed", "stopped", "under way"]
-_TICK = 1.0  # seconds between two looks at what runs tell of themselves
+_TICK = 0.5  # seconds between two looks at what became of runs
 _POLL = 2.0  # seconds between two tries to take up a run that another process holds
 _PATIENCE = 600.0  # seconds a scheduler that was there may be gone
 
 
+def amount(told: float | str) -> float:
+    """How much of a resource: a number, or bytes as people write them. Raises BenchError for anything else.
+
+    >>> amount(1), amount("0.5"), amount("8 GB")
+    (1.0, 0.5, 8000000000.0)
+    """
+    try:
+        found = float(told)
+    except (TypeError, ValueError):
+        try:
+            found = float(parse_bytes(told))
+        except (AttributeError, TypeError, ValueError):
+            found = math.nan
+    if isinstance(told, bool) or not 0 < found < math.inf:
+        raise BenchError(f"{told!r} is no amount of a resource: give a number above 0, or bytes as in '8 GB'")
+    return found
+
+
 @dataclass(frozen=True)
 class Job:
-    """A run, and what it takes of a worker that offers it, e.g. ``{"GPU": 1, "memory": 8e9}`` (bytes)."""
+    """A run, and what it takes of a worker that offers it, e.g. ``{"GPU": 1, "memory": 8e9}`` (bytes).
+
+    Raises BenchError for an amount that is none.
+    """
 
     spec: RunSpec
     resources: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resources", {k: amount(v) for k, v in self.resources.items()})
 
 
 @dataclass(frozen=True)
@@ -125,41 +144,65 @@ def sweep(
         BenchError: a mistake in any run that shows without its data, before anything runs; no scheduler.
         SweepStopped: on Ctrl-C, after trainings saved their state; a second one leaves at once.
     """
+    if os.environ.get("TORCHELASTIC_RUN_ID"):
+        raise BenchError(
+            "torchrun starts the processes of one training (`bench run`), and a sweep has its own"
+        )
     asked = {}
     for job in jobs:
         told = _outlined(job.spec, remote=bool(scheduler))
         asked[_name(job.spec, told)] = replace(job, spec=_anywhere(job.spec, told))
-    orders = _Orders(uuid.uuid4().hex[:8], results.absolute(), runs.absolute(), tuple(plugins), pictures)
+    code = {path: sha256_of(path) for path in plugins}
+    orders = _Orders(uuid.uuid4().hex[:8], __version__, code, results.absolute(), runs.absolute(), pictures)
     for folder in (orders.results, orders.logs):
         check_writable(folder)
     ended: dict[str, Ended] = {}
-    with contextlib.ExitStack() as stack:
-        local = not scheduler
-        address: str | SpecCluster = scheduler
-        if local:
-            address = stack.enter_context(_cluster(workers, memory, retries, list(asked.values())))
-        client, board = connect(address), stack.enter_context(_Board(len(asked), progress, say))
-        while True:
-            with client:
-                client.register_plugin(_Guest(local))
-                _warn_of_missing(client, asked.values(), board)
-                left = {name: job for name, job in asked.items() if name not in ended}
-                try:
-                    for one in _drive(client, left, orders, retries, board):
-                        ended[one.name] = one
-                        board.end(one)
-                except KeyboardInterrupt:
-                    board.say("stopping after the running steps; Ctrl-C again leaves at once")
-                    _stop(client, orders)
-                    raise SweepStopped(list(ended.values()), len(asked)) from None
-            if len(ended) == len(asked):
-                return [ended[name] for name in asked]
-            board.say(f"the scheduler at {address} is gone; waiting for it")
-            client = connect(address, patience)
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_sigterm_interrupts())
+            board = stack.enter_context(_Board(len(asked), progress, say))
+            address: str | SpecCluster = scheduler
+            if not scheduler:
+                address = stack.enter_context(_cluster(workers, memory, retries, list(asked.values())))
+            client = connect(address)
+            while True:
+                with client:
+                    _equip(client, orders, local=not scheduler)
+                    _warn_of_missing(client, asked.values(), board)
+                    left = {name: job for name, job in asked.items() if name not in ended}
+                    try:
+                        for one in _drive(client, left, orders, retries, board):
+                            ended[one.name] = one
+                            board.end(one)
+                    except KeyboardInterrupt:
+                        board.say("stopping after the running steps; Ctrl-C again leaves at once")
+                        _stop(client, orders)
+                        raise
+                if len(ended) == len(asked):
+                    return [ended[name] for name in asked]
+                board.say(f"the scheduler at {address} is gone; waiting for it")
+                client = connect(address, patience)
+    except KeyboardInterrupt:
+        raise SweepStopped(list(ended.values()), len(asked)) from None
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """What ends jobs of a batch system is heeded like Ctrl-C, where signals arrive."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _outlined(spec: RunSpec, remote: bool) -> dict[str, Any]:
     """The outline of a run, as far as it shows here: workers elsewhere have other devices."""
+    if spec.nodes > 1:
+        raise BenchError("each run of a sweep is one worker's, on one machine: leave out --nodes")
     told = outline(replace(spec, device="cpu") if remote else spec)
     if remote and told["options"] and not spec.preset:
         raise BenchError(
@@ -187,12 +230,13 @@ def _anywhere(spec: RunSpec, told: dict[str, Any]) -> RunSpec:
 
 @dataclass(frozen=True)
 class _Orders:
-    """What all tasks of a sweep are told."""
+    """What all tasks of a sweep are told; ``plugins``: files, and the SHA-256 of what they say."""
 
     sweep: str
+    version: str
+    plugins: Mapping[Path, str]
     results: Path
     runs: Path
-    plugins: tuple[Path, ...]
     pictures: int
 
     @property
@@ -210,9 +254,9 @@ class _Orders:
 @contextlib.contextmanager
 def _cluster(workers: int, memory: str, retries: int, jobs: Sequence[Job]) -> Iterator[SpecCluster]:
     """Worker processes on this machine, each with one thread for tasks and a GPU of its own, if any."""
-    gpus = torch.cuda.device_count() if any(job.spec.device != "cpu" for job in jobs) else 0
-    count = workers or gpus or CPU_COUNT
-    limit = parse_bytes(memory) if memory else MEMORY_LIMIT // count
+    gpus = _gpus() if any(job.spec.device != "cpu" for job in jobs) else []
+    count = workers or len(gpus) or CPU_COUNT
+    limit = int(amount(memory)) if memory else MEMORY_LIMIT // count
     offered = {"memory": float(limit)} | ({"GPU": 1.0} if gpus else {})
     for job in jobs:
         if short := [k for k, wanted in job.resources.items() if wanted > offered.get(k, 0)]:
@@ -223,7 +267,7 @@ def _cluster(workers: int, memory: str, retries: int, jobs: Sequence[Job]) -> It
     threads = {name: str(max(1, CPU_COUNT // count)) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     specs = {}
     for i in range(count):
-        device = {"CUDA_VISIBLE_DEVICES": str(i % gpus)} if gpus else {}
+        device = {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {}
         specs[i] = {
             "cls": Nanny,
             "options": {
@@ -240,6 +284,21 @@ def _cluster(workers: int, memory: str, retries: int, jobs: Sequence[Job]) -> It
     }
     with SpecCluster(specs, scheduler, name="sweep", silence_logs=logging.ERROR) as cluster:
         yield cluster
+
+
+def _gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls the GPUs that this process may use: on a shared machine perhaps 2 and 3."""
+    count = torch.cuda.device_count()
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return (given.split(",") if given else list(map(str, range(count))))[:count]
+
+
+def _equip(client: Client, orders: _Orders, local: bool) -> None:
+    """Prepare the workers. Raises BenchError where one would carry out other code than is here."""
+    install(_Guest(local), client)
+    found = client.run(unlike, orders, on_error="ignore")
+    if said := [f"the worker at {address} {why}" for address, why in found.items() if why]:
+        raise BenchError(f"{said[0]}: start it anew, with what is here")
 
 
 def _drive(
@@ -268,18 +327,14 @@ def _drive(
     tried: Counter[str] = Counter()
     futures = {submit(name): (name, 0) for name in jobs}
     while futures and client.status == "running":
-        with contextlib.suppress(TimeoutError, CancelledError):
-            wait(list(futures), timeout=_TICK, return_when="FIRST_COMPLETED")
+        time.sleep(_TICK)  # looking is cheap; to wait for thousands of futures is not
         board.tick()
         for future in [f for f in futures if f.status in ("finished", "error")]:
             name, again = futures.pop(future)
             error = future.exception()
             if error is None:
                 one = future.result()
-                done = one.state not in (
-                    "under way",
-                    "stopped",
-                )  # held by another process, by a worker that closes
+                done = one.state not in ("under way", "stopped")  # another process has it, or a worker closed
             else:
                 # Dask blames a worker's death on all that waited there; here it counts for the run that had begun
                 tried[name] += board.begun[future.key]
@@ -293,19 +348,24 @@ def _drive(
 
 
 def _stop(client: Client, orders: _Orders) -> None:
-    """Let trainings save their state and everything else of this sweep end."""
-    with contextlib.suppress(KeyboardInterrupt):
-        client.run(stop, orders.sweep)
-        while any(client.run(is_at_work, orders.sweep).values()):
-            time.sleep(_TICK / 4)
+    """Let trainings save their state and everything else of this sweep end, as far as workers can be reached."""
+    with contextlib.suppress(KeyboardInterrupt, OSError, ValueError):
+        client.run(stop, orders.sweep, on_error="ignore")
+        while client.status == "running" and any(
+            at_work is True for at_work in client.run(is_at_work, orders.sweep, on_error="ignore").values()
+        ):
+            time.sleep(_TICK)
 
 
 def _warn_of_missing(client: Client, jobs: Any, board: _Board) -> None:
     """Say where no worker of a running scheduler has at present what a run takes."""
     offers = [w["resources"] for w in client.scheduler_info(n_workers=-1)["workers"].values()]
+    if not offers:
+        board.say("! the scheduler has no worker yet: runs wait for one")
+        return
     for wanted in {_told(j.resources): j.resources for j in jobs}.values():
         if not any(all(offer.get(k, 0) >= v for k, v in wanted.items()) for offer in offers):
-            board.say(f"! no worker offers {_told(wanted) or 'itself'} yet: runs wait for one that does")
+            board.say(f"! no worker offers {_told(wanted)} yet: runs wait for one that does")
 
 
 def _told(resources: Mapping[str, float]) -> str:
@@ -339,10 +399,10 @@ class _Board:
         with tqdm.external_write_mode():
             self._say(text)
 
-    def begin(self, key: str, worker: str) -> None:
+    def begin(self, key: str) -> None:
         self.begun[key] += 1
 
-    def follow(self, name: str, log: str, steps: int, worker: str) -> None:
+    def follow(self, name: str, log: str, steps: int) -> None:
         if self.progress and steps and name not in self._bars:
             self._bars[name] = (
                 tqdm(total=steps, unit="step", desc=name, leave=False, dynamic_ncols=True),
@@ -385,7 +445,9 @@ _over: set[str] = set()
 
 
 class _Guest(WorkerPlugin):
-    """Lets a worker that closes (its scheduler is gone, its time is up) save the training under way first."""
+    """Fits a worker to runs: one that closes (its scheduler is gone, its time is up) saves the training under way
+    first, and one whose memory stays nearly full goes on. By default it would take no task any more, for ever where
+    a run left something behind; beyond its limit its nanny replaces it anyway."""
 
     name = "pansharp-bench"
 
@@ -393,13 +455,27 @@ class _Guest(WorkerPlugin):
         self.local = local
 
     def setup(self, worker: Any) -> None:
+        worker.memory_manager.memory_pause_fraction = 1.0
         if (
             self.local
         ):  # Ctrl-C reaches all processes of a console; it is for the sweep, which tells its workers
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def teardown(self, worker: Any) -> None:
-        stop_asked.set()
+        if worker.status is not Status.running:  # else another sweep puts its own guest in this one's place
+            stop_asked.set()
+
+
+def unlike(orders: _Orders) -> str:
+    """In what this worker's code differs from that of a sweep; empty where it does not."""
+    if orders.version != __version__:
+        return f"has pansharp-bench {__version__}, not {orders.version}"
+    for path, sha256 in orders.plugins.items():
+        if not path.is_file():
+            return f"does not see the plug-in {path}"
+        if sha256_of(path) != sha256 or is_stale(path):
+            return f"has another version of the plug-in {path}"
+    return ""
 
 
 def stop(sweep: str) -> None:
@@ -419,7 +495,7 @@ def carry_out(name: str, job: Job, orders: _Orders, key: str, patient: bool) -> 
     ``under way`` or, for the ``patient``, waited for."""
     log = orders.logs / f"{name}.log"
     with _turn, _logged(log) as write:
-        get_worker().log_event(f"{orders.topic}-begin", {"key": key})
+        _tell(f"{orders.topic}-begin", key=key)
         while True:
             try:
                 return _carry_out(name, job, orders, log, write)
@@ -427,6 +503,12 @@ def carry_out(name: str, job: Job, orders: _Orders, key: str, patient: bool) -> 
                 if not patient:
                     return Ended(name, job, "under way", log, str(error))
                 time.sleep(_POLL)
+
+
+def _tell(topic: str, **what: Any) -> None:
+    """Let the scheduler know, surely: what a worker's own ``log_event`` leaves for later is lost if it dies now."""
+    worker = get_worker()
+    sync(worker.loop, worker.scheduler.log_event, topic=topic, msg=what)
 
 
 def _carry_out(name: str, job: Job, orders: _Orders, log: Path, write: Say) -> Ended:
@@ -438,6 +520,8 @@ def _carry_out(name: str, job: Job, orders: _Orders, log: Path, write: Say) -> E
         if orders.sweep in _over:
             return Ended(name, job, "stopped", log)
         write(f"on {socket.gethostname()}")
+        if why := unlike(orders):
+            raise BenchError(f"the worker on {socket.gethostname()} {why}: start it anew")
         for path in orders.plugins:
             load_plugin(path)
         if found := recorded(job.spec, orders.results):
@@ -447,8 +531,7 @@ def _carry_out(name: str, job: Job, orders: _Orders, log: Path, write: Say) -> E
         if present(path):
             return Ended(name, job, "skipped", log, record=path)
         steps = settled.identity["options"].get("steps", 0)
-        followed = {"name": name, "log": str(folder.log), "steps": steps}
-        get_worker().log_event(f"{orders.topic}-follow", followed)
+        _tell(f"{orders.topic}-follow", name=name, log=str(folder.log), steps=steps)
         resume = folder.checkpoint.exists()
         write(f"{'goes on with' if resume else 'begins'} the run in {folder.path}")
         outcome = experiment.run(
@@ -484,11 +567,11 @@ def _carry_out(name: str, job: Job, orders: _Orders, log: Path, write: Say) -> E
 
 @contextlib.contextmanager
 def _logged(path: Path) -> Iterator[Say]:
-    """Writes lines to a run's log, warnings among them."""
+    """Writes lines to a run's log, warnings among them; a full disk costs lines, and no run."""
 
     def write(text: str) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        with open(path, "a", encoding="utf-8") as file:
+        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
             file.write(f"{now} {text}\n")
 
     def warned(message: Any, *_: Any, **__: Any) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pansharp_bench.errors import BenchError
-from pansharp_bench.files import write_text
+from pansharp_bench.files import whole, write_text
 from pansharp_bench.record import Record, canonical
 
 SCHEMA = 1
@@ -151,7 +151,7 @@ def machine_of(environment: dict[str, Any]) -> str:
 def read_speeds(results: Path) -> list[Speeds]:
     """The figures of every machine below a folder of records. Raises BenchError for a file that holds none."""
     found = []
-    for path in sorted((Path(results) / "speed").glob("*.json")):
+    for path in whole((Path(results) / "speed").glob("*.json")):
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
             if told["schema"] != SCHEMA:
@@ -165,11 +165,17 @@ def read_speeds(results: Path) -> list[Speeds]:
 
 
 def write(speeds: Speeds, results: Path) -> Path:
-    """Write them below the records. What was not measured this time, but before, stays."""
+    """Write them below the records. What was not measured this time, but before, stays; so does what was measured
+    alone before, and beside others this time."""
+
+    def thing(figure: Figure) -> tuple[Kind, str, int]:
+        return figure.kind, figure.name, figure.channels
+
     path = speeds.path(results)
-    new = {(f.kind, f.name, f.channels) for f in speeds.figures}
     before = [f for s in read_speeds(results) if s.path(results) == path for f in s.figures]
-    kept = [f for f in before if (f.kind, f.name, f.channels) not in new]
-    told = asdict(replace(speeds, figures=[*kept, *speeds.figures]))
+    alone = {thing(f) for f in before if f.alone}
+    new = [f for f in speeds.figures if f.alone or thing(f) not in alone]
+    replaced = set(map(thing, new))
+    told = asdict(replace(speeds, figures=[*(f for f in before if thing(f) not in replaced), *new]))
     write_text(path, json.dumps(told, indent=1, allow_nan=False) + "\n")
     return path

@@ -15,6 +15,7 @@ import numpy as np
 
 from pansharp_bench.contract import scenes
 from pansharp_bench.errors import BenchError
+from pansharp_bench.files import whole
 from pansharp_bench.raster import geotiff
 from pansharp_bench.record import SCHEMA, canonical, record_path, spec_hash
 from pansharp_bench.scene import Sensor
@@ -93,7 +94,7 @@ def mirrored(source: Path, folder: Path, times: int) -> None:
 
 def templates(results: Path) -> list[Path]:
     """The records below a folder that others can be made from."""
-    return sorted(Path(results).glob("*/*/*/*.json"))
+    return whole(Path(results).glob("*/*/*/*.json"))
 
 
 def synthesise(results: Path, root: Path, count: int) -> None:

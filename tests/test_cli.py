@@ -328,3 +328,16 @@ def test_the_shell_completes_names(words, begun, told):
 
     found = ShellComplete(main, {}, "bench", "_BENCH_COMPLETE").get_completions(words, begun)
     assert [item.value for item in found] == told
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"), [("run", True), ("fuse", True), ("speed", False), ("list", False)]
+)
+def test_ctrl_c_tells_of_resuming_where_that_can_be(monkeypatch, command, hint):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main.commands[command], "invoke", interrupted)
+    words = {"run": ["--dataset", "qb"], "fuse": ["--pan", "p", "--ms", "m", "-o", "f.tif"]}
+    done = CliRunner().invoke(main, [command, *words.get(command, [])])
+    assert done.exit_code == 130 and ("--resume" in done.stderr) == hint, done.output

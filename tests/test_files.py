@@ -108,6 +108,17 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path):
     assert sorted(tmp_path.iterdir()) == [folder.checkpoint, folder.log]
 
 
+def test_what_a_killed_process_left_half_written_goes_when_its_run_goes_on(tmp_path):
+    folder = RunFolder(tmp_path)
+    with pytest.raises(KeyboardInterrupt), atomically(folder.checkpoint) as part:
+        part.write_text("half")
+        left = part.rename(tmp_path / part.name.replace(".checkpoint.", ".checkpoint.0"))
+        raise KeyboardInterrupt
+    assert left.exists()
+    with folder.held():
+        assert [p.name for p in tmp_path.iterdir()] == [".lock"]
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BenchError, match=r"cannot write to .*file/sub"):

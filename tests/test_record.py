@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from records import make
 from pansharp_bench import record
 from pansharp_bench.errors import BenchError, RecordExists
 from pansharp_bench.record import Record, summarise
+from pansharp_bench.workloads import templates
 
 
 def test_round_trip_with_nan_and_infinity(tmp_path):
@@ -148,8 +150,10 @@ def test_what_was_read_is_kept_until_its_file_is_touched(tmp_path, monkeypatch):
     assert scores() == scores() == {2: [5.0], 3: [3.0]}
     assert parsed == [first, second, second, third]
     (cache,) = (tmp_path / "cache" / "records").iterdir()
-    cache.write_bytes(cache.read_bytes()[:50])
-    assert scores() == {2: [5.0], 3: [3.0]}
+    kept = cache.read_bytes()
+    for damaged in (kept[:50], b"", kept.replace(struct.pack("<d", 3.0), struct.pack("<d", 4.0))):
+        cache.write_bytes(damaged)
+        assert scores() == {2: [5.0], 3: [3.0]}
     third.write_text("{")
     assert isinstance(dict(record.read_all(root))[third], BenchError)
 
@@ -167,6 +171,16 @@ print("ready", flush=True)
 while True:
     record.write(make(SAM=big), root, force=True)
 """
+
+
+def test_what_a_killed_process_left_half_written_is_no_record(tmp_path):
+    path = record.write(make(SAM=[1.0]), tmp_path)
+    left = path.with_name(f".{path.stem}.123-abcdef.json")  # whole, but for its name
+    left.write_bytes(path.read_bytes())
+    assert (
+        [p for p, _ in record.read_all(tmp_path)] == [p for p, _ in record.readable([left, path])] == [path]
+    )
+    assert templates(tmp_path) == [path]
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.013, 0.031, 0.057])

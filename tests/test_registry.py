@@ -321,3 +321,15 @@ def test_a_plugin_that_registers_nothing_is_warned_of(tmp_path):
         pytest.warns(UserWarning, match=r"undecorated\.py registers nothing: is its decorator there"),
     ):
         registry.load_plugin(path)
+
+
+def test_a_plugin_that_was_changed_since_is_not_taken_for_what_was_loaded(tmp_path):
+    """A record would tell the hash of code that did not run."""
+    path = tmp_path / "changing.py"
+    path.write_text("import pansharp_bench as pb\n")
+    with pytest.warns(UserWarning, match="registers nothing"):
+        registry.load_plugin(path)
+    registry.load_plugin(path)
+    path.write_text("import pansharp_bench\n")
+    with pytest.raises(BenchError, match=r"changing\.py has changed since this process loaded it"):
+        registry.load_plugin(path)

@@ -9,15 +9,21 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from click.testing import CliRunner
+from distributed import LocalCluster, Scheduler, get_worker
+from distributed.core import Status
 
+from pansharp_bench import sweep as sweeps
 from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError
 from pansharp_bench.plan import RunSpec
 from pansharp_bench.registry import load_plugin
-from pansharp_bench.sweep import Job, sweep
+from pansharp_bench.sweep import Job, SweepStopped, sweep
+from pansharp_bench.training import stop_asked
 
 PLUGINS = [Path(__file__).parent / "plugins" / name for name in ("tiny.py", "trials.py")]
 for plugin in PLUGINS:
@@ -174,6 +180,81 @@ def test_mistakes_show_before_anything_starts(go, monkeypatch):
         go(job("half"), scheduler="tcp://127.0.0.1:1")
 
 
+def test_a_run_is_one_machine_s(go, monkeypatch):
+    with pytest.raises(BenchError, match="leave out --nodes"):
+        go(Job(RunSpec("gain", "tiny", nodes=2)))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with pytest.raises(BenchError, match="torchrun"):
+        go(job("half"))
+
+
+@pytest.mark.parametrize("amount", [0, -1, float("nan"), float("inf"), True, "much", [1]])
+def test_an_amount_that_is_none_is_refused(amount):
+    with pytest.raises(BenchError, match="is no amount"):
+        Job(RunSpec("half", "tiny"), {"GPU": amount})
+
+
+def test_workers_take_the_gpus_that_are_given(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert sweeps._gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert sweeps._gpus() == ["3", "5"]
+
+
+def test_ctrl_c_while_a_scheduler_is_looked_for_is_summed_up(go, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweeps, "connect", interrupted)
+    with pytest.raises(SweepStopped, match="0 of 1 runs"):
+        go(job("half"), scheduler="tcp://127.0.0.1:1")
+
+
+def test_a_worker_that_closes_stops_its_training_and_another_sweep_does_not():
+    memory = SimpleNamespace(memory_pause_fraction=0.8)
+    worker, guest = SimpleNamespace(status=Status.running, memory_manager=memory), sweeps._Guest(local=False)
+    guest.setup(worker)
+    assert memory.memory_pause_fraction == 1.0  # else a run that leaves 0.8 behind is a worker's last
+    guest.teardown(worker)
+    assert not stop_asked.is_set()
+    worker.status = Status.closing
+    guest.teardown(worker)
+    assert stop_asked.is_set()
+    stop_asked.clear()
+
+
+@pytest.fixture
+def near():
+    """A cluster within this process."""
+    with LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        yield cluster
+
+
+def told_at_once():
+    sweeps._tell("began", key="x")
+    own = get_worker().scheduler.addr
+    (scheduler,) = (s for s in Scheduler._instances if s.address == own)
+    return [what["key"] for _, what in scheduler.get_events("began")]
+
+
+def test_what_a_run_tells_is_known_before_it_goes_on(near):
+    """Or deaths of one that dies at once would never count."""
+    with near.get_client() as client:
+        assert client.submit(told_at_once).result() == ["x"]
+
+
+def test_a_worker_of_other_code_is_refused(go, near, tmp_path, monkeypatch):
+    own = tmp_path / "own.py"
+    own.write_text("import pansharp_bench as pb\npb.register_sensor\n")
+    with pytest.warns(UserWarning, match="registers nothing"):
+        load_plugin(own)
+    monkeypatch.setattr(sys.modules[__name__], "PLUGINS", [*PLUGINS, own])
+    own.write_text("import pansharp_bench as pb\n")
+    with pytest.raises(BenchError, match=rf"the worker at .* has another version of the plug-in {own}"):
+        go(job("half"), scheduler=near.scheduler_address)
+
+
 FILE = """
 datasets = ["tiny"]
 seeds = [0, 1]
@@ -198,6 +279,18 @@ def test_a_file_crosses_what_it_names(tmp_path, monkeypatch):
     assert "missing  half · tiny" in done.output and "missing  exp · tiny" in done.output
 
 
+def test_flags_go_before_a_file_and_blocks_before_what_stands_above(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("sweep.toml").write_text('preset = "paper"\noptions = {select = false, lr = 0.3}\n' + FILE)
+    flags = ["--seeds", "7", "--set", "lr=0.2", "--preset", "quick"]
+    words = ["sweep", "sweep.toml", "--plugin", str(PLUGINS[0]), "--dry-run", *flags]
+    done = CliRunner().invoke(main, words)
+    gains = [line.partition(":")[0] for line in done.output.splitlines() if "gain" in line]
+    assert gains == [
+        f"missing  gain · tiny · quick · lr=0.2 · select=False · steps={steps} · seed 7" for steps in (5, 7)
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -205,6 +298,14 @@ def test_a_file_crosses_what_it_names(tmp_path, monkeypatch):
         ("methods = 'gain'", "methods = 'gain' is not a list"),
         ("methods = ['gain']", "no datasets to run"),
         ("methods = [", "is not TOML"),
+        ("methods = [['gain']]", "is not a list of names"),
+        ("seeds = [0.5]", "is not a list of whole numbers"),
+        ("seeds = [true]\nmethods = ['exp']\ndatasets = ['qb']", "seed True is no whole number"),
+        ("[runs]\nmethods = ['gain']", "write [[runs]] above each"),
+        ("runs = []", "write [[runs]] above each"),
+        ("options = {steps = []}", "option steps has no value"),
+        ("methods = ['exp']\ndatasets = ['qb']\noptions = {steps = 1}", "there is nothing to --set"),
+        ("methods = ['exp']\ndatasets = ['qb']\nresources = {GPU = nan}", "nan is no amount"),
     ],
 )
 def test_a_file_that_says_nothing_of_use_is_refused(tmp_path, text, words):

@@ -40,6 +40,8 @@ from pansharp_bench.tables import (
     write_tables,
 )
 from pansharp_bench.tables.formatting import cost_text
+from pansharp_bench.timings import Figure, Rates, Speeds, read_speeds
+from pansharp_bench.timings import write as write_speeds
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -108,11 +110,14 @@ def cells_of(table, label):
     return {c.name: cell for c, cell in row.cells.items()}
 
 
-def test_a_table_says_what_its_milliseconds_were_measured_on():
-    on = [("a", "CPU, 1 threads"), ("b", "CPU, 1 threads"), ("c", "NVIDIA H200")]
-    (table,) = tables([replace(make(name), environment={"device_name": device}) for name, device in on])
-    (note,) = (n for n in table.notes if n.startswith("ms/MP"))
-    assert "CPU, 1 threads (2 runs); NVIDIA H200 (1 runs)" in note
+def write_timed(record, results):
+    """A record, and what `bench speed` wrote of its method with these options."""
+    records.write(record, results)
+    spec, channels = record.spec, record.dataset["channels"]
+    known = [f for s in read_speeds(results) for f in s.figures]
+    own = Figure("inference", spec["method"], channels, 1 << 16, options=spec["options"], seconds=0.01)
+    here = {"device": "cpu", "processor": "Some Chip", "threads": 1}
+    write_speeds(Speeds("2026-01-01", here, {}, Rates(1e9, 1e9), [*known, own]), results)
 
 
 def test_means_are_over_images_and_columns_follow_the_metric_cards():
@@ -507,8 +512,7 @@ def test_figures_name_the_variants_of_a_method_apart(tmp_path, monkeypatch):
         changed = ["a"] if options["a"] == 2 else []
         plain = make("mine", preset=preset, options=options, changed=changed)
         plain.protocols["reduced"]["curves"] = {"psd": spectrum}
-        timed = {"reduced": {"milliseconds_per_megapixel": 5.0}}
-        records.write(replace(plain, inference=timed), tmp_path)
+        write_timed(plain, tmp_path)
     for what in ("cost", "psd"):
         words = [
             "figure",
@@ -710,8 +714,7 @@ def test_times_are_compared_on_the_machine_of_most():
     "words", [("leaderboard",), ("figure", "cost", "--dataset", "qb-mini", "--column", "SAM")]
 )
 def test_a_folder_that_cannot_be_written_is_one_message(tmp_path, words):
-    timed = {"reduced": {"milliseconds_per_megapixel": 5.0}}
-    records.write(replace(make("a"), inference=timed), tmp_path / "results")
+    write_timed(make("a"), tmp_path / "results")
     (tmp_path / "file").write_text("")
     done = CliRunner().invoke(
         main, [*words, "--results", str(tmp_path / "results"), "--out", str(tmp_path / "file" / "x.png")]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pansharp_bench.contract import watched
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import RunFolder
-from pansharp_bench.training import Interrupted, Learner, Trainer
+from pansharp_bench.training import Interrupted, Learner, Trainer, loop
 from pansharp_bench.training.loop import Backward
 
 
@@ -100,7 +100,12 @@ def test_resume_after_interrupt_equals_an_uninterrupted_run(tmp_path: Path) -> N
     assert log(tmp_path / "torn") == log(tmp_path / "whole")
 
 
-def test_resume_from_a_periodic_checkpoint_after_a_crash(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("unsaved", "step"), [(300.0, 30), (0.0, 33)])
+def test_resume_from_a_periodic_checkpoint_after_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unsaved: float, step: int
+) -> None:
+    """By steps, and by the time that a kill would cost."""
+
     class Crash(Exception):
         pass
 
@@ -112,8 +117,10 @@ def test_resume_from_a_periodic_checkpoint_after_a_crash(tmp_path: Path) -> None
 
     whole = run(tmp_path / "whole")
     t = trainer(tmp_path / "torn")
+    monkeypatch.setattr(loop, "_UNSAVED", unsaved)
     with pytest.raises(Crash):
         t.run(Crashing(t), 40, checkpoint_every=15, log_every=7)
+    assert torch.load(tmp_path / "torn" / "checkpoint.pt", weights_only=True)["progress"]["step"] == step
     assert log(tmp_path / "torn")[-1]["step"] == 28
     resumed = run(tmp_path / "torn", resume=True)
     assert_same(whole, resumed)

@@ -52,8 +52,12 @@ class Bench(click.Group):
             return super().invoke(ctx)
         except (Exception, KeyboardInterrupt) as error:
             if stop := interruption(error):  # of a training that was stopped, it says where
-                saved = f"{stop}; the state is saved: run the same command with --resume" if stop.args else ""
-                click.echo(f"\n{saved or 'interrupted; what had begun goes on with --resume'}", err=True)
+                command = self.commands.get(ctx.invoked_subcommand or "")
+                resumes = command is not None and any(p.name == "resume" for p in command.params)
+                what = f"{stop}; the state is saved" if stop.args else "interrupted"
+                click.echo(
+                    f"\n{what}{'; the same command with --resume goes on' if resumes else ''}", err=True
+                )
                 raise SystemExit(130) from None
             if isinstance(error, BenchError):
                 raise UserMistake(str(error)) from error

@@ -12,6 +12,7 @@ import click
 
 from pansharp_bench.cli.options import (
     RunOptions,
+    check_settable,
     comma_separated,
     plugin_option,
     results_option,
@@ -19,7 +20,6 @@ from pansharp_bench.cli.options import (
     running,
     say,
     set_option,
-    somebody_trains,
 )
 from pansharp_bench.cli.records import read_records
 from pansharp_bench.errors import BenchError
@@ -103,7 +103,7 @@ def psd(
 def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, results: Path) -> None:
     """Quality against milliseconds per megapixel, a point for every row that `bench leaderboard --all-runs` has.
 
-    Only rows timed on one kind of device belong in one picture: it takes the most frequent.
+    Milliseconds are those of `bench speed`, on the machine that timed most of the methods.
     """
     from pansharp_bench import figures, tables
     from pansharp_bench.timings import read_speeds
@@ -117,7 +117,10 @@ def cost(dataset: str, protocol: str, column: str, ranked: bool, out: Path, resu
             if cell and row.cost[0]:
                 points.append((label, row.group, row.cost[0], cell.mean))
     if not points:
-        raise BenchError(f"no record of {dataset!r} under {results} has {column} under protocol {protocol!r}")
+        raise BenchError(
+            f"no record of {dataset!r} under {results} has {column} under protocol {protocol!r} and is of a method "
+            "that `bench speed` has timed"
+        )
     title = f"{dataset}: {column} against cost, {usual}"
     figures.quality_against_cost(points, out, column, "milliseconds per megapixel", title)
     click.echo(out)
@@ -172,7 +175,7 @@ def compare(
 
     if not methods:
         raise BenchError("--methods names none, e.g. --methods exp,gsa")
-    somebody_trains(methods, options)
+    check_settable(methods, options)
     with running():
         plans = [plan.plan(shared.row(name, dataset, {}, options, seed)) for name in methods]
         settings = "".join(f" --set {k}={v}" for k, v in options.items())

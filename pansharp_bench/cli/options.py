@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import wraps
@@ -266,8 +266,18 @@ def read_page(page: Path) -> str:
 
 
 def names_of(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> list[str]:
-    """The names in ``--option a,b --option c``."""
-    return [name for text in given for name in text.split(",")]
+    """The names in ``--option a,b --option c``, each once."""
+    names = (name.strip() for text in given for name in text.split(","))
+    return list(dict.fromkeys(filter(None, names)))
+
+
+def check_settable(methods: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raises BenchError where there are options for methods of which none is trained step by step."""
+    from pansharp_bench.presets import takes_steps
+    from pansharp_bench.registry import METHODS
+
+    if options and not any(takes_steps(METHODS.get(name)) for name in methods):
+        raise BenchError(f"none of {', '.join(methods)} is trained step by step: there is nothing to --set")
 
 
 seeds_option = click.option(
@@ -309,15 +319,6 @@ def _read_pairs(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ..
             raise click.BadParameter(f"{name} is given twice: {parsed[name]} and {value.strip()}")
         parsed[name] = value.strip()
     return parsed
-
-
-def somebody_trains(methods: Iterable[str], options: Mapping[str, str]) -> None:
-    """Raises BenchError where options are given for several methods, none of which takes training steps."""
-    from pansharp_bench.presets import takes_steps
-    from pansharp_bench.registry import METHODS
-
-    if options and not any(takes_steps(METHODS.get(name)) for name in methods):
-        raise BenchError(f"none of {', '.join(methods)} is trained step by step: there is nothing to --set")
 
 
 def say(text: str) -> None:

@@ -146,9 +146,10 @@ def expected_seconds(spec: RunSpec, results: Path) -> float | None:
 
     alike = [
         item
-        for path in results.glob(f"{told['track']}/*/{told['method']}/{told['preset']}-*.json")
-        if (item := record.read(path)).environment.get("device", "").startswith(kind)
-        and not item.spec["weights"]
+        for _, item in record.readable(
+            results.glob(f"{told['track']}/*/{told['method']}/{told['preset']}-*.json")
+        )
+        if item.environment.get("device", "").startswith(kind) and not item.spec["weights"]
     ]
     if not alike:
         return None

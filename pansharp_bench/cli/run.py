@@ -13,6 +13,7 @@ import click
 
 from pansharp_bench.cli.options import (
     RunOptions,
+    check_settable,
     completes,
     json_option,
     metric_option,
@@ -22,7 +23,6 @@ from pansharp_bench.cli.options import (
     running,
     say,
     set_option,
-    somebody_trains,
 )
 from pansharp_bench.cli.records import ensure
 from pansharp_bench.errors import BenchError
@@ -209,7 +209,7 @@ def _run_all(
 
     entries = {name: METHODS.get(name) for name in methods}
     own, common = (options, {}) if len(methods) == 1 else ({}, options)
-    somebody_trains(methods, common)
+    check_settable(methods, common)
     specs = [
         replace(shared, label=label).row(name, dataset, own, common, seed)
         for dataset in datasets

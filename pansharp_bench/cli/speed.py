@@ -128,5 +128,8 @@ def _show(found: Speeds) -> None:
     if company := max((f.others for f in found.figures if not f.alone and f.others), default=0.0):
         of = f"{company:.1f} of {found.conditions['cores']} cores"
         click.secho(
-            f"! other processes kept {of} busy: tables will not take these times", fg="yellow", err=True
+            f"! other processes kept {of} busy: tables will not take these times, but earlier ones that were "
+            "measured alone, if any",
+            fg="yellow",
+            err=True,
         )

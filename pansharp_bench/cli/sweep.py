@@ -13,12 +13,13 @@ import click
 
 from pansharp_bench.cli.options import (
     RunOptions,
+    check_settable,
     completes,
     names_of,
+    read_seeds,
     run_options,
     running,
     say,
-    seeds_option,
     set_option,
 )
 from pansharp_bench.errors import BenchError
@@ -26,9 +27,15 @@ from pansharp_bench.errors import BenchError
 if TYPE_CHECKING:
     from pansharp_bench.sweep import Ended, Job
 
-_KINDS: dict[str, type] = {
-    "methods": list, "datasets": list, "seeds": list, "preset": str, "options": dict, "resources": dict
-}  # fmt: skip
+_FORMS: dict[str, tuple[Any, type, str]] = {
+    "methods": (list, str, "a list of names"),
+    "datasets": (list, str, "a list of names"),
+    "seeds": (list, int, "a list of whole numbers"),
+    "preset": (str, str, "a name"),
+    "options": (dict, object, "a table, {name = value}"),
+    "resources": (dict, object, "a table, {name = amount}"),
+}
+"""What a key of a file holds: its kind, that of its elements, and both in words."""
 
 
 @click.command(short_help="Carry out many runs side by side, on Dask.")
@@ -49,10 +56,14 @@ _KINDS: dict[str, type] = {
     callback=names_of,
     help="Comma-separated; may be repeated.",
 )
-@seeds_option
+@click.option("--seeds", callback=read_seeds, metavar="A,B", help="A run for each [default: 0].")
 @set_option("Of every method; NAME=V1,V2 runs with each value.")
 @click.option(
-    "--resource", "resources", multiple=True, metavar="NAME=AMOUNT", help="What each run takes: GPU=1."
+    "--resource",
+    "resources",
+    multiple=True,
+    metavar="NAME=AMOUNT",
+    help="What each run takes: GPU=1, memory=8GB; may be repeated.",
 )
 @click.option(
     "--scheduler", default="", metavar="ADDRESS", help="Of a running Dask scheduler: tcp://host:8786."
@@ -83,7 +94,7 @@ def sweep(
     file: Path | None,
     methods: list[str],
     datasets: list[str],
-    seeds: list[int],
+    seeds: list[int] | None,
     options: dict[str, str],
     resources: tuple[str, ...],
     scheduler: str,
@@ -95,9 +106,9 @@ def sweep(
 ) -> None:
     """Run methods × datasets × seeds × options, those without a record; what was begun is resumed.
 
-    Flags or a TOML file say what to run. The file's keys are methods, datasets, seeds, preset, options and
-    resources; it may have several [[runs]] of them, with the values above as defaults. An option with a list of
-    values makes one run for each.
+    Flags or a TOML file say what to run; a flag replaces what the file says. The file's keys are methods, datasets,
+    seeds, preset, options and resources; it may have several [[runs]] of them, with the values above as defaults.
+    An option with a list of values makes one run for each.
 
     \b
     bench sweep --method sp-i2i,cut --dataset qb-sim,gf2-sim --seeds 0,1,2
@@ -113,11 +124,11 @@ def sweep(
         "datasets": datasets,
         "seeds": seeds,
         "options": {name: value.split(",") for name, value in options.items()},
-        "resources": dict(map(_amount, resources)),
+        "resources": dict(map(_named, resources)),
+        "preset": shared.preset,
     }
-    if shared.preset:
-        flags["preset"] = shared.preset
-    jobs = [job for block in _blocks(file, flags) for job in _jobs(block, shared)]
+    given = {key: value for key, value in flags.items() if value}
+    jobs = [job for block in _blocks(file, given) for job in _jobs(block, shared)]
     if dry_run:
         tell([job.spec for job in jobs], shared.results)
         return
@@ -145,54 +156,74 @@ def sweep(
 
 
 def _blocks(file: Path | None, flags: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is to be crossed: the flags or, with what they leave open taken from the flags, the file's blocks."""
-    if file is None:
-        blocks = [flags]
-    else:
+    """What is to be crossed: the file's blocks, if there is one, over its defaults, and the flags over all."""
+    told: dict[str, Any] = {}
+    if file is not None:
         try:
             told = tomllib.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise BenchError(f"{file} is not TOML: {error}") from error
-        own = told.pop("runs", [{}])
-        blocks = [flags | told | block for block in own]
+    own = told.pop("runs", [{}])
+    if not (isinstance(own, list) and own and all(isinstance(block, dict) for block in own)):
+        raise BenchError(f"{file}: runs is no list of tables: write [[runs]] above each")
+    for block in (told, *own):
+        _check(block, file)
+    blocks = [_over(_over(_over({"seeds": [0]}, told), block), flags) for block in own]
     for block in blocks:
-        for key, value in block.items():
-            if key not in _KINDS:
-                raise BenchError(f"{file}: unknown key {key!r}; known are: {', '.join(_KINDS)} and [[runs]]")
-            if not isinstance(value, _KINDS[key]):
-                raise BenchError(f"{file}: {key} = {value!r} is not a {_KINDS[key].__name__}")
-        if lacking := [key for key in ("methods", "datasets", "seeds") if not block[key]]:
+        if lacking := [key for key in ("methods", "datasets", "seeds") if not block.get(key)]:
             raise BenchError(f"no {' and no '.join(lacking)} to run: name them by flags or in the file")
+    for block, whole in zip(own, blocks, strict=True):
+        check_settable(whole["methods"], block.get("options", {}))
+    everyone = [method for block in blocks for method in block["methods"]]
+    check_settable(everyone, {**told.get("options", {}), **flags.get("options", {})})
     return blocks
 
 
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both, ``above`` where they differ; of tables each name."""
+    tables = {k: {**below.get(k, {}), **v} for k, v in above.items() if isinstance(v, dict)}
+    return {**below, **above, **tables}
+
+
+def _check(block: dict[str, Any], file: Path | None) -> None:
+    """Raises BenchError for what a file does not say in the form of :data:`_FORMS`."""
+    for key, value in block.items():
+        if key not in _FORMS:
+            raise BenchError(f"{file}: unknown key {key!r}; known are: {', '.join(_FORMS)} and [[runs]]")
+        kind, element, form = _FORMS[key]
+        if not isinstance(value, kind) or not all(isinstance(x, element) for x in value):
+            raise BenchError(f"{file}: {key} = {value!r} is not {form}")
+    if empty := [name for name, value in block.get("options", {}).items() if value == []]:
+        raise BenchError(f"{file}: option {empty[0]} has no value to run with")
+
+
 def _jobs(block: dict[str, Any], shared: RunOptions) -> list[Job]:
-    from pansharp_bench.sweep import Job
+    from pansharp_bench.sweep import Job, amount
 
     shared = replace(shared, preset=block.get("preset"))
-    values = [v if isinstance(v, list) else [v] for v in block["options"].values()]
+    options = block.get("options", {})
+    resources = {name: amount(value) for name, value in block.get("resources", {}).items()}
+    values = [v if isinstance(v, list) else [v] for v in options.values()]
     return [
-        Job(
-            shared.row(method, dataset, {}, dict(zip(block["options"], chosen, strict=True)), seed),
-            block["resources"],
-        )
+        Job(shared.row(method, dataset, {}, dict(zip(options, chosen, strict=True)), seed), resources)
         for method, dataset, *chosen, seed in product(
             block["methods"], block["datasets"], *values, block["seeds"]
         )
     ]
 
 
-def _amount(text: str) -> tuple[str, float]:
+def _named(text: str) -> tuple[str, str]:
     name, _, amount = text.partition("=")
-    try:
-        return name, float(amount)
-    except ValueError:
-        raise BenchError(f"--resource {text!r} is not of the form NAME=AMOUNT, e.g. GPU=1") from None
+    if not (name and amount):
+        raise BenchError(f"--resource {text!r} is not of the form NAME=AMOUNT, e.g. GPU=1")
+    return name, amount
 
 
 def _summarise(ended: list[Ended]) -> int:
     """Print what became of the runs; gives the number of failures."""
     counts = Counter(one.state for one in ended)
+    if not ended:
+        return 0
     click.echo(f"{len(ended)} runs: {', '.join(f'{n} {state}' for state, n in counts.most_common())}")
     for one in ended:
         where = f": {one.reason} (log: {one.log})" if one.state == "failed" else f"  {one.record}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from pansharp_bench.figures import read_panels
+from pansharp_bench.files import whole
 from pansharp_bench.record import Record
 
 _SIDE = 160  # pixels; of a larger picture the middle is shown, not a smaller whole
@@ -40,7 +41,7 @@ class Pictures:
         there."""
         folder = record.path(self.runs).with_suffix("") / "pictures"
         found = []
-        for path in sorted(folder.glob("*.png")) if record.simulated else ():
+        for path in whole(folder.glob("*.png")) if record.simulated else ():
             named = _NAME.fullmatch(path.name)
             if named and int(named[2]) < self.most:
                 panels, top = read_panels(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pansharp_bench.protocol import Protocol, Track
@@ -101,15 +100,13 @@ class Edition:
     @staticmethod
     def _timed(rows: list[Row]) -> list[str]:
         """What the milliseconds are of."""
-        shown = {id(record): record for row in rows for record in row.records}.values()
-        if not shown:
+        machines = sorted({r.timed_on for r in rows if r.timed_on})
+        if not machines:
             return []
-        what = "ms/MP: milliseconds for a megapixel, image by image, measured"
-        if machines := {r.timed_on for r in rows if r.timed_on}:
-            return [f"{what} by `bench speed` with nothing beside it, on {', '.join(sorted(machines))}."]
-        devices = Counter(r.environment.get("device_name") or "an unknown device" for r in shown)
-        where = "; ".join(f"{device} ({n} runs)" for device, n in devices.most_common())
-        return [f"{what} in the runs themselves, beside whatever else ran, on {where}."]
+        return [
+            "ms/MP: milliseconds for a megapixel, image by image, measured by `bench speed` with nothing beside "
+            f"it, on {', '.join(machines)}."
+        ]
 
     def floors(self, columns: Iterable[Column]) -> dict[Column, float]:
         """What the target itself would score in the source's mix of groups, of the columns that have that."""

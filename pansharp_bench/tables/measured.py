@@ -34,7 +34,7 @@ def measured_rows(
     """A row per specification; runs that differ in the seed alone are one row. Of a run that was made again because
     a metric came, changed or was asked for, the newest record counts that has a column. Sorted by the first column
     or that named ``sort``, or as ``methods`` or the records stand. ``speeds``: of the machine whose milliseconds
-    count instead of those of the runs."""
+    are shown; those of the runs are not, as they had other company."""
     runs: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     codes: dict[str, set[str]] = defaultdict(set)
     for record in edition.records:
@@ -75,7 +75,7 @@ def measured_rows(
             _variant(first, len(members), varied, len(codes[card["name"]]) > 1, earlier),
             cells,
             ranked=sees != "reference" and card.get("kind") != "untouched",
-            cost=(_speed(first, speeds), first.weights.get("parameters")),
+            cost=(speeds.of(first) if speeds else None, first.weights.get("parameters")),
             timed_on=speeds.machine if speeds else "",
             plain=not (first.spec["changed"] or first.spec["weights"] or earlier),
             floor=card["name"] in METHODS and METHODS.get(card["name"]).card.floor,
@@ -154,13 +154,6 @@ def _redefined(record: Record) -> bool:
 def _plain_text(value: Any) -> str:
     """Equal values, read from records or kept of methods, give equal text: what ``canonical`` does of any value."""
     return json.dumps(value, sort_keys=True)
-
-
-def _speed(record: Record, speeds: Speeds | None) -> float | None:
-    if speeds:
-        return speeds.of(record)
-    timed = record.inference.get("reduced") or next(iter(record.inference.values()), None)
-    return timed and timed.get("milliseconds_per_megapixel")
 
 
 def _cell(runs: list[list[float]], intervals: bool, blocks: Sequence[int]) -> Cell:

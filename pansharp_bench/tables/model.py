@@ -52,7 +52,7 @@ class Row:
     source: str = "measured"
     ranked: bool = True
     cost: tuple[float | None, int | None] = (None, None)  # ms per megapixel, parameters
-    timed_on: str = ""  # the machine of `bench speed` that its milliseconds are of, if not of its run
+    timed_on: str = ""  # the machine of `bench speed` that its milliseconds are of
     plain: bool = True  # as its preset is today, on weights of its own
     floor: bool = False  # takes nothing from PAN
     method: Mapping[str, Any] = field(default_factory=dict)  # its card; empty where none is registered
@@ -114,14 +114,9 @@ def own_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def timed_alike(rows: Sequence[Row]) -> tuple[str, list[Row]]:
-    """The device on which most rows' milliseconds were measured, and those rows: only these compare."""
-
-    def device(row: Row) -> str:
-        return row.timed_on or row.records[0].environment.get("device_name", "")
-
-    timed = [r for r in rows if r.records and r.cost[0]]
-    usual = max(Counter(map(device, timed)).items(), key=lambda found: found[1], default=("", 0))[0]
-    return usual, [r for r in timed if device(r) == usual]
+    """The machine on which a table's milliseconds were measured, and the rows that have some."""
+    timed = [r for r in rows if r.cost[0]]
+    return (timed[0].timed_on if timed else ""), timed
 
 
 def named_apart(rows: Sequence[Row]) -> list[str]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Backward = Callable[[Tensor], None]
+_UNSAVED = 300.0  # seconds of training that a kill may cost, however few steps they are
 stop_asked = threading.Event()
 """While set, trainings stop after their step as on Ctrl-C: for those in threads, where no signal arrives."""
 
@@ -184,8 +185,9 @@ class Trainer:
         """Train for ``steps`` steps; afterwards the learner's networks hold the selected state.
 
         With ``validate_every`` the state of best validation score is kept (validation at every so many steps
-        and at the end); otherwise the last. Ctrl-C (or SIGTERM) lets the running step end, saves a checkpoint
-        and raises :class:`Interrupted`; a second one stops at once, leaving the checkpoint before.
+        and at the end); otherwise the last. A checkpoint is written every ``checkpoint_every`` steps and every
+        five minutes. Ctrl-C (or SIGTERM) lets the running step end, saves one and raises :class:`Interrupted`; a
+        second one stops at once, leaving the checkpoint before.
 
         Raises BenchError for a negative number of steps.
         """
@@ -200,7 +202,8 @@ class Trainer:
             torch.manual_seed(hash((self.seed, self.team.rank, at.step)) % 2**63)
         if self.folder:
             _truncate_log(self.folder.log, at.step)
-        clock = time.perf_counter() - at.seconds
+        saved = time.perf_counter()
+        clock = saved - at.seconds
         bar = tqdm(
             total=steps,
             initial=at.step,
@@ -229,8 +232,10 @@ class Trainer:
                     bar.set_postfix({k: f"{v:.3f}" for k, v in at.losses.items()})
                 if validate_every and (at.step % validate_every == 0 or last):
                     self._validate(learner, at)
-                if (stop.asked or at.step % checkpoint_every == 0) and not last:
-                    at.seconds = time.perf_counter() - clock
+                due = at.step % checkpoint_every == 0 or time.perf_counter() - saved > _UNSAVED
+                if (stop.asked or due) and not last:
+                    saved = time.perf_counter()
+                    at.seconds = saved - clock
                     self._save(learner, at)
                     if stop.asked:
                         raise Interrupted(f"stopped after step {at.step} of {steps}")
