@@ -16,7 +16,7 @@ from pansharp_bench.scene import Sensor
     "methods. Application to wavelet-based methods. IEEE TGRS 43(10), 2005",
     doi="10.1109/TGRS.2005.856106",
     year=2005,
-    halo=12,
+    halo=4,
 )
 @fusion
 def awlp(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -19,7 +19,7 @@ from pansharp_bench.scene import Sensor
     "images. IEEE TGRS 46(1), 2008",
     year=2008,
     licence="MIT (our implementation)",
-    halo=33,
+    halo=24,
 )
 @fusion
 def bdsd(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -17,7 +17,7 @@ from pansharp_bench.scene import Sensor
     "IEEE TGRS 57(9), 2019",
     year=2019,
     published="BDSD-PC",
-    halo=33,
+    halo=24,
 )
 @fusion
 def bdsd_pc(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -15,7 +15,7 @@ from pansharp_bench.scene import Sensor
     '"chromaticity" transformation techniques. Remote Sensing of Environment 22(3), 1987',
     doi="10.1016/0034-4257(87)90088-5",
     year=1987,
-    halo=12,
+    halo=0,
 )
 @fusion
 def brovey(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -16,7 +16,7 @@ from pansharp_bench.scene import Sensor
     "IEEE GRSL 14(12), 2017",
     year=2017,
     published="BT-H",
-    halo=12,
+    halo=5,
 )
 @fusion
 def bt_h(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -40,7 +40,7 @@ class DiCNN(nn.Module):
     year=2019,
     licence="MIT (our implementation)",
     published="DiCNN",
-    halo=16,
+    halo=8,
 )
 class DiCNNMethod(PairedMethod):
     """Three convolutions whose output is added to the expanded MS."""

@@ -17,7 +17,7 @@ from pansharp_bench.scene import Sensor
     year=2002,
     published="EXP",
     floor=True,
-    halo=12,
+    halo=0,
 )
 @fusion
 def exp(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

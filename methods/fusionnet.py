@@ -38,7 +38,7 @@ class FusionNet(nn.Module):
     year=2021,
     licence="MIT (our implementation)",
     published="FusionNet",
-    halo=16,
+    halo=8,
 )
 class FusionNetMethod(PairedMethod):
     """A residual network on the difference of PAN and expanded MS."""

@@ -14,7 +14,7 @@ from pansharp_bench.scene import Sensor
     paper="Laben, Brower: Process for enhancing the spatial resolution of multispectral imagery using "
     "pan-sharpening. US patent 6,011,875, 2000",
     year=2000,
-    halo=12,
+    halo=0,
 )
 @fusion
 def gs(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -15,7 +15,7 @@ from pansharp_bench.scene import Sensor
     "2006 GRS-S data-fusion contest. IEEE TGRS 45(10), 2007",
     year=2007,
     licence="MIT (our implementation)",
-    halo=20,
+    halo=12,
 )
 @fusion
 def gs2_glp(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

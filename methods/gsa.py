@@ -24,7 +24,7 @@ from pansharp_bench.scene import Sensor
     "regression of MS+Pan data. IEEE TGRS 45(10), 2007",
     doi="10.1109/TGRS.2007.901007",
     year=2007,
-    halo=12,
+    halo=4,
 )
 @fusion
 def gsa(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

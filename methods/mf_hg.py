@@ -16,7 +16,7 @@ from pansharp_bench.scene import Sensor
     "morphological operators. IEEE TIP 25(6), 2016",
     year=2016,
     licence="MIT (our implementation)",
-    halo=12,
+    halo=2,
 )
 @fusion
 def mf_hg(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

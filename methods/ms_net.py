@@ -150,7 +150,7 @@ class _Memory(Split):
 
 @register_method(
     "ms-net", title="MS net", kind="deep", sees="pan+ms", training="unpaired",
-    paper="none: a method of this suite (docs/paired.md)", year=2026, licence="MIT", smallest=8, halo=16,
+    paper="none: a method of this suite (docs/paired.md)", year=2026, licence="MIT", smallest=8, halo=8,
 )  # fmt: skip
 class MSNet(PairedMethod):
     """FusionNet's network, trained without one pair of PAN and MS.

@@ -55,7 +55,7 @@ class MSDCNN(nn.Module):
     year=2018,
     licence="MIT (our implementation)",
     published="MSDCNN",
-    halo=16,
+    halo=8,
 )
 class MSDCNNMethod(PairedMethod):
     """A deep branch with kernels of three sizes beside a shallow one."""

@@ -16,7 +16,7 @@ from pansharp_bench.scene import Sensor
     "Pan imagery. PE&RS 72(5), 2006",
     doi="10.14358/PERS.72.5.591",
     year=2006,
-    halo=20,
+    halo=12,
 )
 @fusion
 def mtf_glp(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

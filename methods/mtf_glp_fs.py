@@ -16,7 +16,7 @@ from pansharp_bench.scene import Sensor
     doi="10.1109/TIP.2018.2819501",
     year=2018,
     published="MTF-GLP-FS",
-    halo=20,
+    halo=12,
 )
 @fusion
 def mtf_glp_fs(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

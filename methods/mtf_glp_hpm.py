@@ -15,7 +15,7 @@ from pansharp_bench.scene import Sensor
     paper="Aiazzi, Alparone, Baronti, Garzelli, Selva: An MTF-based spectral distortion minimizing model for "
     "pan-sharpening of very high resolution multispectral images of urban areas. URBAN, 2003",
     year=2003,
-    halo=20,
+    halo=12,
 )
 @fusion
 def mtf_glp_hpm(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

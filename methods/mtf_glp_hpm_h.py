@@ -26,7 +26,7 @@ from pansharp_bench.scene import Sensor
     "IEEE GRSL 14(12), 2017",
     year=2017,
     licence="MIT (our implementation)",
-    halo=20,
+    halo=12,
 )
 @fusion
 def mtf_glp_hpm_h(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -14,7 +14,7 @@ from pansharp_bench.scene import Sensor
     paper="Vivone, Restaino, Chanussot: A regression-based high-pass modulation pansharpening approach. "
     "IEEE TGRS 56(2), 2018",
     year=2018,
-    halo=20,
+    halo=12,
 )
 @fusion
 def mtf_glp_hpm_r(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

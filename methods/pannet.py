@@ -48,7 +48,7 @@ def high_pass(x: Tensor) -> Tensor:
     licence="MIT (our implementation)",
     smallest=12,
     published="PanNet",
-    halo=16,
+    halo=8,
 )
 class PanNetMethod(PairedMethod):
     """A residual network on high-pass images, added to the expanded MS."""

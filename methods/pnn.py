@@ -35,7 +35,7 @@ class PNN(nn.Sequential):
     licence="MIT (our implementation)",
     smallest=20,
     published="PNN",
-    halo=16,
+    halo=8,
 )
 class PNNMethod(PairedMethod):
     """Three convolutions; trained on the part of a patch that needs no padding."""

@@ -28,7 +28,7 @@ _STRENGTH = 0.95  # the paper's β for 11-bit images
     "replacement. IEEE TGRS 49(1), 2011",
     year=2011,
     licence="MIT (our implementation)",
-    halo=14,
+    halo=4,
 )
 @fusion
 def pracs(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

@@ -8,7 +8,7 @@ from pansharp_bench.registry import register_method
 from pansharp_bench.scene import Sensor, as_images, as_sensor
 
 
-@register_method("scene-affine", title="Scene affine", kind="baseline", sees="pan+bag", halo=12)
+@register_method("scene-affine", title="Scene affine", kind="baseline", sees="pan+bag", halo=8)
 def scene_affine(pan: Tensor, ms: Tensor, *, sensor: str | Sensor) -> Tensor:
     """(PAN - μ(PAN_b)) σ(MS_b) / σ(PAN_b) + μ(MS_b), with this scene's MS as an unordered bag of pixels.
 

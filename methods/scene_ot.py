@@ -9,7 +9,7 @@ from pansharp_bench.scene import Sensor, as_images, as_sensor
 
 
 @register_method(
-    "scene-ot", title="Scene optimal transport", kind="baseline", sees="pan+bag", smallest=8, halo=12
+    "scene-ot", title="Scene optimal transport", kind="baseline", sees="pan+bag", smallest=8, halo=8
 )
 def scene_ot(pan: Tensor, ms: Tensor, *, sensor: str | Sensor) -> Tensor:
     """Monotone optimal transport PAN -> band with this scene's MS as an unordered bag of pixels.

@@ -16,7 +16,7 @@ from pansharp_bench.scene import Sensor
     "improving spatial details. Int. J. Remote Sensing 21(18), 2000",
     doi="10.1080/014311600750037499",
     year=2000,
-    halo=12,
+    halo=1,
 )
 @fusion
 def sfim(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:

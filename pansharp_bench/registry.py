@@ -97,8 +97,8 @@ class MethodCard(Card):
     )
     halo: int | None = _about(
         None,
-        "how many MS pixels around a part of a scene can change it, by more than rounding, beside what is asked of "
-        "imaging.statistics; None where every pixel can",
+        "how many MS pixels around a part of a scene, expanded, can change it by more than rounding at ratio 4 or "
+        "above (twice as many at ratio 2), beside what is asked of imaging.statistics; None where every pixel can",
     )
 
     def __post_init__(self) -> None:

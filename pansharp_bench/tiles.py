@@ -2,8 +2,8 @@
 
 What a method must know of the whole scene is gathered in rounds over all tiles, as
 :mod:`~pansharp_bench.imaging.statistics` describes. Then each tile is fused with as many MS pixels around it as its
-card says can change it; beyond the scene's edge the images are mirrored, so that no filter's own border is ever
-seen.
+card says can change it, and more of MS to expand these; beyond the scene's edge the images are mirrored, so that no
+filter's own border is ever seen.
 
 Pixels without data, and what lies within :data:`REACH` of them, are no part of the statistics nor of the result.
 Under the filters they have the mean of the image.
@@ -108,13 +108,15 @@ class FusedTile(NamedTuple):
 
 @dataclass(frozen=True)
 class _Tile:
-    """A part of the scene, in MS pixels: its own rows and columns, and how many more around them are read."""
+    """A part of the scene, in MS pixels: its own rows and columns, how many more around them its method sees, and
+    how many of MS are read beyond these for the expansion alone."""
 
     top: int
     left: int
     height: int
     width: int
     margin: int
+    expansion: int
 
     def own(self, scale: int) -> Slices:
         """Its own rows and columns on the grid that is ``scale`` times as fine."""
@@ -250,7 +252,7 @@ class TiledFusion:
         """
         tile = self._tiles[order.tile]
         if order.step == "means":
-            return _sums(self._read(replace(tile, margin=0)))
+            return _sums(self._read(replace(tile, margin=0, expansion=0)))
         fused, parts, seen = self._visit(order, tile)
         if order.step == "statistics":
             return parts
@@ -281,13 +283,16 @@ class TiledFusion:
     @torch.inference_mode()
     def _seen(self, tile: _Tile, means: tuple[Tensor, Tensor] | None) -> _Seen:
         sensor, r = self._pair.sensor, self._pair.sensor.ratio
+        if means and len(self._tiles) > 1:
+            tile = replace(tile, margin=max(tile.margin, REACH))
         images = self._read(tile)
         own_ms, own_pan = tile.within(1), tile.within(r)
         valid_ms: Tensor | None = None
         valid_pan: Tensor | None = None
         (pan, in_pan), (ms, in_ms) = images
+        seen = tuple(slice(tile.expansion, n - tile.expansion) for n in ms.shape[-2:])
         if means:
-            valid_ms = _reached(in_pan, in_ms, r)[own_ms]
+            valid_ms = _reached(in_pan, in_ms if in_ms is None else in_ms[seen], r)[own_ms]
             valid_pan = valid_ms.repeat_interleave(r, 0).repeat_interleave(r, 1)
             pan, ms = (
                 x if valid is None else torch.where(valid, x, mean[:, None, None])
@@ -296,24 +301,19 @@ class TiledFusion:
         for name, x in (("pan", pan), ("ms", ms)):
             if not x.sum().isfinite():
                 raise ImageError(f"{name} has values that are NaN or infinite among those that are valid")
-        lms = interp23(ms[None], sensor)
-        pan, ms = pan[None], ms[None]
-        if self._method.card.halo is None and len(self._tiles) == 1:  # the margin served the expansion alone
-            pan, ms, lms = pan[(..., *own_pan)], ms[(..., *own_ms)], lms[(..., *own_pan)]
-            own_ms, own_pan = (slice(None), slice(None)), (slice(None), slice(None))
-            tile = replace(tile, margin=0)
+        lms = interp23(ms[None], sensor, margin=tile.expansion)
         origin = r * (tile.top - tile.margin), r * (tile.left - tile.margin)
-        scene = Scene(sensor, pan, ms, lms, origin=origin)
+        scene = Scene(sensor, pan[None], ms[(None, ..., *seen)], lms, origin=origin)
         return _Seen(scene, own_ms, own_pan, valid_ms, valid_pan)
 
     def _read(self, tile: _Tile) -> tuple[Read, Read]:
-        """PAN and MS of a tile and its margin, beyond the scene's edges mirrored (edge pixel repeated)."""
+        """PAN and MS of a tile and its margins, beyond the scene's edges mirrored (edge pixel repeated)."""
         (h, w), r = self._pair.size, self._pair.sensor.ratio
 
-        def window(read: Callable[[slice, slice], Read], scale: int, height: int, width: int) -> Read:
+        def window(read: Callable[[slice, slice], Read], scale: int, margin: int) -> Read:
             rows, cols = (
-                mirrored(own.start - scale * tile.margin, own.stop + scale * tile.margin, n)
-                for own, n in zip(tile.own(scale), (height, width), strict=True)
+                mirrored(own.start - margin, own.stop + margin, n * scale // r)
+                for own, n in zip(tile.own(scale), (h, w), strict=True)
             )
             top, left = int(rows.min()), int(cols.min())
             with self._reading:
@@ -323,7 +323,10 @@ class TiledFusion:
             rows, cols = rows[:, None] - top, cols - left
             return image[:, rows, cols], None if valid is None else valid[rows, cols]
 
-        return window(self._pair.read_pan, r, h, w), window(self._pair.read_ms, 1, h // r, w // r)
+        return (
+            window(self._pair.read_pan, r, r * tile.margin),
+            window(self._pair.read_ms, 1, tile.margin + tile.expansion),
+        )
 
 
 def fuse_pair(
@@ -376,11 +379,11 @@ def fuse_pair(
             f"a scene of {h} x {w} PAN pixels cannot be fused: method {card.name!r} needs at least "
             f"{max(card.smallest, r)} x {max(card.smallest, r)}, and whole MS pixels of {r}"
         )
-    side = -(-tile // r)
+    side, expansion = -(-tile // r), EXPANSION if border == "mirror" else 0
     if card.halo is not None and border == "mirror":
-        margin = max(card.halo, REACH)
+        margin = card.halo * max(4 // r, 1)
     elif h * w <= whole:
-        side, margin = max(h, w) // r, EXPANSION if border == "mirror" else 0
+        side, margin = max(h, w) // r, 0
     elif border == "toolbox":
         raise BenchError(
             f"the toolbox's borders need one tile, and {h} x {w} PAN pixels are more than {whole}"
@@ -393,7 +396,7 @@ def fuse_pair(
             f"than {whole}) by tiles but approximately: ask for that, or for another method"
         )
     tiles = [
-        _Tile(top, left, min(side, h // r - top), min(side, w // r - left), margin)
+        _Tile(top, left, min(side, h // r - top), min(side, w // r - left), margin, expansion)
         for top in range(0, h // r, side)
         for left in range(0, w // r, side)
     ]

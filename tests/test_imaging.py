@@ -137,6 +137,13 @@ def test_decimation_finds_the_expanded_samples_again(ratio):
     torch.testing.assert_close(imaging.decimate(imaging.interp23(x, ratio), ratio), x, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("phase", [None, 1.5])
+def test_a_margin_serves_the_expansion_and_is_not_expanded(phase):
+    x = torch.rand(1, 2, 20, 24, dtype=torch.float64)
+    within = imaging.interp23(x, 4, phase)[..., 20:-20, 20:-20]
+    torch.testing.assert_close(imaging.interp23(x, 4, phase, margin=5), within, rtol=1e-13, atol=0)
+
+
 @pytest.mark.parametrize("size", [(64, 64), (37, 50), (5, 1)])
 def test_pyramid_rebuilds_exactly_at_every_depth(size):
     x = torch.randn(2, 3, *size, dtype=torch.float64)

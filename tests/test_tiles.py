@@ -106,6 +106,17 @@ def test_threads_change_nothing():
     assert torch.equal(whole(name, scene, tile=32, threads=3), whole(name, scene, tile=32))
 
 
+@pytest.mark.parametrize("ratio", [2, 4])
+def test_a_tile_is_seen_with_its_halo_and_no_more(ratio):
+    """The expansion takes what it needs beyond; filters of PAN reach twice as many MS pixels at ratio 2."""
+    seen = set()
+    method = FunctionMethod(MethodCard("seen", halo=2), lambda lms: seen.add((*lms.shape[-2:],)) or lms)
+    scene = pair(camera(ratio), 96, 96)
+    apart = whole(method, scene, tile=32) - whole("exp", scene)
+    assert apart.abs().max() < 1e-13 * Q.peak
+    assert (32 + 2 * 8,) * 2 in seen and all(h <= 64 for h, _ in seen)
+
+
 def test_tv_of_fifty_steps():
     scene = pair(as_sensor("qb"), 48, 64)
     assert (whole("tv", scene, tile=32) - whole("tv", scene, tile=64)).abs().max() < 1e-9 * 2047

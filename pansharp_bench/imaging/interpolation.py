@@ -62,7 +62,7 @@ def taps(n: int, ratio: int, phase: float) -> tuple[np.ndarray, np.ndarray]:
     return _mirrored(at + ratio * np.arange(n // ratio)[:, None], n), weights
 
 
-def interp23(x: Tensor, ratio: int | str | Sensor = 4, phase: Phase = None) -> Tensor:
+def interp23(x: Tensor, ratio: int | str | Sensor = 4, phase: Phase = None, *, margin: int = 0) -> Tensor:
     """Expand by the 23-tap polynomial kernel (Aiazzi et al. 2002), circular borders.
 
     Each factor of two inserts zeros, the samples at odd positions in the first step and at even ones after
@@ -77,9 +77,10 @@ def interp23(x: Tensor, ratio: int | str | Sensor = 4, phase: Phase = None) -> T
         ratio: a power of two; or a sensor, which gives the phase too.
         phase: where sample 0 lands, in samples of the output, (rows, columns) or one number for both; default
             the toolbox's, ``ratio // 2``.
+        margin: samples of ``x`` at each side that are not expanded themselves, and serve those within.
 
     Returns:
-        (..., ratio·h, ratio·w), in the dtype of ``x``.
+        (..., ratio·(h - 2 margin), ratio·(w - 2 margin)), in the dtype of ``x``.
 
     Raises:
         ValueError: ``ratio`` is not a power of two.
@@ -92,9 +93,13 @@ def interp23(x: Tensor, ratio: int | str | Sensor = 4, phase: Phase = None) -> T
     x = as_float(x)
     ratio, phase = related(ratio, phase)
     rows, cols = (
-        operator(x.device, _interp23_matrix, n, ratio, p) for n, p in zip(x.shape[-2:], phase, strict=True)
+        operator(x.device, _expanding, n, ratio, p, margin) for n, p in zip(x.shape[-2:], phase, strict=True)
     )
     return separable(x, rows, cols)
+
+
+def _expanding(n: int, ratio: int, phase: float, margin: int) -> np.ndarray:
+    return _interp23_matrix(n, ratio, phase)[ratio * margin : ratio * (n - margin)]
 
 
 def _interp23_matrix(n: int, ratio: int, phase: float) -> np.ndarray:
