@@ -143,7 +143,7 @@ MAY = {
         "timings",
         "workloads",
     },
-    "workloads": {"contract", "errors", "raster", "record", "scene"},
+    "workloads": {"contract", "errors", "files", "raster", "record", "scene"},
     "results": {"errors", "record"},
     "cards": {"registry", "presets", "scene", "settings"},
     "report": {"errors", "files", "record", "registry", "tables", "figures", "cards", "timings"},

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pansharp_bench.cli.fuse import pair_options, shown
 from pansharp_bench.cli.options import plugin_option, running
+from pansharp_bench.cli.pair import pair_options, shown
 
 if TYPE_CHECKING:
     from pansharp_bench.assess import Assessment
