@@ -308,6 +308,9 @@ def test_csv_has_full_precision_and_latex_is_escaped():
     rows = list(csv.DictReader(io.StringIO(to_csv(table))))
     (measured,) = (r for r in rows if r["source"] == "measured")
     assert float(measured["mean"]) == 1 / 3 and float(measured["ci95_low"]) == pytest.approx(1 / 3)
+    (other,) = tables([make("b", protocols={"reduced": {"ERGAS": [1.0, 2, 3, 4, 5, 6]}})], spread="ci")
+    (row,) = (r for r in csv.DictReader(io.StringIO(to_csv(other))) if r["source"] == "measured")
+    assert float(row["ci95_low"]) < 3.0 < float(row["mean"]) == 3.5 < 4.0 < float(row["ci95_high"])
     latex = to_latex(table)
     assert r"A\_B" in latex and r"\begin{tabular}{lc}" in latex and latex.count("{") == latex.count("}")
 
