@@ -625,6 +625,15 @@ def test_json_has_what_is_missing_as_null():
     (table,) = tables([make("a", protocols={"reduced": {"SAM": [1.0, math.nan]}})])
     (row,) = (r for r in json.loads(to_json(table))["rows"] if r["source"] == "measured")
     assert row["scores"]["reduced"]["SAM"]["mean"] is None and row["method"] == "a"
+    seeds = [make("a", seed=s, protocols={"reduced": {"SAM": [1.0 + s, 3.0 + s]}}) for s in (0, 2)]
+    (table,) = tables(seeds, spread="ci")
+    told = json.loads(to_json(table))
+    (row,) = (r for r in told["rows"] if r["source"] == "measured")
+    assert row["scores"]["reduced"]["SAM"] == {
+        "mean": 3.0, "std_over_images": pytest.approx(math.sqrt(2)), "images": 2, "runs": 2,
+        "std_over_runs": pytest.approx(math.sqrt(2)), "ci95": None, "mark": "best",
+    }  # fmt: skip
+    assert told["title"] == table.title and "captioned" in to_json(replace(table, caption="captioned"))
 
 
 def test_ranks_over_datasets_are_demsars():
