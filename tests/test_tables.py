@@ -631,7 +631,7 @@ def test_json_has_what_is_missing_as_null():
     (row,) = (r for r in told["rows"] if r["source"] == "measured")
     assert row["scores"]["reduced"]["SAM"] == {
         "mean": 3.0, "std_over_images": pytest.approx(math.sqrt(2)), "images": 2, "runs": 2,
-        "std_over_runs": pytest.approx(math.sqrt(2)), "ci95": None, "mark": "best",
+        "std_over_runs": pytest.approx(math.sqrt(2)), "ci95": None, "mark": None,
     }  # fmt: skip
     assert told["title"] == table.title and "captioned" in to_json(replace(table, caption="captioned"))
 
