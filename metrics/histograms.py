@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
@@ -244,11 +245,11 @@ class Histograms:
             chi2(group_of == x["group"], torch.tensor(x["shares"], dtype=torch.float64))
             for x in kept["target"]
         ])  # fmt: skip
-        seen = zones.isfinite()  # no block of a zone may have been drawn, or be there
+        # NaN where no block of a zone was drawn, or is there: left out of both, and left where no zone has any
         return {
             "chi2": chi2(torch.ones_like(group_of, dtype=torch.bool), whole),
             "chi2_zone": zones.nanmean(0),
-            "chi2_zone_worst": torch.where(seen, zones, 0).amax(0),
+            "chi2_zone_worst": reduce(torch.fmax, zones),
         }
 
     def _bound(self) -> dict[str, list[float]]:

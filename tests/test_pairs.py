@@ -20,6 +20,7 @@ from scipy.io import savemat
 import pansharp_bench as pb
 from pansharp_bench import metrics
 from pansharp_bench.cli import main
+from pansharp_bench.datasets._real import walk
 from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.imaging import interp23, wald_degrade
 from pansharp_bench.scene import as_sensor
@@ -193,6 +194,13 @@ def test_the_truth_at_full_resolution_is_no_reference_of_a_lower_one(root, size)
         f"1 image of {size // 4} x {size // 4} PAN pixels of 1 scene at the toolbox's phase, degraded from full "
         "resolution by Wald's protocol"
     )
+
+
+def test_folders_are_looked_into_six_deep_and_no_folder_twice(root):
+    (root / "1/2/3/4/5/6/7").mkdir(parents=True)
+    (root / "1/again").symlink_to(root)
+    found = [folder.relative_to(root).as_posix() for folder, *_ in walk(root)]
+    assert found == [".", "1", "1/2", "1/2/3", "1/2/3/4", "1/2/3/4/5", "1/2/3/4/5/6"]
 
 
 def test_satellites_are_told_by_names(root):

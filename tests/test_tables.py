@@ -328,6 +328,9 @@ def test_csv_has_full_precision_and_latex_is_escaped():
     rows = list(csv.DictReader(io.StringIO(to_csv(table))))
     (measured,) = (r for r in rows if r["source"] == "measured")
     assert float(measured["mean"]) == 1 / 3 and float(measured["ci95_low"]) == pytest.approx(1 / 3)
+    (other,) = tables([make("b", protocols={"reduced": {"ERGAS": [1.0, 2, 3, 4, 5, 6]}})], spread="ci")
+    (row,) = (r for r in csv.DictReader(io.StringIO(to_csv(other))) if r["source"] == "measured")
+    assert float(row["ci95_low"]) < 3.0 < float(row["mean"]) == 3.5 < 4.0 < float(row["ci95_high"])
     latex = to_latex(table)
     assert r"A\_B" in latex and r"\begin{tabular}{lc}" in latex and latex.count("{") == latex.count("}")
 
@@ -641,6 +644,15 @@ def test_json_has_what_is_missing_as_null():
     (table,) = tables([make("a", protocols={"reduced": {"SAM": [1.0, math.nan]}})])
     (row,) = (r for r in json.loads(to_json(table))["rows"] if r["source"] == "measured")
     assert row["scores"]["reduced"]["SAM"]["mean"] is None and row["method"] == "a"
+    seeds = [make("a", seed=s, protocols={"reduced": {"SAM": [1.0 + s, 3.0 + s]}}) for s in (0, 2)]
+    (table,) = tables(seeds, spread="ci")
+    told = json.loads(to_json(table))
+    (row,) = (r for r in told["rows"] if r["source"] == "measured")
+    assert row["scores"]["reduced"]["SAM"] == {
+        "mean": 3.0, "std_over_images": pytest.approx(math.sqrt(2)), "images": 2, "runs": 2,
+        "std_over_runs": pytest.approx(math.sqrt(2)), "ci95": None, "mark": None,
+    }  # fmt: skip
+    assert told["title"] == table.title and "captioned" in to_json(replace(table, caption="captioned"))
 
 
 def test_ranks_over_datasets_are_demsars():

@@ -62,6 +62,11 @@ def test_resampled_histograms_are_those_of_the_images():
         assert found["chi2_zone"][row].item() == pytest.approx(sum(zones) / 2, rel=1e-12)
         assert found["chi2_zone_worst"][row].item() == pytest.approx(max(zones), rel=1e-12)
     assert found["chi2"][0].item() == metric.scores()[0]
+    apart = Histograms("junocam2hst")
+    apart.add("target", target, torch.full((9,), 5))
+    apart.add("output", images, groups, blocks)
+    nothing = Histograms.resampled(apart.curves(), [0, 1, 2, 3], weights)
+    assert nothing["chi2_zone"].isnan().all() and nothing["chi2_zone_worst"].isnan().all()
 
 
 def told(scores, blocks):
