@@ -152,7 +152,7 @@ def sweep(
     for job in jobs:
         told = _outlined(job.spec, remote=bool(scheduler))
         asked[_name(job.spec, told)] = replace(job, spec=_anywhere(job.spec, told))
-    code = {path: sha256_of(path) for path in plugins}
+    code = {path.absolute(): sha256_of(path) for path in plugins}
     orders = _Orders(uuid.uuid4().hex[:8], __version__, code, results.absolute(), runs.absolute(), pictures)
     for folder in (orders.results, orders.logs):
         check_writable(folder)
