@@ -262,6 +262,16 @@ def test_a_value_that_means_none_is_not_given_to_pixels_that_have_one():
     assert values.tolist() == [[[0, 0, 254, 255]]]
 
 
+def test_samples_are_made_in_strips_that_leave_no_trace(monkeypatch):
+    fused = torch.linspace(-9, 300, 2 * 5 * 4, dtype=torch.float64).view(2, 5, 4)
+    known = fused[0] % 2 < 1.5
+    how = known, np.dtype("uint8"), 3
+    values, clipped = as_samples(fused, *how)
+    monkeypatch.setattr(scenes, "_STRIP", 2 * 4 * 2)
+    again, counted = as_samples(fused, *how)
+    assert (values == again).all() and clipped == counted > 0 and (values[:, ~known] == 3).all()
+
+
 def test_floats_keep_clear_of_the_value_that_means_none_and_of_infinity():
     fused = torch.tensor([[[0.0, 1e300, -2.5, 7.0]]], dtype=torch.float64)
     known = torch.tensor([[True, True, True, False]])
