@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import pansharp_bench as pb
 from pansharp_bench import experiment, figures, metrics, record, tables
 from pansharp_bench.cli import main
+from pansharp_bench.cli.figure import _labels
 from pansharp_bench.plan import RunSpec
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import CALIBRATION_SPLITS, Dataset, FileIdentity, Scene, Split, as_sensor
@@ -131,11 +132,28 @@ def test_the_bound_of_all_outputs_is_drawn_from_records(tmp_path):
     assert empty.exit_code == 2 and "no records" in empty.output
 
 
+def test_a_label_says_no_more_than_tells_it_apart(tmp_path):
+    own = run(tmp_path, "identity").record
+
+    def variant(sha256, **spec):
+        return replace(own, spec={**own.spec, **spec}, spec_sha256=sha256)
+
+    runs = [variant("a" * 64), variant("b" * 64, seed=1), variant("c" * 64, preset="paper")]
+    assert _labels(runs[:1]) == ["Identity"]
+    assert _labels(runs[:2]) == ["Identity, seed 0", "Identity, seed 1"]
+    assert _labels(runs[::2]) == ["Identity, untrained", "Identity, paper"]
+    assert _labels([runs[0], runs[0]]) == ["Identity", "Identity"]
+    assert _labels([runs[0], variant("d" * 64)]) == ["Identity, aaaaaaaa", "Identity, dddddddd"]
+
+
 @pytest.mark.parametrize("kind", ["psd", "bound", "cost"])
 def test_what_was_scored_on_other_files_is_not_in_the_same_picture(kind, tmp_path, monkeypatch):
     drawn = []
     for name in ("spectra", "bound_by_transport", "quality_against_cost"):
         monkeypatch.setattr(figures, name, lambda *given: drawn.append(str(given[:2])))
+    monkeypatch.setattr(
+        tables, "timed_alike", lambda rows: ("a machine", [replace(r, cost=(1.0, None)) for r in rows])
+    )
     own = run(tmp_path, "histogram-matching").record
     other = run(tmp_path, "minimal-ot").record
     files = {"test": "f" * 64, "target": "f" * 64}

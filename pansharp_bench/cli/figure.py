@@ -413,13 +413,19 @@ def _on_the_same_files(records: Iterable[Record]) -> list[Record]:
 
 
 def _labels(records: list[Record]) -> list[str]:
-    """A label for each; where two would have the same, with the preset and, if need be, the hash of the run."""
+    """A label for each; where several have the same, with what tells them apart: preset, seed, hash of the run."""
     labels = [_label(r) for r in records]
-    for further in (lambda r: r.spec["preset"], lambda r: r.spec_sha256[:8]):
-        counts = Counter(labels)
+    for further in (
+        lambda r: r.spec["preset"],
+        lambda r: f"seed {r.spec['seed']}",
+        lambda r: r.spec_sha256[:8],
+    ):
+        told = [further(r) for r in records]
+        pairs = set(zip(labels, told, strict=True))
+        twins = Counter(label for label, _ in pairs)
         labels = [
-            f"{label}, {further(r)}" if counts[label] > 1 else label
-            for label, r in zip(labels, records, strict=True)
+            f"{label}, {text}" if twins[label] > 1 else label
+            for label, text in zip(labels, told, strict=True)
         ]
     return labels
 
