@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,7 @@ def outline(spec: RunSpec) -> dict[str, Any]:
         raise BenchError(
             f"method {card.name!r} is not made for {track}, the track of dataset {spec.dataset!r}"
         )
-    if type(spec.seed) is not int or not 0 <= spec.seed < 2**63:
+    if not isinstance(spec.seed, Integral) or isinstance(spec.seed, bool) or not 0 <= spec.seed < 2**63:
         raise BenchError(f"seed {spec.seed!r} is no whole number from 0 to 2^63 - 1")
     learns = is_trained(entry)
     if learns != (card.training != "none"):

@@ -20,6 +20,8 @@ from pansharp_bench.record import read_all, short_hash
 from pansharp_bench.report import svg, write_site
 from pansharp_bench.tables import MISSING, columns_of, tables, to_html
 from pansharp_bench.tables.formatting import format_value
+from pansharp_bench.timings import Figure, Rates, Speeds
+from pansharp_bench.timings import write as write_speeds
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,11 @@ def test_a_large_board_draws_its_first_rows_and_names_no_more_points_than_fit(tm
     for i in range(104):
         card = item.method | {"name": f"gsa-{i}", "title": f"No. {i}"}
         many.append(replace(item, spec=item.spec | {"method": card["name"]}, method=card))
+    timed = [
+        Figure("inference", r.spec["method"], r.dataset["channels"], 1 << 16, seconds=0.01) for r in many
+    ]
+    here = {"device": "cpu", "processor": "Some Chip", "threads": 1}
+    write_speeds(Speeds("2026-01-01", here, {}, Rates(1e9, 1e9), timed), tmp_path)
     site = write_site(many, tmp_path / "site", results=tmp_path).parent
     board = pages.parse(next(site.glob("boards/*reduced.html")))
     assert "Of the first 100 rows." in board.text
