@@ -462,7 +462,8 @@ class _Guest(WorkerPlugin):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def teardown(self, worker: Any) -> None:
-        if worker.status is not Status.running:  # else another sweep puts its own guest in this one's place
+        # a worker that goes on gets another sweep's guest in this one's place
+        if _current and worker.status is not Status.running:
             stop_asked.set()
 
 
@@ -514,7 +515,6 @@ def _tell(topic: str, **what: Any) -> None:
 def _carry_out(name: str, job: Job, orders: _Orders, log: Path, write: Say) -> Ended:
     global _current
     _current = orders.sweep
-    stop_asked.clear()
     started = time.perf_counter()
     try:
         if orders.sweep in _over:
@@ -563,6 +563,7 @@ def _carry_out(name: str, job: Job, orders: _Orders, log: Path, write: Say) -> E
         raise
     finally:
         _current = ""
+        stop_asked.clear()  # which was of this run, and of none that this process may carry out later
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ from click.testing import CliRunner
 import pansharp_bench as pb
 from pansharp_bench import experiment, figures, metrics, record, tables
 from pansharp_bench.cli import main
-from pansharp_bench.cli.figure import _labels
 from pansharp_bench.plan import RunSpec
 from pansharp_bench.registry import METHODS
 from pansharp_bench.scene import CALIBRATION_SPLITS, Dataset, FileIdentity, Scene, Split, as_sensor
@@ -132,18 +131,26 @@ def test_the_bound_of_all_outputs_is_drawn_from_records(tmp_path):
     assert empty.exit_code == 2 and "no records" in empty.output
 
 
-def test_a_label_says_no_more_than_tells_it_apart(tmp_path):
+def test_a_label_says_no_more_than_tells_it_apart(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(figures, "spectra", lambda curves, *_: drawn.update(labels=sorted(curves)))
     own = run(tmp_path, "identity").record
 
-    def variant(sha256, **spec):
-        return replace(own, spec={**own.spec, **spec}, spec_sha256=sha256)
+    def labels(*variants):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        for changed in variants:
+            spec = {**own.spec, **changed}
+            record.write(replace(own, spec=spec, spec_sha256=record.spec_hash(spec)), folder)
+        words = ["figure", "psd", "--dataset", "no-planet", "--results", folder, "--out", tmp_path / "x.png"]
+        done = CliRunner().invoke(main, list(map(str, words)))
+        assert done.exit_code == 0, done.output
+        return [label for label in drawn["labels"] if label.startswith("Identity")]
 
-    runs = [variant("a" * 64), variant("b" * 64, seed=1), variant("c" * 64, preset="paper")]
-    assert _labels(runs[:1]) == ["Identity"]
-    assert _labels(runs[:2]) == ["Identity, seed 0", "Identity, seed 1"]
-    assert _labels(runs[::2]) == ["Identity, untrained", "Identity, paper"]
-    assert _labels([runs[0], runs[0]]) == ["Identity", "Identity"]
-    assert _labels([runs[0], variant("d" * 64)]) == ["Identity, aaaaaaaa", "Identity, dddddddd"]
+    assert labels({}) == ["Identity"]
+    assert labels({}, {"seed": 1}) == ["Identity, seed 0", "Identity, seed 1"]
+    assert labels({}, {"preset": "paper"}) == ["Identity, paper", "Identity, untrained"]
+    told = [record.spec_hash({**own.spec, **changed})[:8] for changed in ({}, {"data": "other"})]
+    assert labels({}, {"data": "other"}) == sorted(f"Identity, {sha256}" for sha256 in told)
 
 
 @pytest.mark.parametrize("kind", ["psd", "bound", "cost"])

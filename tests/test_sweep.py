@@ -211,17 +211,21 @@ def test_ctrl_c_while_a_scheduler_is_looked_for_is_summed_up(go, monkeypatch):
         go(job("half"), scheduler="tcp://127.0.0.1:1")
 
 
-def test_a_worker_that_closes_stops_its_training_and_another_sweep_does_not():
+def test_a_worker_that_closes_stops_its_training_and_another_sweep_does_not(monkeypatch):
     memory = SimpleNamespace(memory_pause_fraction=0.8)
     worker, guest = SimpleNamespace(status=Status.running, memory_manager=memory), sweeps._Guest(local=False)
     guest.setup(worker)
     assert memory.memory_pause_fraction == 1.0  # else a run that leaves 0.8 behind is a worker's last
-    guest.teardown(worker)
-    assert not stop_asked.is_set()
-    worker.status = Status.closing
-    guest.teardown(worker)
-    assert stop_asked.is_set()
+    with monkeypatch.context() as under_way:
+        under_way.setattr(sweeps, "_current", "a sweep")
+        guest.teardown(worker)
+        assert not stop_asked.is_set()
+        worker.status = Status.closing
+        guest.teardown(worker)
+        assert stop_asked.is_set()
     stop_asked.clear()
+    guest.teardown(worker)
+    assert not stop_asked.is_set()  # a training elsewhere in this process is none of a worker's
 
 
 @pytest.fixture
