@@ -166,6 +166,9 @@ def test_what_was_scored_on_other_files_is_not_in_the_same_picture(kind, tmp_pat
     files = {"test": "f" * 64, "target": "f" * 64}
     dataset = {**other.dataset, "test_fingerprint": files}
     record.write(replace(other, created="2020", dataset=dataset), tmp_path / "results", force=True)
+    part = run(tmp_path, "channel-affine").record  # the latest, and of fewer splits
+    dataset = {**part.dataset, "test_fingerprint": {"test": part.dataset["test_fingerprint"]["test"]}}
+    record.write(replace(part, created="3000", dataset=dataset), tmp_path / "results", force=True)
     words = ["figure", kind, "--dataset", "no-planet", "--results", str(tmp_path / "results")]
     words += ["--protocol", "calibration", "--column", "chi2"] if kind == "cost" else []
     done = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "x.png")])

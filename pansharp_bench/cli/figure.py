@@ -404,12 +404,13 @@ def _over_folds(record: Record, protocol: str, results: Path, dataset: str) -> l
 
 
 def _on_the_same_files(records: Iterable[Record]) -> list[Record]:
-    """Those scored on the files that the latest was scored on: nothing else compares in one picture."""
+    """Those scored on the files that the latest was scored on, of the splits that both were: nothing else compares
+    in one picture."""
     found = list(records)
-    latest = max(found, key=lambda r: r.created, default=None)
-    return [
-        r for r in found if latest and r.dataset["test_fingerprint"] == latest.dataset["test_fingerprint"]
-    ]
+    if not found:
+        return []
+    known = max(found, key=lambda r: r.created).dataset["test_fingerprint"]
+    return [r for r in found if all(known.get(s, h) == h for s, h in r.dataset["test_fingerprint"].items())]
 
 
 def _labels(records: list[Record]) -> list[str]:

@@ -217,8 +217,8 @@ def command(
     _try_device(device)
     if labels and len(labels) != len(images):
         raise BenchError(f"{len(labels)} --label for {len(images)} images: give one each, in order, or none")
-    if len({path.resolve() for path in images}) < len(images):
-        twice = next(p for i, p in enumerate(images) if p.resolve() in {q.resolve() for q in images[:i]})
+    places = [path.resolve() for path in images]
+    if twice := next((path for path in places if places.count(path) > 1), None):
         raise BenchError(f"{twice} is given twice, and would count twice where images overlap")
     found = list(labels) or [find_label(_present(path)) for path in images]
     read = Calibration(flat, bad_pixels)
