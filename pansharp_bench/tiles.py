@@ -26,7 +26,7 @@ from torch import Tensor
 
 from pansharp_bench.errors import BenchError, ImageError
 from pansharp_bench.imaging import interp23
-from pansharp_bench.imaging.statistics import Own, Part, Parts, Survey
+from pansharp_bench.imaging.statistics import Own, Part, Parts, Survey, reduce_tree
 from pansharp_bench.method import Method, ready_method
 from pansharp_bench.scene import Scene, Sensor
 
@@ -449,9 +449,7 @@ def _sums(images: tuple[Read, Read]) -> list[Tensor]:
 
 def _means(parts: Iterable[list[Tensor]]) -> tuple[Tensor, Tensor]:
     """Of each band of PAN and MS, from the sums of tiles."""
-    sums: list[Tensor] = []
-    for part in parts:
-        sums = [a + b for a, b in zip(sums, part, strict=True)] if sums else part
+    sums = reduce_tree(lambda a, b: [x + y for x, y in zip(a, b, strict=True)], parts)
     for name, total in zip(("PAN", "MS"), sums, strict=True):
         if not total[-1]:
             raise ImageError(f"no pixel of {name} is valid")

@@ -13,7 +13,16 @@ import pansharp_bench as pb
 from pansharp_bench import tiles
 from pansharp_bench.errors import BenchError, ImageError
 from pansharp_bench.imaging import decimate, interp23, mtf_filter, statistics
-from pansharp_bench.imaging.statistics import Own, Survey, moments, ordered, percentile, products, triangle
+from pansharp_bench.imaging.statistics import (
+    Own,
+    Survey,
+    moments,
+    ordered,
+    percentile,
+    products,
+    reduce_tree,
+    triangle,
+)
 from pansharp_bench.method import FunctionMethod, TrainedMethod, build, ready_method, resolve_config
 from pansharp_bench.methods._classical import mean
 from pansharp_bench.registry import METHODS, MethodCard
@@ -344,6 +353,12 @@ class TestStatistics:
         grids = {(20, 20): Own(whole, whole, None, 400)}
         Survey().visit(lambda: moments(x - moments(x).mean[..., None, None]).mean, grids)
         assert measured == [400, 1]
+
+    def test_parts_are_merged_by_pairs(self):
+        """In an order that hangs on their number alone, so that a scene's result does on its tiles alone."""
+        assert reduce_tree(lambda a, b: f"({a}{b})", "a") == "a"
+        assert reduce_tree(lambda a, b: f"({a}{b})", "abcdefg") == "(((ab)(cd))((ef)g))"
+        assert reduce_tree(torch.add, torch.full((10**4,), 0.1)).item() == pytest.approx(1000, rel=1e-7)
 
     def test_percentiles_are_matlabs(self):
         x = torch.tensor([[[[3.0, 1.0, 2.0, 4.0]]]], dtype=torch.float64)

@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import reduce
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +25,7 @@ Measure = Callable[..., Part]
 Merge = Callable[[Part, Part], Part]
 Parts = dict[int, tuple[Part, Merge]]
 """What a tile contributes, by the number of the question."""
+T = TypeVar("T")
 
 _PIECE = 1 << 14  # pixels
 
@@ -47,7 +47,7 @@ def moments(x: Tensor, y: Tensor | None = None) -> Moments:
 
 
 def _moments(*images: Tensor) -> Part:
-    return reduce(_merged_moments, (_moments_of_piece(*piece) for piece in _pieces(images)))
+    return reduce_tree(_merged_moments, (_moments_of_piece(*piece) for piece in _pieces(images)))
 
 
 def _moments_of_piece(x: Tensor, y: Tensor | None = None) -> Part:
@@ -98,7 +98,7 @@ def _products(x: Tensor) -> Part:
         away = piece - mean[..., None]
         return x.new_tensor(piece.shape[-1]), mean, away @ away.mT
 
-    return reduce(_merged_products, (measured(piece) for (piece,) in _pieces((x,))))
+    return reduce_tree(_merged_products, (measured(piece) for (piece,) in _pieces((x,))))
 
 
 def _merged_products(a: Part, b: Part) -> Part:
@@ -114,6 +114,21 @@ def _pieces(images: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
     rows = max(1, _PIECE // images[0].shape[-1])
     for strips in zip(*(x.split(rows, -2) for x in images), strict=True):
         yield from zip(*(x.flatten(2).split(2 * _PIECE, -1) for x in strips), strict=True)
+
+
+def reduce_tree(merge: Callable[[T, T], T], parts: Iterable[T]) -> T:
+    """All parts, at least one, merged by pairs in their order, then pairs of pairs and so on: a sum's rounding
+    errors, and the copies of what is joined, grow with the logarithm of their number; as few are kept at a time."""
+    kept: list[tuple[int, T]] = []  # how many parts are in each, ever fewer
+    for part in parts:
+        size = 1
+        while kept and kept[-1][0] == size:
+            size, part = 2 * size, merge(kept.pop()[1], part)
+        kept.append((size, part))
+    _, whole = kept.pop()
+    while kept:
+        whole = merge(kept.pop()[1], whole)
+    return whole
 
 
 def triangle(x: Tensor) -> Tensor:
@@ -223,16 +238,19 @@ class Survey:
 
     def learn(self, contributions: Iterable[Parts]) -> None:
         """One round: what every tile contributes, in the order of tiles. Those without pixels have nothing."""
-        found: dict[int, Part] = {}
-        for parts in contributions:
-            if not parts:
-                continue
-            self._last = max(parts)
-            if found:  # what only some could answer waits for the next round
-                parts = {n: p for n, p in parts.items() if n in found}
-                found = {n: merge(found[n], part) for n, (part, merge) in parts.items()}
-            else:
-                found = {n: part for n, (part, _) in parts.items()}
+
+        def told() -> Iterator[Parts]:
+            for parts in contributions:
+                self._last = max(parts, default=self._last)
+                yield parts
+
+        def merged(a: Parts, b: Parts) -> Parts:
+            """What only some could answer waits for the next round."""
+            if not a or not b:
+                return a or b
+            return {n: (merge(a[n][0], part), merge) for n, (part, merge) in b.items() if n in a}
+
+        found = {n: part for n, (part, _) in reduce_tree(merged, told()).items()}
         self._answers |= found
         self._last = None
 
