@@ -116,10 +116,9 @@ class TranslationMethod(TrainedMethod):
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
         """Train on unpaired images; gives the normalisation. Raises OptionError for crops below the least size."""
-        if self.config.crop and self.config.crop < (least := self.card.smallest):
-            raise OptionError(
-                f"option crop={self.config.crop}: method {self.card.name!r} needs at least {least}"
-            )
+        for name in ("crop", "load"):
+            if 0 < (side := getattr(self.config, name)) < (least := self.card.smallest):
+                raise OptionError(f"option {name}={side}: method {self.card.name!r} needs at least {least}")
         if self.sensor.source_bands == 1:
             self.normaliser.measure(data, self.config.stretch)
         initialise(self.generator, trainer.generator)

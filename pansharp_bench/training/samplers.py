@@ -17,7 +17,8 @@ from pansharp_bench.method import Pairing, Target
 from pansharp_bench.scene import Scene, Sensor, Split
 from pansharp_bench.training.team import ALONE, Team
 
-Augment = Literal["none", "flips", "dihedral"]
+Augment = Literal["none", "mirror", "flips", "dihedral"]
+_SYMMETRIES = {"mirror": 2, "flips": 4, "dihedral": 8}
 _SLICE = 512  # samples read at a time
 _SELECTION = 64  # images of each domain that selection looks at, where no split is kept for it
 
@@ -73,8 +74,9 @@ def augment_batch(
 ) -> dict[str, Tensor]:
     """The same random symmetry for all arrays of a batch; per sample, without a loop over samples.
 
-    ``flips``: horizontal and vertical; ``dihedral``: those and 90-degree turns (nadir imagery has no up). The
-    arrays are the ``team``'s share of ``groups`` batches. Raises BenchError for another kind.
+    ``mirror``: left and right change places; ``flips``: so do top and bottom; ``dihedral``: those and 90-degree
+    turns (nadir imagery has no up). The arrays are the ``team``'s share of ``groups`` batches. Raises BenchError
+    for another kind.
     """
     if kind not in get_args(Augment):
         raise BenchError(f"unknown augment {kind!r}; known are: {', '.join(get_args(Augment))}")
@@ -82,7 +84,7 @@ def augment_batch(
         return arrays
     first = next(iter(arrays.values()))
     n, device = first.shape[0], first.device
-    code = _draw(n * team.size, 8 if kind == "dihedral" else 4, generator, device)
+    code = _draw(n * team.size, _SYMMETRIES[kind], generator, device)
     code = team.share(code, groups)[:, None, None, None]
     horizontal, vertical, transpose = (code & 1).bool(), (code & 2).bool(), (code & 4).bool()
     out = {}
