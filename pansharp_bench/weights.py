@@ -54,7 +54,7 @@ def read_weights(
         misfits: how many keys of a state dict do not fit, 0 where it is what is wanted.
 
     Raises:
-        BenchError: the file cannot be read, is no such file, holds pickled objects other than tensors, no state
+        BenchError: the file cannot be read, is no such file, holds pickled objects that could run code, no state
             dict, or several of which it is not clear which is meant.
     """
     path, name = located(path)
