@@ -152,6 +152,12 @@ def test_a_group_without_targets_is_refused():
         UnpairedData.between(as_sensor("qb"), Grouped([0, 3]), Grouped([0, 1]), CPU)
 
 
+def test_groups_are_passed_over_on_request():
+    splits = Grouped([0, 3]), Grouped([0, 1])
+    data = UnpairedData.between(as_sensor("qb"), *splits, CPU, pairing="independent")
+    assert data.groups is None and data.describe()["pairing"] == "independent"
+
+
 def test_splits_without_groups_are_drawn_independently():
     data = UnpairedData.between(as_sensor("qb"), Tagged(5), Tagged(200), CPU)
     _, b = data.draw(1, 4000, torch.Generator().manual_seed(0))

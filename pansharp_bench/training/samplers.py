@@ -200,17 +200,18 @@ class UnpairedData:
         device: torch.device,
         half: bool = False,
         team: Team = ALONE,
+        pairing: Pairing = "disjoint",
     ) -> UnpairedData:
         """Two splits of the same image size, each with its images under ``pan``.
 
-        Where both say which group a sample belongs to, a target is drawn from the group of its source. For
-        selection serve up to 64 evenly spread images of each.
+        Where both say which group a sample belongs to, a target is drawn from the group of its source, unless the
+        ``pairing`` is independent. For selection serve up to 64 evenly spread images of each.
 
         Raises:
             BenchError: a group of sources has no targets.
         """
         groups = None
-        if source.groups is not None and target.groups is not None:
+        if pairing != "independent" and source.groups is not None and target.groups is not None:
             groups = _Groups(source.groups, target.groups, device)
         pan, ms = (Resident(gather(split, "pan"), device, half) for split in (source, target))
         valid_source, valid_target = (
@@ -290,7 +291,10 @@ class _Groups:
         kinds = int(torch.cat((source, target)).max()) + 1
         counts = torch.bincount(target, minlength=kinds)
         if lonely := sorted({g for g in source.tolist() if counts[g] == 0}):
-            raise BenchError(f"{len(lonely)} group(s) of source images have no target images: {lonely}")
+            raise BenchError(
+                f"{len(lonely)} group(s) of source images have no target images: {lonely}; pairing=independent "
+                "draws from all"
+            )
         self.group = source.to(device)
         self.members = target.argsort(stable=True).to(device)
         self.counts = counts.to(device)
