@@ -162,7 +162,7 @@ class SPLearner(BridgeLearner):
 
     def __init__(self, method: SPI2I, data: UnpairedData, trainer: Trainer) -> None:
         super().__init__(method, data, trainer)
-        c, h, w = self.config, *(self.config.crop or s for s in data.patch_size)
+        c, h, w = self.config, *(self.config.crop or self.config.load or s for s in data.patch_size)
         if c.bands > max_bands(h, w):
             most = max_bands(h, w) + (not c.levels_exclude_residual)
             raise OptionError(

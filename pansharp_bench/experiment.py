@@ -371,10 +371,10 @@ def _training_data(
     dataset, sensor, device = plan.dataset, plan.dataset.sensor, trainer.device
     train, second = dataset.split("train"), dataset.split(second_split(dataset))
     half = "16" in trainer.precision  # half a DN is lost to such autocast anyway
+    wanted = method.training_data()
     if second.name == "target":
-        return UnpairedData.between(sensor, train, second, device, half, team)
+        return UnpairedData.between(sensor, train, second, device, half, team, wanted.pairing)
     if method.card.training == "unpaired":
-        wanted = method.training_data()
         return UnpairedData.halves(
             sensor, train, second, device, trainer.seed, wanted.pairing, wanted.target, half, team
         )

@@ -34,8 +34,10 @@ Target = Literal["lms", "gt"]
 class TrainingData:
     """What a method wants to be served in training, beyond what its card says.
 
-    Unpaired: ``pairing`` says how PAN and MS images are kept apart (``disjoint``: no scene gives both), ``target``
-    whether MS images are the expanded ones or the sharp references (``gt``: an upper bound, not a result).
+    Unpaired: ``pairing`` says how PAN and MS images are kept apart (``disjoint``: no scene gives both; where they
+    are unpaired from the start, a target is drawn from the group of its source, or with ``independent`` from all),
+    ``target`` whether MS images are the expanded ones or the sharp references (``gt``: an upper bound, not a
+    result).
     """
 
     pairing: Pairing = "disjoint"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import pickle
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -21,6 +23,13 @@ PREFIXES = ("module.", "model.", "net.")
 """What wrappers (data-parallel, averaged, Lightning) put before every key."""
 _COMPILED = "_orig_mod."  # torch.compile puts it into the keys of whatever was compiled
 _AVERAGED = "n_averaged"  # torch.optim.swa_utils.AveragedModel keeps it beside module.…
+_REBUILDERS = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(1).__reduce__()[0]}
+_HARMLESS: list[Any] = [
+    argparse.Namespace, np.ndarray, np.dtype,
+    *(type(np.dtype(code)) for code in "?" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]),
+    *((f, f"numpy.{core}.multiarray.{name}") for name, f in _REBUILDERS.items() for core in ("core", "_core")),
+]  # fmt: skip
+"""What training code often keeps beside weights and what runs no code: options, and scores that NumPy computed."""
 
 
 def located(path: str | Path) -> tuple[Path, str]:
@@ -45,7 +54,7 @@ def read_weights(
         misfits: how many keys of a state dict do not fit, 0 where it is what is wanted.
 
     Raises:
-        BenchError: the file cannot be read, is no such file, holds pickled objects other than tensors, no state
+        BenchError: the file cannot be read, is no such file, holds pickled objects that could run code, no state
             dict, or several of which it is not clear which is meant.
     """
     path, name = located(path)
@@ -69,10 +78,19 @@ def _load(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise BenchError(f"cannot read weights {path}: {error.strerror or error}") from error
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (
+        pickle.UnpicklingError,
+        SafetensorError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ) as error:
         with open(path, "rb") as file:
             saved_by_torch = file.read(2) in (b"PK", b"\x80\x02")
         if not saved_by_torch:

@@ -60,7 +60,7 @@ def symmetries(x):
     return turned + [t.flip(-1) for t in turned]
 
 
-@pytest.mark.parametrize(("kind", "count"), [("none", 1), ("flips", 4), ("dihedral", 8)])
+@pytest.mark.parametrize(("kind", "count"), [("none", 1), ("mirror", 2), ("flips", 4), ("dihedral", 8)])
 def test_arrays_of_a_sample_get_one_symmetry_and_all_occur(kind, count):
     fine = torch.arange(64.0).reshape(1, 1, 8, 8).expand(200, 1, 8, 8)
     coarse = torch.arange(4.0).reshape(1, 1, 2, 2).expand(200, 1, 2, 2)
@@ -152,6 +152,12 @@ def test_a_group_without_targets_is_refused():
         UnpairedData.between(as_sensor("qb"), Grouped([0, 3]), Grouped([0, 1]), CPU)
 
 
+def test_groups_are_passed_over_on_request():
+    splits = Grouped([0, 3]), Grouped([0, 1])
+    data = UnpairedData.between(as_sensor("qb"), *splits, CPU, pairing="independent")
+    assert data.groups is None and data.describe()["pairing"] == "independent"
+
+
 def test_splits_without_groups_are_drawn_independently():
     data = UnpairedData.between(as_sensor("qb"), Tagged(5), Tagged(200), CPU)
     _, b = data.draw(1, 4000, torch.Generator().manual_seed(0))
@@ -160,5 +166,7 @@ def test_splits_without_groups_are_drawn_independently():
 
 
 def test_an_unknown_symmetry_is_refused():
-    with pytest.raises(BenchError, match="unknown augment 'rotate'; known are: none, flips, dihedral"):
+    with pytest.raises(
+        BenchError, match="unknown augment 'rotate'; known are: none, mirror, flips, dihedral"
+    ):
         augment_batch({"x": torch.rand(2, 1, 4, 4)}, "rotate", torch.Generator())

@@ -480,6 +480,21 @@ def test_crops_larger_than_the_patches_are_refused() -> None:
         method.fit(unpaired_data(), Trainer(None, "cpu", progress=False))
 
 
+def test_images_are_enlarged_before_they_are_cropped_until_the_rate_falls() -> None:
+    learner = build("cut", load=48, crop=32, augment="none").learner(
+        data := unpaired_data(), Trainer(None, "cpu", progress=False)
+    )
+    data.source.images = torch.arange(32.0).expand(12, 1, 32, 32)  # a ramp, of slope 1
+    slopes = []
+    for _ in range(4):
+        ramp = learner.images(1, 1)[0][0, 0, :, 8:-8]
+        slopes.append(ramp.diff(dim=1).mean().item() * SENSOR.peak / 2)
+        learner.schedulers["G"].last_epoch += 1
+    assert slopes == pytest.approx([2 / 3, 2 / 3, 1, 1], rel=0.05)
+    with pytest.raises(BenchError, match="load=24 must not be smaller than crop=32"):
+        build("cut", load=24, crop=32)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("name", NAMES)
 def test_cuda_gives_what_the_cpu_gives(name: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 
@@ -80,6 +81,13 @@ LAYOUTS = {
         "callbacks": {"ModelCheckpoint": {"best_k_models": {"a.ckpt": torch.tensor(0.1)}}},
         "loops": {},
     },
+    "beside scores and options": {
+        "best": np.float64(0.5),
+        "epoch": np.int64(3),
+        "losses": np.ones(2, np.float32),
+        "args": Namespace(lr=1e-3, name="theirs"),
+        "state_dict": THEIRS,
+    },
     "beside a discriminator": {"netG": THEIRS, "netD": {"0.weight": torch.zeros(3, 3)}},
 }
 
@@ -145,6 +153,13 @@ def test_what_is_no_weights_file_is_called_what_it_is(content, said, name, tmp_p
     with pytest.raises(BenchError, match=said) as caught:
         read_weights(tmp_path / name)
     assert "code" not in str(caught.value)
+
+
+def test_what_could_run_code_is_refused(save):
+    with pytest.raises(BenchError, match="could run code"):
+        read_weights(save({"state_dict": THEIRS, "log": Path("log.txt")}))
+    with pytest.raises(BenchError, match="could run code"):
+        read_weights(save(fresh(1).net))
 
 
 def test_archives_of_other_things_are_one_plain_sentence(tmp_path):

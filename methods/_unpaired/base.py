@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from pansharp_bench.errors import OptionError
 from pansharp_bench.method import TrainingData
 from pansharp_bench.methods._closed_form import moments
-from pansharp_bench.methods._unpaired.networks import initialise
+from pansharp_bench.methods._unpaired import released
+from pansharp_bench.methods._unpaired.networks import Generator, initialise
 from pansharp_bench.methods._unpaired.options import Stretch, TranslationOptions
 from pansharp_bench.scene import Scene, Sensor
 from pansharp_bench.training import Learner, TrainedMethod, Trainer, UnpairedData
@@ -85,7 +86,7 @@ class TranslationMethod(TrainedMethod):
     Config = TranslationOptions
     presets: ClassVar[dict[str, dict[str, Any]]]
     config: TranslationOptions
-    generator: nn.Module
+    generator: Generator
 
     def __init__(self, sensor: Sensor, config: TranslationOptions | None = None) -> None:
         super().__init__(sensor, config)
@@ -110,16 +111,30 @@ class TranslationMethod(TrainedMethod):
         out = self.normaliser.restore(self.translate(x, scene.origin)[..., :h, :w])
         return out.clamp(0, self.sensor.peak).to(pan.dtype)
 
+    def own_keys(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of the public CUT or UNSB, which has one scale for all bands, under our keys. Those published of
+        a calibration have its bands from blue to red, as its files do."""
+        if any(k.startswith("generator.") for k in state):  # saved by a run of ours
+            return state
+        state = released.own_keys(self.generator, state)
+        if self.sensor.source_bands > 1:
+            for key, axis in (("conv1.weight", 1), ("conv30.weight", 0), ("conv30.bias", 0)):
+                if key in state:
+                    state[key] = state[key].flip(axis)
+        ranges = Normaliser(self.sensor).state_dict()
+        return {f"normaliser.{k}": v for k, v in ranges.items()} | {
+            f"generator.{k}": v for k, v in state.items()
+        }
+
     @abstractmethod
     def learner(self, data: UnpairedData, trainer: Trainer) -> Learner:
         """The learner that trains ``self.generator``."""
 
     def fit(self, data: UnpairedData, trainer: Trainer) -> dict[str, Any]:
         """Train on unpaired images; gives the normalisation. Raises OptionError for crops below the least size."""
-        if self.config.crop and self.config.crop < (least := self.card.smallest):
-            raise OptionError(
-                f"option crop={self.config.crop}: method {self.card.name!r} needs at least {least}"
-            )
+        for name in ("crop", "load"):
+            if 0 < (side := getattr(self.config, name)) < (least := self.card.smallest):
+                raise OptionError(f"option {name}={side}: method {self.card.name!r} needs at least {least}")
         if self.sensor.source_bands == 1:
             self.normaliser.measure(data, self.config.stretch)
         initialise(self.generator, trainer.generator)

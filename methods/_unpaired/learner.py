@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.imaging import resize_bicubic
 from pansharp_bench.methods._closed_form import moments
 from pansharp_bench.methods._unpaired.base import TranslationMethod
 from pansharp_bench.methods._unpaired.bridge import Bridge, BridgeMethod
@@ -89,7 +90,6 @@ class TranslationLearner(Learner):
     def optimise(self, **rates: float) -> None:
         """An Adam for each network that has none yet; ``rates``: learning rates in units of ``lr``."""
         c = self.config
-        constant = round(c.steps * (1 - c.decay))
         for name, network in self.networks.items():
             if name in self.optimizers or name == "average":
                 continue
@@ -97,7 +97,7 @@ class TranslationLearner(Learner):
                 network.parameters(), c.lr * rates.get(name, 1.0), (c.beta1, c.beta2), fused=True
             )
             self.schedulers[name] = LambdaLR(
-                self.optimizers[name], lambda done: linear_decay(done + 1, constant, c.steps - constant)
+                self.optimizers[name], lambda done: linear_decay(done + 1, c.constant, c.steps - c.constant)
             )
 
     def update(self, loss: Tensor, backward: Backward, *names: str) -> None:
@@ -119,7 +119,12 @@ class TranslationLearner(Learner):
         return normaliser.pan(self._crop(source)), normaliser.ms(self._crop(target))
 
     def _crop(self, x: Tensor) -> Tensor:
-        side, (h, w) = self.config.crop, x.shape[-2:]
+        """Resized and cropped, as far as it is asked for."""
+        c = self.config
+        if c.load:
+            falling = c.crop and self.schedulers["G"].last_epoch >= c.constant
+            x = resize_bicubic(x, size=2 * (c.crop if falling else c.load,))
+        side, (h, w) = c.crop, x.shape[-2:]
         if not side:
             return x
         if side > min(h, w):

@@ -24,7 +24,7 @@ def patch_nce(queries: Tensor, keys: Tensor, temperature: float = 0.07, reductio
 
     ``queries``, ``keys`` (N, p, d): unit vectors; keys are constants. Each query must pick the key of its own
     position among those of its image: -log softmax_j(q_i . k_j / temperature) at j = i. (The published form
-    also adds exp(-10 / temperature) to the sum: e^-128 of its least possible value, below float64's reach.)
+    also adds exp(-10 / temperature) to the sum: at 0.07 e^-128 of its least possible value, below float64's reach.)
     """
     logits = torch.bmm(queries, keys.detach().transpose(1, 2)) / temperature
     own = torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[:2])

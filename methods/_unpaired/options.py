@@ -23,8 +23,10 @@ class TranslationOptions(TrainedMethod.Config):
     """Data, networks, optimisation and selection of all translation methods.
 
     Training: ``steps`` of ``batch`` samples each; learning rate ``lr`` held for a share ``1 - decay`` of them, then
-    falling linearly to zero. ``crop``: side of random crops of the training patches (0: whole patches). ``pairing``
-    and ``target`` are what the sampler serves (``target=gt`` shows sharp MS: an upper bound, not a result).
+    falling linearly to zero. ``crop``: side of random crops of the training patches (0: whole patches), which
+    are first resized to ``load`` pixels a side (0: left as they are; straight to ``crop`` once the rate falls,
+    as CUT and UNSB do). ``pairing`` and ``target`` are what the sampler serves (``target=gt`` shows sharp MS: an
+    upper bound, not a result).
 
     Images: ``stretch`` takes DN to [-1, 1] by the sensor's peak, or by the training PAN and each training MS band:
     their 0.1 and 99.9 percentiles, or mean ± 3 deviations (``moments``: equal values are then what ``pan-affine``
@@ -49,6 +51,7 @@ class TranslationOptions(TrainedMethod.Config):
     beta2: float = 0.999
     decay: float = 0.5
     crop: int = 0
+    load: int = 0
     augment: Augment = "dihedral"
     pairing: Pairing = "disjoint"
     target: Target = "lms"
@@ -68,10 +71,17 @@ class TranslationOptions(TrainedMethod.Config):
             if check := vars(group).get("check"):
                 check(self)
 
+    @property
+    def constant(self) -> int:
+        """Steps before the rate falls."""
+        return round(self.steps * (1 - self.decay))
+
     def check(self) -> None:
         for name in ("steps", "batch", "ngf", "ndf", "blocks"):
             if getattr(self, name) < 1:
                 raise BenchError(f"option {name}={getattr(self, name)} must be at least 1")
+        if self.load and self.load < self.crop:
+            raise BenchError(f"option load={self.load} must not be smaller than crop={self.crop}")
         if not 0 <= self.decay <= 1:
             raise BenchError(f"option decay={self.decay} must lie between 0 and 1")
         if not 0 <= self.ema < 1:

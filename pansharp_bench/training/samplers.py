@@ -17,7 +17,8 @@ from pansharp_bench.method import Pairing, Target
 from pansharp_bench.scene import Scene, Sensor, Split
 from pansharp_bench.training.team import ALONE, Team
 
-Augment = Literal["none", "flips", "dihedral"]
+Augment = Literal["none", "mirror", "flips", "dihedral"]
+_SYMMETRIES = {"mirror": 2, "flips": 4, "dihedral": 8}
 _SLICE = 512  # samples read at a time
 _SELECTION = 64  # images of each domain that selection looks at, where no split is kept for it
 
@@ -73,8 +74,9 @@ def augment_batch(
 ) -> dict[str, Tensor]:
     """The same random symmetry for all arrays of a batch; per sample, without a loop over samples.
 
-    ``flips``: horizontal and vertical; ``dihedral``: those and 90-degree turns (nadir imagery has no up). The
-    arrays are the ``team``'s share of ``groups`` batches. Raises BenchError for another kind.
+    ``mirror``: left and right change places; ``flips``: so do top and bottom; ``dihedral``: those and 90-degree
+    turns (nadir imagery has no up). The arrays are the ``team``'s share of ``groups`` batches. Raises BenchError
+    for another kind.
     """
     if kind not in get_args(Augment):
         raise BenchError(f"unknown augment {kind!r}; known are: {', '.join(get_args(Augment))}")
@@ -82,7 +84,7 @@ def augment_batch(
         return arrays
     first = next(iter(arrays.values()))
     n, device = first.shape[0], first.device
-    code = _draw(n * team.size, 8 if kind == "dihedral" else 4, generator, device)
+    code = _draw(n * team.size, _SYMMETRIES[kind], generator, device)
     code = team.share(code, groups)[:, None, None, None]
     horizontal, vertical, transpose = (code & 1).bool(), (code & 2).bool(), (code & 4).bool()
     out = {}
@@ -198,17 +200,18 @@ class UnpairedData:
         device: torch.device,
         half: bool = False,
         team: Team = ALONE,
+        pairing: Pairing = "disjoint",
     ) -> UnpairedData:
         """Two splits of the same image size, each with its images under ``pan``.
 
-        Where both say which group a sample belongs to, a target is drawn from the group of its source. For
-        selection serve up to 64 evenly spread images of each.
+        Where both say which group a sample belongs to, a target is drawn from the group of its source, unless the
+        ``pairing`` is independent. For selection serve up to 64 evenly spread images of each.
 
         Raises:
             BenchError: a group of sources has no targets.
         """
         groups = None
-        if source.groups is not None and target.groups is not None:
+        if pairing != "independent" and source.groups is not None and target.groups is not None:
             groups = _Groups(source.groups, target.groups, device)
         pan, ms = (Resident(gather(split, "pan"), device, half) for split in (source, target))
         valid_source, valid_target = (
@@ -288,7 +291,10 @@ class _Groups:
         kinds = int(torch.cat((source, target)).max()) + 1
         counts = torch.bincount(target, minlength=kinds)
         if lonely := sorted({g for g in source.tolist() if counts[g] == 0}):
-            raise BenchError(f"{len(lonely)} group(s) of source images have no target images: {lonely}")
+            raise BenchError(
+                f"{len(lonely)} group(s) of source images have no target images: {lonely}; pairing=independent "
+                "draws from all"
+            )
         self.group = source.to(device)
         self.members = target.argsort(stable=True).to(device)
         self.counts = counts.to(device)
