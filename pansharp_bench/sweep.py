@@ -148,6 +148,11 @@ def sweep(
         raise BenchError(
             "torchrun starts the processes of one training (`bench run`), and a sweep has its own"
         )
+    if scheduler and (workers or memory):
+        raise BenchError(
+            "--workers and --memory are of processes started here; those of a --scheduler have their own: leave "
+            "the one or the other out"
+        )
     asked = {}
     for job in jobs:
         told = _outlined(job.spec, remote=bool(scheduler))
@@ -202,7 +207,7 @@ def _sigterm_interrupts() -> Iterator[None]:
 def _outlined(spec: RunSpec, remote: bool) -> dict[str, Any]:
     """The outline of a run, as far as it shows here: workers elsewhere have other devices."""
     if spec.nodes > 1:
-        raise BenchError("each run of a sweep is one worker's, on one machine: leave out --nodes")
+        raise BenchError("each run of a sweep is one worker's, on one machine: leave nodes at 1")
     told = outline(replace(spec, device="cpu") if remote else spec)
     if remote and told["options"] and not spec.preset:
         raise BenchError(

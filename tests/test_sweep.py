@@ -174,6 +174,8 @@ def test_mistakes_show_before_anything_starts(go, monkeypatch):
     ):
         with pytest.raises(BenchError, match=words):
             go(job("half"), mistaken)
+    with pytest.raises(BenchError, match="those of a --scheduler have their own"):
+        go(job("half"), scheduler="tcp://127.0.0.1:1", memory="1 GB")
     with pytest.raises(BenchError, match="name a --preset"):
         go(job("gain"), scheduler="tcp://127.0.0.1:1")
     with pytest.raises(BenchError, match="no Dask scheduler answers at tcp:"):
@@ -181,7 +183,7 @@ def test_mistakes_show_before_anything_starts(go, monkeypatch):
 
 
 def test_a_run_is_one_machine_s(go, monkeypatch):
-    with pytest.raises(BenchError, match="leave out --nodes"):
+    with pytest.raises(BenchError, match="leave nodes at 1"):
         go(Job(RunSpec("gain", "tiny", nodes=2)))
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     with pytest.raises(BenchError, match="torchrun"):

@@ -322,7 +322,7 @@ _TRAIN, _TEST, _CYCLES = (",".join(map(str, n)) for n in (PERIJOVES["train"], PE
 @click.option("--hst-right-is", type=_DIRECTION, default="east", show_default=True)
 @click.option("--hst-south-first", is_flag=True, help="Hubble's first row is the southernmost.")
 @click.option("--label", help="Name for a data set of one's own: junocam2hst-LABEL.")
-@click.option("--workers", type=int, help="Threads.  [default: one a core]")
+@click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core]")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(
     junocam: tuple[Path, ...],
