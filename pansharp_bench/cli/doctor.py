@@ -57,8 +57,8 @@ class Symptom:
 def doctor(root: Path | None, runs: Path, results: Path, as_json: bool) -> None:
     """Look at Python, torch and its devices, memory, data, folders and their locks, extras and plug-ins.
 
-    Takes seconds, needs no network and leaves nothing but cards in the cache. Exit code 1 where something is broken; what is only
-    missing, such as real imagery or an extra, is a note.
+    Takes seconds, needs no network and leaves nothing but cards in the cache. Exit code 1 where something is
+    broken; what is only missing, such as real imagery or an extra, is a note.
     """
     try:
         Path.cwd()
