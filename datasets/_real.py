@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.files import expanded
 from pansharp_bench.registry import DATASETS
 from pansharp_bench.scene import SPLITS, Dataset, FileIdentity, Split, SplitName
 
@@ -134,7 +135,7 @@ def _checked_root(sensor: str, root: Path | None) -> Path:
             f"dataset {sensor!r} needs its files: give their folder with --data DIR or PANSHARP_DATA. "
             f"Where to get them — {DATASETS.get(sensor).card.where}"
         )
-    root = Path(root).expanduser()
+    root = expanded(root)
     if root.is_file():
         raise DataError(f"--data {root} is a file; give the folder it lies in: {root.parent}")
     if not root.is_dir():

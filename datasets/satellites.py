@@ -11,6 +11,7 @@ from pathlib import Path
 from pansharp_bench.datasets._real import RealFiles
 from pansharp_bench.datasets.pancollection import WHERE, PanCollection, find_files
 from pansharp_bench.errors import BenchError
+from pansharp_bench.files import expanded
 from pansharp_bench.registry import register_dataset
 
 _PAIRMAX = "PAirMax (Vivone et al., IEEE JSTARS 14, 2021)"
@@ -26,7 +27,7 @@ def _register(sensor: str, title: str, where: str, summary: str, **card: str) ->
     def load(root: Path | None = None, label: str | None = None, **options: object) -> RealFiles:
         if given := [k for k, v in options.items() if v is not None]:
             raise BenchError(f"dataset {sensor!r} is made of files and has no option {', '.join(given)}")
-        folder = Path(root).expanduser() if root else None
+        folder = expanded(root) if root else None
         if folder and not any(name == sensor for name, _ in find_files(folder)):
             from pansharp_bench.datasets._pairs import Pairs, scenes_under
 

@@ -44,7 +44,7 @@ def read(package: str, key: str) -> Any:
     try:
         digest, _, text = _file(package).read_text(encoding="utf-8").partition("\n")
         made_by, kept = json.loads(text, object_hook=_with_tuples)
-    except (OSError, ValueError, TypeError):
+    except (BenchError, OSError, ValueError, TypeError):
         return None
     return kept if made_by == key and digest == hashlib.sha256(text.encode()).hexdigest() else None
 
@@ -58,7 +58,7 @@ def keep(package: str, key: str, cards: Any) -> None:
 
 def forget(package: str) -> None:
     """Of a package that is not what it said it was."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(BenchError, OSError):
         _file(package).unlink(missing_ok=True)
 
 

@@ -198,11 +198,17 @@ class RunFolder:
 
 def cache_dir() -> Path:
     """Where everything that can be made again is kept: ``PANSHARP_CACHE``, or ``pansharp-bench`` in the
-    user's cache folder. The folder need not exist yet."""
-    if chosen := os.environ.get("PANSHARP_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "pansharp-bench"
+    user's cache folder. The folder need not exist yet. Raises BenchError for a user without a home."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = expanded(os.environ.get("PANSHARP_CACHE") or Path(base, "pansharp-bench"))
+    if folder.parts[0].startswith("~"):
+        raise BenchError(f"the cache, {folder}, is in no home folder: name one for it with PANSHARP_CACHE")
+    return folder
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """With the home folder for a ``~``; as it is where there is none, for who looks there to say so."""
+    return Path(os.path.expanduser(path))
 
 
 def made_once(folder: Path, make: Callable[[Path], None], what: str) -> Path:

@@ -221,7 +221,8 @@ def recorded(spec: RunSpec, results: Path) -> Path | None:
     """The newest record of a run whose data files are not at hand, found by all the rest of its identity.
 
     None where there is none, and where a data root is configured: whose files they are is for :func:`plan` to see.
-    A simulated dataset, which need not have been made, must be of the same simulator.
+    A simulated dataset, which need not have been made, must be of the same simulator. Warns of a file there that is
+    no record, or no longer: it may be this run's.
     """
     if data_root(spec.data):
         return None
@@ -229,7 +230,7 @@ def recorded(spec: RunSpec, results: Path) -> Path | None:
     simulator = dataset.provenance() if dataset and _is_simulated(dataset) else None
     found = []
     folder = results / wanted["track"] / wanted["dataset"] / wanted["method"]
-    for path, record in records.readable(folder.glob("*.json")):
+    for path, record in records.readable(folder.glob("*.json"), aloud=True):
         served = [p for p in TRACKS.get(wanted["track"]).obj.protocols if p.name in record.protocols]
         protocols = _asked(served, spec)
         foreign = _foreign(METHODS.get(spec.method), spec.dataset, dataset, wanted["track"], protocols)

@@ -2,7 +2,8 @@
 
 A record holds everything a table or a doubt needs: scores per image, the specification and its hash, versions,
 commit, device, seed, data files with SHA-256, weights SHA-256, times and memory. NaN and infinities are kept
-as the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``, so that the file is strict JSON.
+as the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``, so that the file is strict JSON. Its ``sha256`` is that
+of all the rest, and each mean that of its scores: a file in which somebody changed something is no record.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import marshal
 import math
 import statistics
 import sys
+import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -116,6 +118,11 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
+def _equal(a: float, b: float) -> bool:
+    """But for what versions of Python sum differently."""
+    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(a) and math.isnan(b))
+
+
 def _std(values: list[float]) -> float:
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return math.nan
@@ -130,12 +137,18 @@ def write(record: Record, root: Path, force: bool = False) -> Path:
     path = record.path(root)
     if not force:
         refuse_existing(path)
-    text = json.dumps(jsonable(asdict(record)), indent=1, allow_nan=False) + "\n"
+    text = _sealed(json.dumps(jsonable(asdict(record)), indent=1, allow_nan=False) + "\n")
     try:
         write_text(path, text, replace=force)
     except FileExistsError:  # written since the look before
         raise _taken(path) from None
     return path
+
+
+def _sealed(text: str) -> str:
+    """The text of a record with its own SHA-256 in the first line: of the text, as to write out what was read takes
+    longer than to read it."""
+    return text.replace("{", f'{{\n "sha256": "{hashlib.sha256(text.encode()).hexdigest()}",', 1)
 
 
 def refuse_existing(path: Path) -> None:
@@ -160,9 +173,11 @@ def _taken(path: Path) -> RecordExists:
 
 
 def read(path: Path) -> Record:
-    """Raises BenchError, naming the file, when it is not a record of a known schema."""
+    """Raises BenchError, naming the file, when it is not a record of a known schema, or was changed by hand; where
+    it has no ``sha256``, as older ones, a change of its scores or means alone is noticed."""
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        data = json.loads(text)
         schema = data["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(f"{path} is not a readable record: {error}") from error
@@ -170,6 +185,9 @@ def read(path: Path) -> Record:
         raise BenchError(
             f"{path} has schema {schema}; this version reads 1 to {SCHEMA}: update pansharp-bench"
         )
+    own = data.get("sha256")
+    if own and _sealed(text.replace(f'\n "sha256": "{own}",', "", 1)) != text:
+        raise BenchError(f"{path} is not as it was written: somebody changed something in it")
     try:
         data = _from_schema_1(data) if schema == 1 else data
         if training := data.get("training"):  # once there was one process only, which nobody had to tell
@@ -185,6 +203,8 @@ def read(path: Path) -> Record:
             for column, scores in scored["scores"].items():
                 if not _NUMBERS.issuperset(map(type, scores)):
                     raise TypeError(f"{column} of protocol {name} is not a list of numbers")
+                if not _equal(scored["mean"][column], _mean(scores)):
+                    raise ValueError(f"{column} of protocol {name} has a mean that is not of its scores")
     except (AttributeError, TypeError, ValueError, KeyError) as error:
         raise BenchError(f"{path} is not a whole record: {error}") from error
     return record
@@ -320,11 +340,14 @@ def of_dataset(root: Path, record: Record) -> list[Record]:
     return sorted((r for p, r in readable(paths) if p != own), key=lambda r: r.created)
 
 
-def readable(paths: Iterable[Path]) -> Iterator[tuple[Path, Record]]:
-    """Those of these files that are records, in order."""
+def readable(paths: Iterable[Path], aloud: bool = False) -> Iterator[tuple[Path, Record]]:
+    """Those of these files that are records, in order; of the others it warns where ``aloud``."""
     for path in whole(paths):
-        with contextlib.suppress(BenchError):
+        try:
             yield path, read(path)
+        except BenchError as error:
+            if aloud:
+                warnings.warn(f"left out: {error}", stacklevel=2)
 
 
 def jsonable(value: Any) -> Any:

@@ -13,7 +13,7 @@ import os
 import statistics
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -34,7 +34,7 @@ from pansharp_bench.contract import InMemory, scenes
 from pansharp_bench.environment import environment
 from pansharp_bench.errors import BenchError
 from pansharp_bench.method import TrainedMethod, build, call_by_name
-from pansharp_bench.presets import PRESETS, is_trained, takes_steps
+from pansharp_bench.presets import PRESETS, is_trained, settled_options, takes_steps
 from pansharp_bench.registry import DATASETS, METHODS, METRICS, Entry, MethodCard
 from pansharp_bench.scene import Sensor, as_sensor
 from pansharp_bench.timings import COMMANDS, KINDS, Figure, Kind, Rates, Speeds, machine_of, read_speeds
@@ -73,6 +73,7 @@ class _Asked:
     extent: Extent
     device: torch.device
     results: Path
+    options: Mapping[str, Any]
 
 
 def measure(
@@ -82,18 +83,23 @@ def measure(
     methods: Sequence[str] = (),
     progress: bool = False,
     results: Path = Path("results"),
+    options: Mapping[str, Any] | None = None,
 ) -> Speeds:
     """Time these kinds of things: of all ``methods`` of the sensors' tracks or of some, and every metric.
-    ``results``: the folder whose records many are made from. :func:`why_not` tells which kinds cannot be timed.
+    ``results``: the folder whose records many are made from. ``options``: changed in the presets of these methods,
+    to time how they fuse. :func:`why_not` tells which kinds cannot be timed.
 
-    What fails is told in its figure and costs the others nothing. Raises BenchError for an unknown method.
+    What fails is told in its figure and costs the others nothing. Raises BenchError for an unknown method, or one
+    that has no such option.
     """
     extent = extent or Extent()
     entries = [METHODS.get(n) for n in methods] or list(METHODS)
+    for entry in entries if options else ():
+        settled_options(entry, extent.presets[0], options or {})
     began = _clocks()
     rates = probe(device, 1024 if extent.repeats > 1 else 256)
     figures: list[Figure] = []
-    asked = _Asked(entries, bool(methods), extent, device, Path(results))
+    asked = _Asked(entries, bool(methods), extent, device, Path(results), options or {})
     works = [work for kind in kinds for work in _WORKS[kind](asked)]
     for work in tqdm(works, disable=not progress, dynamic_ncols=True, desc="speeds"):
         figures += (replace(f, floor=rates.floor(f.operations, f.moved)) for f in work())
@@ -214,18 +220,28 @@ def _of_sensor(entries: Sequence[Entry[MethodCard]], sensor: Sensor) -> list[Ent
 def _inference(asked: _Asked) -> Iterator[Work]:
     extent, device = asked.extent, asked.device
     sensors = map(as_sensor, extent.sensors)
-    return (partial(_fusing, e, s, extent, device) for s in sensors for e in _of_sensor(asked.entries, s))
+    return (
+        partial(_fusing, e, s, extent, device, asked.options)
+        for s in sensors
+        for e in _of_sensor(asked.entries, s)
+    )
 
 
 @torch.inference_mode()
-def _fusing(entry: Entry[MethodCard], sensor: Sensor, extent: Extent, device: torch.device) -> list[Figure]:
+def _fusing(
+    entry: Entry[MethodCard],
+    sensor: Sensor,
+    extent: Extent,
+    device: torch.device,
+    changed: Mapping[str, Any],
+) -> list[Figure]:
     """Of presets that fuse with as many operations and weights, one is timed."""
     side = max(extent.side, -(-entry.card.smallest // 16) * 16)
     scene = scenes(sensor, 1, side, side).to(device).seen_by(entry.card)
     figures: dict[tuple[int, int], Figure] = {}
     found = []
     for preset in extent.presets if is_trained(entry) else ("untrained",):
-        config = entry.obj.configure(preset) if is_trained(entry) else None
+        config = entry.obj.configure(preset, changed) if is_trained(entry) else None
         options, usual = (asdict(c) if c else {} for c in (config, entry.obj.Config() if config else None))
         apart = tuple(k for k, v in options.items() if v != usual[k])
         torch.manual_seed(0)
@@ -244,6 +260,7 @@ def _fusing(entry: Entry[MethodCard], sensor: Sensor, extent: Extent, device: to
             1,
             preset,
             options,
+            changed=tuple(f"{k}={options[k]}" for k in sorted(changed)),
             moved=moved,
             parameters=weights,
         )

@@ -18,8 +18,8 @@ import time
 import traceback
 import uuid
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from pansharp_bench import __version__, experiment
 from pansharp_bench.cluster import connect, install
-from pansharp_bench.errors import BenchError, RecordExists, UnderWay
+from pansharp_bench.errors import BenchError, DataError, RecordExists, UnderWay
 from pansharp_bench.files import check_writable, sha256_of
 from pansharp_bench.plan import RunSpec, essential, outline, plan, recorded
 from pansharp_bench.record import present, spec_hash
@@ -42,6 +42,7 @@ try:
     from dask.system import CPU_COUNT
     from dask.utils import parse_bytes
     from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin, get_worker
+    from distributed.comm import get_address_host
     from distributed.core import Status
     from distributed.scheduler import KilledWorker
     from distributed.system import MEMORY_LIMIT
@@ -91,7 +92,8 @@ class Job:
 @dataclass(frozen=True)
 class Ended:
     """What became of a run: ``skipped`` had a record already, ``stopped`` can be resumed. ``reason`` says why it
-    failed, ``log`` (a text file) what it told meanwhile."""
+    failed, ``log`` (a text file) what it told meanwhile, ``at_fault`` on which host its data files are missing or
+    wrong."""
 
     name: str
     job: Job
@@ -100,6 +102,7 @@ class Ended:
     reason: str = ""
     record: Path | None = None
     seconds: float = 0.0
+    at_fault: str = ""
 
 
 class SweepStopped(KeyboardInterrupt):
@@ -128,8 +131,9 @@ def sweep(
     """Carry out runs on Dask workers, those without a record; what each tells goes to ``runs/logs/NAME.log``.
 
     A run whose worker dies is carried out again from its checkpoint, up to ``retries`` times, and so is one that
-    failed for a reason that may pass. A mistake a user has to mend fails at once. Other sweeps may share the
-    folders: a run that one of them holds is waited for. A process carries out one run at a time.
+    failed for a reason that may pass. A mistake a user has to mend fails at once; where it lies in a host's data
+    files, the run goes to another host, if there is one. Other sweeps may share the folders: a run that one of them
+    holds is waited for. A process carries out one run at a time.
 
     Args:
         jobs: equal ones are carried out once.
@@ -147,6 +151,11 @@ def sweep(
     if os.environ.get("TORCHELASTIC_RUN_ID"):
         raise BenchError(
             "torchrun starts the processes of one training (`bench run`), and a sweep has its own"
+        )
+    if scheduler and (workers or memory):
+        raise BenchError(
+            "--workers and --memory are of processes started here; those of a --scheduler have their own: leave "
+            "the one or the other out"
         )
     asked = {}
     for job in jobs:
@@ -202,7 +211,7 @@ def _sigterm_interrupts() -> Iterator[None]:
 def _outlined(spec: RunSpec, remote: bool) -> dict[str, Any]:
     """The outline of a run, as far as it shows here: workers elsewhere have other devices."""
     if spec.nodes > 1:
-        raise BenchError("each run of a sweep is one worker's, on one machine: leave out --nodes")
+        raise BenchError("each run of a sweep is one worker's, on one machine: leave nodes at 1")
     told = outline(replace(spec, device="cpu") if remote else spec)
     if remote and told["options"] and not spec.preset:
         raise BenchError(
@@ -309,7 +318,7 @@ def _drive(
     client.subscribe_topic(f"{orders.topic}-follow", lambda event: board.follow(**event[1]))
     client.subscribe_topic("worker-restart-memory", lambda event: board.starved.add(event[1]["worker"]))
 
-    def submit(name: str, again: int = 0) -> Any:
+    def submit(name: str, again: int = 0, workers: Collection[str] = ()) -> Any:
         return client.submit(
             carry_out,
             name,
@@ -318,6 +327,7 @@ def _drive(
             key := f"{name}-{orders.sweep}-{again}",
             again > 0,
             key=key,
+            workers=list(workers) or None,
             resources=dict(jobs[name].resources),
             retries=retries,
             priority=-again,  # what another process holds is waited for when nothing else is left to do
@@ -325,16 +335,38 @@ def _drive(
         )
 
     tried: Counter[str] = Counter()
-    futures = {submit(name): (name, 0) for name in jobs}
+    at_fault: defaultdict[tuple, set[str]] = defaultdict(set)
+    """Hosts, by the kind of run they cannot serve."""
+    futures: dict[Any, tuple[str, int, set[str]]] = {submit(name): (name, 0, set()) for name in jobs}
+    """Name, number of the try, and the workers it is for where some are at fault."""
     while futures and client.status == "running":
         time.sleep(_TICK)  # looking is cheap; to wait for thousands of futures is not
         board.tick()
+        waiting = [f for f, (_, _, placed) in futures.items() if placed and f.status == "pending"]
+        there = _able(client, {}) if waiting else set()
+        for future in [f for f in waiting if not futures[f][2] & there]:  # whoever it was for is gone
+            name, again, _ = futures.pop(future)
+            future.cancel()
+            futures[submit(name, again + 1)] = (name, again + 1, set())
         for future in [f for f in futures if f.status in ("finished", "error")]:
-            name, again = futures.pop(future)
+            name, again, placed = futures.pop(future)
             error = future.exception()
             if error is None:
                 one = future.result()
                 done = one.state not in ("under way", "stopped")  # another process has it, or a worker closed
+                if one.at_fault:
+                    spec = one.job.spec
+                    hosts = at_fault[spec.method, spec.dataset, spec.label, spec.data]
+                    new = one.at_fault not in hosts
+                    hosts.add(one.at_fault)
+                    able = _able(client, one.job.resources)
+                    placed = {address for address in able if get_address_host(address) not in hosts}
+                    done = not placed
+                    if new and placed:
+                        what = f"{spec.method} on {spec.dataset}"
+                        board.say(
+                            f"! {one.at_fault} cannot serve {what}, whose runs go to others: {one.reason}"
+                        )
             else:
                 # Dask blames a worker's death on all that waited there; here it counts for the run that had begun
                 tried[name] += board.begun[future.key]
@@ -344,7 +376,7 @@ def _drive(
             if done:
                 yield one
             else:
-                futures[submit(name, again + 1)] = (name, again + 1)
+                futures[submit(name, again + 1, placed)] = (name, again + 1, placed)
 
 
 def _stop(client: Client, orders: _Orders) -> None:
@@ -359,13 +391,18 @@ def _stop(client: Client, orders: _Orders) -> None:
 
 def _warn_of_missing(client: Client, jobs: Any, board: _Board) -> None:
     """Say where no worker of a running scheduler has at present what a run takes."""
-    offers = [w["resources"] for w in client.scheduler_info(n_workers=-1)["workers"].values()]
-    if not offers:
+    if not _able(client, {}):
         board.say("! the scheduler has no worker yet: runs wait for one")
         return
     for wanted in {_told(j.resources): j.resources for j in jobs}.values():
-        if not any(all(offer.get(k, 0) >= v for k, v in wanted.items()) for offer in offers):
+        if not _able(client, wanted):
             board.say(f"! no worker offers {_told(wanted)} yet: runs wait for one that does")
+
+
+def _able(client: Client, resources: Mapping[str, float]) -> set[str]:
+    """Addresses of the workers that offer what a run takes."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return {a for a, w in workers.items() if all(w["resources"].get(k, 0) >= v for k, v in resources.items())}
 
 
 def _told(resources: Mapping[str, float]) -> str:
@@ -557,7 +594,8 @@ def _carry_out(name: str, job: Job, orders: _Orders, log: Path, write: Say) -> E
         write(traceback.format_exc())
         if isinstance(error.__cause__, (MemoryError, torch.OutOfMemoryError)):
             raise  # a neighbour may have taken it: worth another try
-        return Ended(name, job, "failed", log, str(error))
+        host = get_address_host(get_worker().address) if isinstance(error, DataError) else ""
+        return Ended(name, job, "failed", log, str(error), at_fault=host)
     except Exception:
         write(traceback.format_exc())
         raise

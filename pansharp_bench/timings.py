@@ -51,9 +51,9 @@ class Figure:
 
     ``operations`` are those of convolutions and matrix products, ``moved`` the bytes of inputs, weights and
     results, ``floor`` the seconds which these take at least. ``pixels``: of PAN; ``options``: of a trained method,
-    ``apart``: those of them that are not at their defaults. ``mib``: at the most, of a command; ``batch``: also of
-    records, which have no pixels. ``others``: how many cores other processes kept busy meanwhile, None where the
-    system does not tell. ``failed`` says why there is no time.
+    ``apart``: those of them that are not at their defaults, ``changed``: those set beside the preset, ``levels=6``.
+    ``mib``: at the most, of a command; ``batch``: also of records, which have no pixels. ``others``: how many cores
+    other processes kept busy meanwhile, None where the system does not tell. ``failed`` says why there is no time.
     """
 
     kind: Kind
@@ -64,6 +64,7 @@ class Figure:
     preset: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     apart: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     seconds: float = 0.0
     processor_seconds: float | None = None
     operations: int = 0
@@ -168,8 +169,8 @@ def write(speeds: Speeds, results: Path) -> Path:
     """Write them below the records. What was not measured this time, but before, stays; so does what was measured
     alone before, and beside others this time."""
 
-    def thing(figure: Figure) -> tuple[Kind, str, int]:
-        return figure.kind, figure.name, figure.channels
+    def thing(figure: Figure) -> tuple[Kind, str, int, tuple[str, ...]]:
+        return figure.kind, figure.name, figure.channels, tuple(figure.changed)
 
     path = speeds.path(results)
     before = [f for s in read_speeds(results) if s.path(results) == path for f in s.figures]

@@ -17,7 +17,7 @@ from pansharp_bench.contract import scenes
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import whole
 from pansharp_bench.raster import geotiff
-from pansharp_bench.record import SCHEMA, canonical, record_path, spec_hash
+from pansharp_bench.record import SCHEMA, canonical, jsonable, record_path, spec_hash, summarise
 from pansharp_bench.scene import Sensor
 
 _SEEDS = 5
@@ -110,6 +110,7 @@ def synthesise(results: Path, root: Path, count: int) -> None:
     draw = random.Random(0)
     for i in range(count):
         made = json.loads(known[i % len(known)])
+        made.pop("sha256", None)  # of what it says no longer
         turn, seed = divmod(i // len(known), _SEEDS)
         spec = made["spec"]
         spec["seed"] = seed
@@ -118,13 +119,12 @@ def synthesise(results: Path, root: Path, count: int) -> None:
             made["method"]["title"] = f"{made['method']['title']} {turn}"
         for scored in made["protocols"].values():
             for column, values in scored["scores"].items():
-                scored["scores"][column] = [
-                    v if isinstance(v, str) else v * draw.uniform(0.99, 1.01) for v in values
-                ]
+                scored["scores"][column] = [float(v) * draw.uniform(0.99, 1.01) for v in values]
+            scored |= summarise(scored["scores"])
         made["spec_sha256"] = spec_hash(spec)
         path = record_path(root, spec, made["spec_sha256"])
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(made), encoding="utf-8")
+        path.write_text(json.dumps(jsonable(made)), encoding="utf-8")
 
 
 def on_records(root: Path, out: Path) -> dict[str, list[str]]:

@@ -236,6 +236,24 @@ def test_every_option_that_takes_a_number_refuses_what_is_not_finite():
     assert found >= 8
 
 
+def test_a_command_offers_only_what_it_heeds():
+    offered = {
+        " ".join(path): {param.name for param in command.params}
+        for path, command in commands(main, click.Context(main, info_name="bench"))
+    }
+    told = {"devices", "nodes", "pictures"}
+    assert {path: told & names for path, names in offered.items() if "accept_faults" in names} == {
+        "run": told,
+        "table": told,
+        "ablate": told,
+        "sweep": told - {"nodes"},  # a run is one worker's
+        "figure mosaic": told - {"pictures"},  # it trains
+        "figure compare": set(),  # it trains nothing
+        "score": set(),
+    }
+    assert "root" in offered["check"] and "without data" not in main.commands["check"].short_help
+
+
 def test_gains_that_are_not_finite_are_refused(bench):
     refused = bench(
         "fuse", "--method", "gsa", "--pan", "p.tif", "--ms", "m.tif", "-o", "f.tif", "--mtf", "nan"

@@ -1,7 +1,9 @@
 """The doctor finds what is broken, says what to do about it, and leaves nothing behind."""
 
 import contextlib
+import errno
 import json
+import os
 import tomllib
 from importlib import import_module, metadata
 from pathlib import Path
@@ -20,11 +22,12 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def look(tmp_path, monkeypatch):
     """Findings as (level, about, text, mend), and the exit code, in an empty folder with an empty cache."""
+    for table in registry.TABLES:
+        table.discover()  # which the cache keeps
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("PANSHARP_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("PANSHARP_DATA", raising=False)
-    registry.DATASETS.discover()
     shipped = {k: e for k, e in registry.DATASETS._entries.items() if e.origin.startswith("pansharp_bench.")}
     monkeypatch.setattr(registry.DATASETS, "_entries", shipped)  # not what other tests have plugged in
 
@@ -123,3 +126,45 @@ def test_a_check_that_fails_is_found_too(look, monkeypatch):
     found, code = look()
     assert code == 1 and "ZeroDivisionError" in troubles(found)["memory"][2]
     assert {"results", "plug-ins"} <= {f[1] for f in found}
+
+
+def test_a_user_without_a_home(look, monkeypatch):
+    for name in ("PANSHARP_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", str)  # as where no one knows the user
+    found, code = look("--data", "~nobody/data")
+    assert code == 1 and troubles(found).keys() == {"cache", "data"}
+    assert "PANSHARP_CACHE" in troubles(found)["cache"][2] and not Path("~").exists()
+    assert "~nobody/data is no folder" in troubles(found)["data"][2]
+    asked = CliRunner().invoke(main, ["data", "check", "qb", "--data", "~nobody/data"])
+    assert asked.exit_code == 2 and "--data ~nobody/data does not exist" in asked.stderr
+
+
+def test_a_folder_that_is_gone(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    done = CliRunner().invoke(main, ["doctor"])
+    assert done.exit_code == 2 and "the current folder is not there any more" in done.stderr
+
+
+def test_a_full_disk(look, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    found, code = look()
+    assert code == 1 and "nothing can be written (No space left" in troubles(found)["results"][2]
+
+
+def test_what_fails_in_several_lines_is_told_in_one(look, monkeypatch):
+    def fail():
+        raise OSError("no such\nlibrary")
+
+    monkeypatch.setattr(room, "_total_memory", fail)
+    text = 'Traceback …\n  File "a.py", line 1\n    raise ValueError\nValueError: one\ntwo\n\n'
+    monkeypatch.setitem(registry.broken, "mine = my.package", text)
+    found, _ = look()
+    assert troubles(found)["memory"][2] == "OSError: no such library"
+    assert troubles(found)["plug-ins"][2] == "mine = my.package failed to import: ValueError: one two"

@@ -119,6 +119,17 @@ def test_built_twice_is_left_alone_and_another_is_not_overwritten(maps, tmp_path
     assert Store(out).zones == ("EZ",) and Store(out).label == "custom"
 
 
+@pytest.mark.parametrize(
+    ("pixels", "said"), [(12, []), (16, ["1000 km a pixel", "PJ16", "--segment-pixels 6 "])]
+)
+def test_segments_much_finer_than_a_map_are_told_once(maps, tmp_path, pixels, said):
+    """Those of 2 degrees a pixel, 2495 km."""
+    told = []
+    make(maps, tmp_path / "junocam2hst.h5", zones=("GRS",), segment_pixels=pixels, say=told.append)
+    warned = [line for line in told if line.startswith("warning")]
+    assert len(warned) == bool(said) and all(word in warned[0] for word in said)
+
+
 def test_fill_of_hubbles_maps_is_in_no_segment_and_reported(maps, tmp_path):
     """Grey-green beyond 60 degrees north, as OPAL's: it was cut, and taken for cloud."""
     colour = torch.tensor([126, 120, 101])[:, None, None] / 255

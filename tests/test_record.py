@@ -132,6 +132,33 @@ def test_unreadable_records_are_named_not_fatal(tmp_path, text):
     assert isinstance(found[bad], BenchError) and "bad.json" in str(found[bad])
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [('"reference"', '"pan+ms"'), ("3.25", "1.25"), ('"seed": 0', '"seed": 1')]
+)
+def test_a_record_that_was_changed_by_hand_is_none(tmp_path, before, after):
+    made = make(SAM=[3.25, 1.0])
+    path = record.write(replace(made, method={**made.method, "sees": "reference"}), tmp_path)
+    text = path.read_text()
+    path.write_text(text.replace("\n", "\r\n"))  # as git may check it out
+    assert record.read(path).scores("reduced", "SAM") == [3.25, 1.0]
+    path.write_text(text.replace(before, after))
+    with pytest.raises(BenchError, match=f"{path} is not as it was written"):
+        record.read(path)
+    with pytest.warns(UserWarning, match=f"left out: {path}"):
+        assert not list(record.readable([path], aloud=True))
+
+
+def test_of_an_older_record_a_changed_score_is_noticed(tmp_path):
+    path = record.write(make(SAM=[3.25, 1.0], PSNR=[math.inf, 30.0], ERGAS=[math.nan, 2.0]), tmp_path)
+    first, seal, *rest = path.read_text().splitlines()
+    assert "sha256" in seal
+    path.write_text("\n".join([first, *rest]))
+    assert isinstance(record.read(path), Record)
+    path.write_text("\n".join([first, *rest]).replace("3.25", "1.25"))
+    with pytest.raises(BenchError, match="SAM of protocol reduced has a mean that is not of its scores"):
+        record.read(path)
+
+
 def test_what_was_read_is_kept_until_its_file_is_touched(tmp_path, monkeypatch):
     monkeypatch.setenv("PANSHARP_CACHE", str(tmp_path / "cache"))
     root, parsed = tmp_path / "results", []

@@ -261,6 +261,36 @@ def test_the_command_says_how_long_shows_the_rates_and_writes(tmp_path, monkeypa
     assert "took under a minute last time" in CliRunner().invoke(main, words).stderr
 
 
+def test_options_that_no_preset_has_are_timed_beside_the_presets(tmp_path, monkeypatch):
+    monkeypatch.setattr(speed, "Extent", lambda: replace(LEAST, presets=("quick",)))
+    monkeypatch.setattr(speed, "_others", lambda *_: 0.0)
+
+    def bench(*words):
+        return CliRunner().invoke(main, ["speed", "--method", "sp-i2i", *words, "--results", str(tmp_path)])
+
+    def figures():
+        (found,) = read_speeds(tmp_path)
+        return {tuple(f.changed): f for f in found.fused["sp-i2i", 4]}
+
+    assert bench("--only", "inference").exit_code == 0
+    usual = figures()[()]
+    done = bench("--set", "levels=2")
+    assert done.exit_code == 0 and "quick, levels=2" in done.stdout, done.output
+    assert figures().keys() == {(), ("levels=2",)} and figures()[()] == usual
+    run = make(SAM=[1.0])
+    run.spec.update(method="sp-i2i", options=usual.options | {"levels": 2})
+    (found,) = read_speeds(tmp_path)
+    assert found.of(run) == figures()[("levels=2",)].milliseconds_per_megapixel
+    for words, said in (
+        (("--set", "level=2"), "unknown option 'level'"),
+        (("--set", "levels=2", "--only", "step"), "--set goes with inference"),
+        (("--method", "gsa", "--set", "levels=2"), "'gsa' has no options"),
+    ):
+        refused = bench(*words)
+        assert refused.exit_code == 2 and said in refused.stderr, refused.output
+    assert CliRunner().invoke(main, ["speed", "--set", "levels=2"]).exit_code == 2
+
+
 def test_unknown_kinds_are_refused():
     done = CliRunner().invoke(main, ["speed", "--only", "fast"])
     assert (

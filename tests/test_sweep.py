@@ -1,6 +1,7 @@
 """Sweeps on real worker processes that are killed, starved, stopped and cut off: every run ends, and runs once."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -8,18 +9,20 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from click.testing import CliRunner
-from distributed import LocalCluster, Scheduler, get_worker
+from distributed import LocalCluster, Scheduler, SpecCluster, Worker, get_worker
+from distributed.comm import get_address_host
 from distributed.core import Status
 
 from pansharp_bench import sweep as sweeps
 from pansharp_bench.cli import main
-from pansharp_bench.errors import BenchError
+from pansharp_bench.errors import BenchError, DataError
 from pansharp_bench.plan import RunSpec
 from pansharp_bench.registry import load_plugin
 from pansharp_bench.sweep import Job, SweepStopped, sweep
@@ -174,6 +177,8 @@ def test_mistakes_show_before_anything_starts(go, monkeypatch):
     ):
         with pytest.raises(BenchError, match=words):
             go(job("half"), mistaken)
+    with pytest.raises(BenchError, match="those of a --scheduler have their own"):
+        go(job("half"), scheduler="tcp://127.0.0.1:1", memory="1 GB")
     with pytest.raises(BenchError, match="name a --preset"):
         go(job("gain"), scheduler="tcp://127.0.0.1:1")
     with pytest.raises(BenchError, match="no Dask scheduler answers at tcp:"):
@@ -181,7 +186,7 @@ def test_mistakes_show_before_anything_starts(go, monkeypatch):
 
 
 def test_a_run_is_one_machine_s(go, monkeypatch):
-    with pytest.raises(BenchError, match="leave out --nodes"):
+    with pytest.raises(BenchError, match="leave nodes at 1"):
         go(Job(RunSpec("gain", "tiny", nodes=2)))
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     with pytest.raises(BenchError, match="torchrun"):
@@ -257,6 +262,45 @@ def test_a_worker_of_other_code_is_refused(go, near, tmp_path, monkeypatch):
     own.write_text("import pansharp_bench as pb\n")
     with pytest.raises(BenchError, match=rf"the worker at .* has another version of the plug-in {own}"):
         go(job("half"), scheduler=near.scheduler_address)
+
+
+def test_a_host_that_lacks_the_data_fails_no_run(go, monkeypatch):
+    """Unless there is no other; fast as failing is, it would fail one after another."""
+    workers = {
+        i: {"cls": Worker, "options": {"host": f"127.0.0.{i}", "nthreads": 1, "dashboard": False}}
+        for i in (1, 2)
+    }
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard": False}}
+    blind, asked, said = Counter({"127.0.0.2": 99}), [], []
+
+    def planned(spec):
+        asked.append(host := get_address_host(get_worker().address))
+        if blind[host]:
+            blind[host] -= 1
+            raise DataError("no files")
+        return SimpleNamespace(path=lambda folder: folder / "there.json", folder=lambda folder: None)
+
+    monkeypatch.setattr(sweeps, "_TICK", 0.05)
+    monkeypatch.setattr(sweeps, "plan", planned)
+    monkeypatch.setattr(sweeps, "present", lambda path: True)
+    jobs = [Job(RunSpec("gain", "tiny", "quick", seed=seed)) for seed in range(6)]
+    with SpecCluster(workers, scheduler, silence_logs=logging.ERROR) as cluster:
+        more = {"scheduler": cluster.scheduler_address, "say": said.append}
+        assert {one.state for one in go(*jobs, **more)} == {"skipped"}
+        assert set(asked) == {"127.0.0.1", "127.0.0.2"} and asked.count("127.0.0.1") == 6
+        assert [line for line in said if line.startswith("!")] == [
+            "! 127.0.0.2 cannot serve gain on tiny, whose runs go to others: no files"
+        ]
+        blind["127.0.0.1"] = 99
+        assert {(one.state, one.reason) for one in go(*jobs, **more)} == {("failed", "no files")}
+
+        def close(line):  # the host that a run is to wait for
+            if line.startswith("! 127.0.0.2"):
+                cluster.sync(cluster.workers[1].close)
+
+        blind.update({"127.0.0.1": -blind["127.0.0.1"], "127.0.0.2": 1 - blind["127.0.0.2"]})
+        assert {one.state for one in go(*jobs, **more | {"say": close})} == {"skipped"}
+        assert cluster.workers[1].status is Status.closed
 
 
 FILE = """

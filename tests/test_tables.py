@@ -248,6 +248,16 @@ def test_simulated_and_mini_are_never_shown_as_the_public_set():
         assert ("Simulated" if simulated else "no row of qb-mini is a PanCollection result") in notes
 
 
+@pytest.mark.parametrize(
+    ("dataset", "extra"),
+    [("mine", {}), ("ge1-mine", {}), ("qb-mine", {"source": {"dataset": {"mine.py": "0"}}})],
+)
+def test_a_dataset_that_no_paper_knows_has_no_published_rows(dataset, extra):
+    """Of another paper's sensor though it be."""
+    (table,) = tables([make("a", dataset=dataset, **extra)])
+    assert {r.source for r in table.rows} == {"measured"} and "PanCollection" not in " ".join(table.notes)
+
+
 def test_only_verified_files_are_shown_as_the_public_set():
     for verified, own in ((True, True), (None, False), (False, False)):
         (table,) = tables([make("a", dataset="qb", verified=verified)])
@@ -316,8 +326,7 @@ def test_a_value_its_own_source_calls_wrong_is_left_out():
         if line["method"] == "BDSD-PC" and line["dataset"] == "GF2" and line["metric"] == "Q4"
     ]
     assert "0.9932" in values
-    record = make("a", protocols={"reduced": {"Q2n": [0.5]}})
-    record.dataset["sensor"] = "gf2"
+    record = make("a", dataset="gf2-mini", protocols={"reduced": {"Q2n": [0.5]}})
     (table,) = tables([record], all_published=True)
     (row,) = (r for r in table.rows if r.label == "BDSD-PC")
     assert [cell.mean for cell in row.cells.values()] == [0.892]

@@ -21,6 +21,7 @@ __all__ = ["JunoCam2HST"]
     summary="a simulated Jupiter by JunoCam and by Hubble, made in the cache",
     tracks=("calibration",),
     sensor="junocam2hst",
+    published="JunoCam2HST",
     simulated=True,
 )
 def _simulated(

@@ -20,6 +20,7 @@ VERSION = 2  # counts every change that alters segments of the same maps; 2: fil
 PAPER = {"segment_pixels": 256, "nside_junocam": 32, "nside_hst": 16, "hst_resolution": None}
 REPLICA_PIXELS, REPLICA_DEGREES = 64, 0.63
 _CHUNK = 64  # segments cut at a time
+_FINER = 2.0  # than a map may be a segment, as the paper's is than Hubble's
 _PAPER_WIDTH = 9000  # pixels round the planet of the mosaics the paper used
 
 
@@ -123,7 +124,7 @@ def build(
     try:
         _cut(
             writer, jobs, places, segment_pixels, SEGMENT_KM, hst_resolution, workers or os.cpu_count() or 1,
-            progress,
+            progress, say,
         )  # fmt: skip
     finally:
         torch.set_num_threads(threads)
@@ -145,17 +146,20 @@ def _cut(
     hst_resolution: float | None,
     workers: int,
     progress: bool,
+    say: Callable[[str], None],
 ) -> None:
-    """Every piece that is not stored yet: map by map, so that one map is in memory, in ``workers`` threads."""
+    """Every piece that is not stored yet: map by map, so that one map is in memory, in ``workers`` threads. The
+    first map that is much coarser than the segments is told."""
     from tqdm import tqdm
 
+    from pansharp_bench.datasets.jupiter.mosaic import KM_PER_DEGREE
     from pansharp_bench.datasets.jupiter.segments import Cutter
 
     with (
         tqdm(total=len(jobs) * _CHUNK, unit="centre", disable=not progress) as bar,
         ThreadPoolExecutor(workers) as pool,
     ):
-        current, cutter = None, None
+        current, cutter, coarse = None, None, False
         running: set[Future] = set()
         for source, split, piece, part in jobs:
             if writer.has(split, piece):
@@ -166,6 +170,15 @@ def _cut(
                 bar.set_description(source.name)
                 cutter = None  # let go of the last map before the next is read
                 found = source.read()
+                across, own = found.degrees_per_pixel * KM_PER_DEGREE, size_km / pixels
+                if across > _FINER * own and not coarse:
+                    coarse = True
+                    with bar.external_write_mode():
+                        say(
+                            f"warning: segments of {own:.4g} km a pixel are cut from {source.name}, which has "
+                            f"{across:.4g}: most of their pixels are interpolated; --segment-pixels "
+                            f"{size_km / across:.0f} are as fine as it"
+                        )
                 if source.rotation:  # of a perijove's mosaic most is unseen
                     bounds = {zone: ZONES[zone] for zone in writer.header["zones"]}
                     writer.note_blank(source.name, found.blank(bounds))
@@ -322,7 +335,7 @@ _TRAIN, _TEST, _CYCLES = (",".join(map(str, n)) for n in (PERIJOVES["train"], PE
 @click.option("--hst-right-is", type=_DIRECTION, default="east", show_default=True)
 @click.option("--hst-south-first", is_flag=True, help="Hubble's first row is the southernmost.")
 @click.option("--label", help="Name for a data set of one's own: junocam2hst-LABEL.")
-@click.option("--workers", type=int, help="Threads.  [default: one a core]")
+@click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core]")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(
     junocam: tuple[Path, ...],

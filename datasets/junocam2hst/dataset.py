@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import numpy as np
 
 from pansharp_bench.errors import BenchError, DataError
+from pansharp_bench.files import expanded
 from pansharp_bench.registry import register_dataset
 from pansharp_bench.scene import CALIBRATION_SPLITS, Dataset, FileIdentity, Split, SplitName, as_sensor
 
@@ -87,7 +88,7 @@ class JunoCam2HST(Dataset):
         self.store: Store | None = None
         if fold := _FOLD.fullmatch(label or ""):
             label, self.held_out = fold[1], int(fold[2])
-        self.path = self._find(Path(root).expanduser(), label)
+        self.path = self._find(expanded(root), label)
         own = self.store.label if self.store else ""
         if own and label and own != label:
             raise DataError(f"{self.path} was built as {NAME}-{own}; it cannot be shown as {NAME}-{label}")

@@ -170,35 +170,51 @@ def make(path: Path, seed: int, size: str, extra: bool = False) -> None:
     writer.close()
 
 
-def segments(m: Map, size: Amount, seed: int, extra: bool = False) -> Segments:
-    """One map's weather, seen by its camera and cut; with ``extra`` Hubble's further bands, or the true ones."""
+@dataclass(frozen=True)
+class Taken:
+    """A map of some ``air`` as its camera took it: ``image`` (3, H, W), the places ``picked`` for segments, and
+    JunoCam's ``swath``. What is drawn of ``rng`` from here on leaves all this as it is."""
+
+    rng: np.random.Generator
+    grid: MercatorGrid
+    air: Tensor
+    image: Tensor
+    picked: Segments
+    swath: Pass | None = None
+
+
+def take(m: Map, size: Amount, seed: int) -> Taken:
+    """One map's weather, seen by its camera."""
     rng = np.random.default_rng([seed, ("train", "target", "test").index(m.split), m.index])
     if m.split == "target":
         grid = MercatorGrid(west=rng.uniform(0, 360), width=360.0, step=size.step)
-        spot = (grid.west - rng.uniform(0, 360)) % 360
-        air = weather(rng, grid, spot)
-        truth = reflect(air, HUBBLE)
+        air = weather(rng, grid, (grid.west - rng.uniform(0, 360)) % 360)
         picked = choose(rng, m, None, grid)
-        noisy = truth + HUBBLE_NOISE * torch.from_numpy(rng.standard_normal(truth.shape))
-        made = replace(picked, images=_cut(noisy, grid, picked, size, COARSER * BLUR))
-        if extra:  # drawn last, so that all else is the same without
-            further = reflect(air, ULTRAVIOLET_METHANE)
-            noise = torch.from_numpy(rng.standard_normal(further.shape))
-            noisy = further * (1 + HUBBLE_NOISE * noise)
-            made = replace(made, extra=_cut(noisy, grid, picked, size, COARSER * BLUR))
-        return made
+        truth = reflect(air, HUBBLE)
+        noise = torch.from_numpy(rng.standard_normal(truth.shape))
+        return Taken(rng, grid, air, truth + HUBBLE_NOISE * noise, picked)
     grid = MercatorGrid(west=rng.uniform(0, 360), width=120.0, step=size.step)
-    pass_ = Pass.draw(rng, grid)
-    spot = (grid.west - 60 + rng.uniform(-14, 14)) % 360
-    air = weather(rng, grid, spot)
-    picked = choose(rng, m, pass_, grid)
-    mosaic = junocam(rng, air, grid, pass_)
-    images = _cut(mosaic, grid, picked, size, BLUR)
-    if m.split == "train":
-        return replace(picked, images=images)
-    made = replace(picked, images=images, truth=_cut(reflect(air, HUBBLE), grid, picked, size, BLUR))
-    if extra:
-        made = replace(made, extra=_cut(reflect(air, ULTRAVIOLET_METHANE), grid, picked, size, BLUR))
+    swath = Pass.draw(rng, grid)
+    air = weather(rng, grid, (grid.west - 60 + rng.uniform(-14, 14)) % 360)
+    picked = choose(rng, m, swath, grid)
+    return Taken(rng, grid, air, junocam(rng, air, grid, swath), picked, swath)
+
+
+def segments(m: Map, size: Amount, seed: int, extra: bool = False) -> Segments:
+    """One map's weather, seen by its camera and cut; with ``extra`` Hubble's further bands, or the true ones."""
+    t = take(m, size, seed)
+
+    def cut(image: Tensor, blur: float) -> Tensor:
+        return _cut(image, t.grid, t.picked, size, blur)
+
+    made = replace(t.picked, images=cut(t.image, COARSER * BLUR if m.split == "target" else BLUR))
+    further = reflect(t.air, ULTRAVIOLET_METHANE) if extra else None
+    if m.split == "target" and further is not None:  # drawn last, so that all else is the same without
+        noise = torch.from_numpy(t.rng.standard_normal(further.shape))
+        return replace(made, extra=cut(further * (1 + HUBBLE_NOISE * noise), COARSER * BLUR))
+    if m.split == "test":
+        made = replace(made, truth=cut(reflect(t.air, HUBBLE), BLUR))
+        return made if further is None else replace(made, extra=cut(further, BLUR))
     return made
 
 

@@ -57,10 +57,13 @@ class Symptom:
 def doctor(root: Path | None, runs: Path, results: Path, as_json: bool) -> None:
     """Look at Python, torch and its devices, memory, data, folders and their locks, extras and plug-ins.
 
-    Takes seconds, needs no network and leaves nothing behind. Exit code 1 where something is broken; what is only
-    missing, such as real imagery or an extra, is a note.
+    Takes seconds, needs no network and leaves nothing but cards in the cache. Exit code 1 where something is
+    broken; what is only missing, such as real imagery or an extra, is a note.
     """
-    from pansharp_bench.files import cache_dir
+    try:
+        Path.cwd()
+    except OSError as error:  # torch would end the process, without a word of why
+        raise BenchError("the current folder is not there any more: change to one that is") from error
 
     checks: list[tuple[str, Callable[[], Iterator[Symptom]]]] = [
         ("python", _python),
@@ -74,7 +77,7 @@ def doctor(root: Path | None, runs: Path, results: Path, as_json: bool) -> None:
             for name, path, mend in (
                 ("results", results, "choose another folder with --results"),
                 ("runs", runs, "choose another folder with --runs"),
-                ("cache", cache_dir(), "name another folder with PANSHARP_CACHE"),
+                ("cache", None, "name another folder with PANSHARP_CACHE"),
             )
         ),
     ]
@@ -103,7 +106,12 @@ def _guarded(about: str, check: Callable[[], Iterator[Symptom]]) -> Iterator[Sym
         yield from check()
     except Exception as error:
         text = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-        yield Symptom(about, "error", text, "mend what it names; nothing else of this kind was looked at")
+        yield Symptom(
+            about,
+            "error",
+            " ".join(text.split()),
+            "mend what it names; nothing else of this kind was looked at",
+        )
 
 
 def _python() -> Iterator[Symptom]:
@@ -260,18 +268,27 @@ def _plugins() -> Iterator[Symptom]:
             else "it belongs to pansharp-bench: install that anew"
         )
         yield Symptom(
-            "plug-ins", "error", f"{origin} failed to import: {error.strip().splitlines()[-1]}",
+            "plug-ins", "error", f"{origin} failed to import: {_last(error)}",
             f"{mend}; `bench list` shows where it failed",
         )  # fmt: skip
 
 
+def _last(text: str) -> str:
+    """What a traceback ends with, in a line: all that is below the last line of code."""
+    lines = text.strip().splitlines()
+    code = max((i for i, line in enumerate(lines) if line.startswith(" ")), default=len(lines) - 2)
+    return " ".join(" ".join(lines[code + 1 :]).split()) or lines[-1].strip()
+
+
 def _data(root: Path | None) -> Iterator[Symptom]:
+    from pansharp_bench.files import expanded
+
     if root is None:
         yield Symptom(
             "data", "note", "no folder of real imagery: simulated sensors stand in, and everything says so",
             "where you have files: --data DIR or PANSHARP_DATA (docs/data.md)",
         )  # fmt: skip
-    elif not root.expanduser().is_dir():
+    elif not expanded(root).is_dir():
         yield Symptom(
             "data", "error", f"{root} is no folder", "correct --data or PANSHARP_DATA, or mount what it names"
         )
@@ -298,17 +315,19 @@ def _data(root: Path | None) -> Iterator[Symptom]:
         yield Symptom("data", "note", f"not here: {', '.join(absent)}", mend)
 
 
-def _folder(name: str, path: Path, mend: str) -> Iterator[Symptom]:
-    """Whether files can be made there and locked, and how much room is left. A folder that is not there yet is
-    judged by the nearest that is, and not made."""
+def _folder(name: str, path: Path | None, mend: str) -> Iterator[Symptom]:
+    """Whether files can be made there (by default in the cache) and locked, and how much room is left. A folder
+    that is not there yet is judged by the nearest that is, and not made."""
     from pansharp_bench.cli.cache import folder_size, size_text
+    from pansharp_bench.files import cache_dir
 
-    path = path.expanduser().absolute()
-    held = f", {size_text(folder_size(path)[1])} in it" if path.is_dir() and name == "cache" else ""
-    there = next(p for p in (path, *path.parents) if p.exists())
-    free = shutil.disk_usage(there).free
+    path = (path or cache_dir()).absolute()
     try:
+        held = f", {size_text(folder_size(path)[1])} in it" if path.is_dir() and name == "cache" else ""
+        there = next(p for p in (path, *path.parents) if p.exists())
+        free = shutil.disk_usage(there).free
         with tempfile.TemporaryDirectory(prefix=".doctor-", dir=there) as own:
+            Path(own, "probe").write_bytes(bytes(4096))  # a full disk has room for names
             locks = _locks(Path(own) / "lock")
     except OSError as error:
         yield Symptom(name, "error", f"{path}: nothing can be written ({error.strerror})", mend)

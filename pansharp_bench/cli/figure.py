@@ -147,7 +147,7 @@ def _read_crop(ctx: click.Context, param: click.Parameter, text: str | None) -> 
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of methods that learn.")
 @set_option("Of the runs of methods that are trained step by step; may be repeated.")
 @_out
-@run_options
+@run_options("devices", "nodes", "pictures")
 def compare(
     methods: list[str] | None,
     dataset: str,
@@ -231,7 +231,7 @@ def compare(
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the mosaics."
 )
-@run_options
+@run_options("pictures")
 def mosaic(
     method: str,
     dataset: str,

@@ -65,7 +65,7 @@ def rendered(template: str, file: Path, kind: str = "") -> str:
     )
 
 
-@click.command(short_help="Check what a plug-in file registers, in seconds and without data.")
+@click.command(short_help="Check what a plug-in file registers, in seconds.")
 @click.option(
     "--plugin",
     "files",

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,14 +109,14 @@ class RunOptions:
     preset: str | None
     device: str
     precision: str
-    pictures: int
     runs: Path
     quiet: bool
     results: Path
     accept_faults: bool
     plugins: list[Path]
-    devices: int
-    nodes: int
+    pictures: int = 2
+    devices: int = 1
+    nodes: int = 1
     metrics: Sequence[str] = ()
 
     @property
@@ -167,83 +167,88 @@ class RunOptions:
         return shared.spec(method, dataset, {**(common if takes_steps(entry) else {}), **own}, seed)
 
 
-_RUN_OPTIONS = (
-    click.option(
+_RUN_OPTIONS: dict[str, Callable] = {
+    "data": click.option(
         "--data",
         envvar="PANSHARP_DATA",
         type=click.Path(path_type=Path),
         help="Folder of the data files (or PANSHARP_DATA). Without it the simulated sensor stands in.",
     ),
-    click.option(
+    "label": click.option(
         "--label", help="Name for files that are not the known originals: shown as <dataset>-<label>."
     ),
-    click.option(
+    "accept_faults": click.option(
         "--accept-faults", is_flag=True, help="Run on files in which errors are found; the record says so."
     ),
-    click.option(
+    "preset": click.option(
         "--preset",
         shell_complete=_presets,
         help="quick (default on CPU), standard (default on CUDA) or paper.",
     ),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N."),
-    click.option(
+    "device": click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N."),
+    "devices": click.option(
         "--devices",
         type=click.IntRange(1),
         default=1,
         show_default=True,
         help="Train on this many GPUs together (on a CPU: processes), which share each batch.",
     ),
-    click.option(
+    "nodes": click.option(
         "--nodes",
         type=click.IntRange(1),
         default=1,
         show_default=True,
         help="Number of machines, with --devices on each (docs/devices.md).",
     ),
-    click.option(
+    "precision": click.option(
         "--precision", default="auto", show_default=True, help="auto: bf16-mixed on CUDA, 32-true on CPU."
     ),
-    click.option(
+    "pictures": click.option(
         "--pictures",
         type=click.IntRange(0),
         default=2,
         show_default=True,
         help="Scenes of each split to draw.",
     ),
-    click.option(
+    "runs": click.option(
         "--runs",
         type=click.Path(file_okay=False, path_type=Path),
         default=Path("runs"),
         show_default=True,
         help="Folder for checkpoints, logs and pictures.",
     ),
-    click.option("--quiet", is_flag=True, help="No progress bars."),
-    results_option,
-    _plugins(told=True),
-)
+    "quiet": click.option("--quiet", is_flag=True, help="No progress bars."),
+    "results": results_option,
+    "plugins": _plugins(told=True),
+}
+"""By the field of RunOptions that each gives."""
 
 
-def run_options(command: Callable) -> Callable:
-    """The options of every command that carries out runs; it gets them as one, ``shared``: RunOptions."""
-    names = [f.name for f in fields(RunOptions) if f.default is MISSING]
+def run_options(*without: str) -> Callable[[Callable], Callable]:
+    """The options of every command that carries out runs, but those of these names, which it would not heed; it
+    gets them as one, ``shared``: RunOptions."""
+    offered = {name: option for name, option in _RUN_OPTIONS.items() if name not in without}
 
-    @wraps(command)
-    def collected(*args: Any, **given: Any) -> Any:
-        shared = RunOptions(**{name: given.pop(name) for name in names})
-        if shared.devices * shared.nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ:
-            from pansharp_bench.training.launch import assist, launched, stand_by
+    def decorated(command: Callable) -> Callable:
+        @wraps(command)
+        def collected(*args: Any, **given: Any) -> Any:
+            shared = RunOptions(**{name: given.pop(name) for name in offered})
+            if shared.devices * shared.nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ:
+                from pansharp_bench.training.launch import assist, launched, stand_by
 
-            here = launched(shared.devices, shared.nodes)
-            if here.rank:
-                return assist(here)
-            if here.standing:
-                stand_by(here)
-            shared = replace(shared, devices=here.devices, nodes=here.nodes)
-        return command(*args, shared=shared, **given)
+                here = launched(shared.devices, shared.nodes)
+                if here.rank:
+                    return assist(here)
+                if here.standing:
+                    stand_by(here)
+                shared = replace(shared, devices=here.devices, nodes=here.nodes)
+            return command(*args, shared=shared, **given)
 
-    for option in reversed(_RUN_OPTIONS):
-        collected = option(collected)
-    return collected
+        for option in reversed(offered.values()):
+            collected = option(collected)
+        return collected
+
+    return decorated
 
 
 def into_option(kind: str) -> Callable:

@@ -93,11 +93,12 @@ def survey(specs: Sequence[RunSpec], results: Path) -> list[Path | None]:
     from pansharp_bench.scene import data_root
 
     paths = []
-    for spec in specs:
-        path = recorded(spec, results)
-        if path is None and data_root(spec.data):
-            path = plan(spec).path(results)
-        paths.append(path if path and record.present(path) else None)
+    with running():
+        for spec in specs:
+            path = recorded(spec, results)
+            if path is None and data_root(spec.data):
+                path = plan(spec).path(results)
+            paths.append(path if path and record.present(path) else None)
     return paths
 
 

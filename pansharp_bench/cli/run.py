@@ -98,7 +98,7 @@ def _names(ctx: click.Context, param: click.Parameter, text: str | None) -> list
     help="Keep the fused test images, one .npy per scene, as `bench score` reads them.",
 )
 @json_option
-@run_options
+@run_options()
 def run(
     method: list[str],
     dataset: list[str],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pansharp_bench.cli.options import comma_separated, plugin_option, results_option, say
+from pansharp_bench.cli.options import comma_separated, plugin_option, results_option, say, set_option
 from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ OF_METHODS: tuple[Kind, ...] = ("inference", "step", "scenes")
 @click.command(short_help="Time methods, metrics and commands on this machine; tables show these speeds.")
 @comma_separated("--only", "only", f"Some of {', '.join(KINDS)}.")
 @comma_separated("--method", "methods", "These methods, and nothing else.")
+@set_option("Fuse with this option in each preset of --method, e.g. levels=6; may be repeated.")
 @click.option("--quick", is_flag=True, help="Small images, one repeat: whether all runs, in a minute or two.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--threads", type=click.IntRange(1), help="On the CPU; as many as usual by default.")
@@ -33,6 +34,7 @@ OF_METHODS: tuple[Kind, ...] = ("inference", "step", "scenes")
 def speed(
     only: list[str] | None,
     methods: list[str] | None,
+    options: dict[str, str],
     quick: bool,
     device: str,
     threads: int | None,
@@ -50,6 +52,7 @@ def speed(
     bench speed
     bench speed --quick --results /tmp/speeds
     bench speed --only inference --method gsa,pannet --threads 1
+    bench speed --method sp-i2i --set levels=6
     """
     import torch
 
@@ -60,9 +63,12 @@ def speed(
 
     if unknown := [k for k in only or () if k not in KINDS]:
         raise BenchError(f"--only {unknown[0]} is unknown; known are: {', '.join(KINDS)}")
-    kinds = [k for k in (OF_METHODS if methods else KINDS) if not only or k in only]
+    if options and not methods:
+        raise BenchError("--set changes options of methods: name them with --method")
+    flag, timed = ("--set", OF_METHODS[:1]) if options else ("--method", OF_METHODS if methods else KINDS)
+    kinds = [k for k in timed if not only or k in only]
     if not kinds:
-        raise BenchError(f"--method goes with {', '.join(OF_METHODS)}, of which --only leaves none")
+        raise BenchError(f"{flag} goes with {', '.join(timed)}, of which --only leaves none")
     if threads:
         torch.set_num_threads(threads)
     chosen = choose_device(device)
@@ -79,7 +85,7 @@ def speed(
             say(f"{kind}: not timed, {why}")
             continue
         bar = not quiet and sys.stderr.isatty()
-        found = speeds.measure(chosen, [kind], extent, methods or (), bar, results)
+        found = speeds.measure(chosen, [kind], extent, methods or (), bar, results, options)
         _show(found)
         if not quick:
             say(f"wrote {timings.write(found, results)}")
@@ -109,7 +115,7 @@ def _show(found: Speeds) -> None:
         [
             f.kind,
             f.name,
-            f.preset,
+            ", ".join([f.preset, *f.changed]),
             f"{f.batch} x {f.channels} x {round(f.pixels**0.5)}²" if f.pixels else f"{f.batch} records",
             f.failed or f"{1e3 * f.seconds:.2f}",
             f"{1e3 * f.floor:.3f}" if f.floor else "",

@@ -89,7 +89,7 @@ _FORMS: dict[str, tuple[Any, type, str]] = {
 @click.option(
     "--dry-run", is_flag=True, help="Only say which runs are missing, and about how long they take."
 )
-@run_options
+@run_options("nodes")
 def sweep(
     file: Path | None,
     methods: list[str],

@@ -81,7 +81,7 @@ def _print(
 @_out
 @into_option("table")
 @json_option
-@run_options
+@run_options()
 def table(
     number: str,
     seeds: list[int],
@@ -165,7 +165,7 @@ def _row(row: str | dict[str, Any]) -> tuple[str, dict[str, Any]]:
 )
 @_resume
 @_out
-@run_options
+@run_options()
 @click.pass_context
 def ablate(
     ctx: click.Context,

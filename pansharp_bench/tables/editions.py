@@ -44,8 +44,7 @@ class Edition:
         first = records[0].dataset
         self.name, self.channels = first["name"], first["channels"]
         self.simulated = first.get("simulated", bool(first["provenance"]))
-        cards = [e.card for e in DATASETS.entries(sensor=first["sensor"]) if e.card.published]
-        self.published = cards[0].published if cards else ""
+        self.published = _published(records[0])
         splits = {p.split for p in protocols}
         self.files = {f["split"]: f for r in records for f in r.dataset["files"] if f["split"] in splits}
         plain = self.name == first["sensor"]
@@ -139,6 +138,19 @@ class Edition:
         return sorted(
             p.removeprefix("metric ") for p, c in codes.items() if p.startswith("metric ") and len(c) > 1
         )
+
+
+def _published(record: Record) -> str:
+    """What published.csv calls the dataset that a record is of, labelled or not; empty for one that it does not
+    know, as any from outside whose name happens to begin like one of ours."""
+    name, foreign = record.dataset["name"], "dataset" in record.spec.get("source", {})
+    ours = __name__.partition(".")[0]
+    known = [
+        e
+        for e in DATASETS
+        if f"{name}-".startswith(f"{e.name}-") and (e.origin.partition(".")[0] != ours) == foreign
+    ]
+    return max(known, key=lambda e: len(e.name)).card.published if known else ""
 
 
 def _scored_by(record: Record) -> dict[str, str]:
