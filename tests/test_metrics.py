@@ -182,6 +182,7 @@ def test_image_of_zeros() -> None:
     plain = metrics.qnr(zeros, named["ms"], named["pan"])
     assert full.d_lambda == pytest.approx(1, abs=1e-9) and full.d_s.isfinite()
     assert plain.qnr.isnan() and plain.d_lambda.isnan() and torch.equal(plain.d_s, full.d_s)
+    assert metrics.hqnr(zeros, named["ms"], 0 * named["pan"], "qb").d_s.isnan()
 
 
 def test_sam_leaves_out_pixels_without_a_spectrum() -> None:
