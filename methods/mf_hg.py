@@ -25,7 +25,7 @@ def mf_hg(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
     Each factor of two takes the mean of dilation and erosion by a cross of five pixels (what half the difference of
     the two gradients leaves of the image) at every second pixel; the samples are expanded again bilinearly. That
     commutes with matching PAN to a band, so it is done once. P_b^L is divided by as it is, near 0 too, as in the
-    toolbox.
+    toolbox. Of an image that is not square the toolbox expands by way of a square one; that is not followed.
     """
     low, steps = pan, sensor.ratio.bit_length() - 1
     for step in range(steps):

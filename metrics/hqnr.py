@@ -48,7 +48,8 @@ def hqnr(
         block: side of a block; papers use 32.
 
     Returns:
-        Named tuple ``hqnr, d_lambda, d_s``, each (N,) float64.
+        Named tuple ``hqnr, d_lambda, d_s``, each (N,) float64. D_s and HQNR are NaN where a band and PAN are
+        flat in one block, as where both hold fill.
 
     Raises:
         ImageError: shapes that do not belong together, or sides that are no multiples of ``block``.

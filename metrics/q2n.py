@@ -8,6 +8,7 @@ images are rounded to 16-bit integers first, hence the sums of products are exac
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache, partial
 
 import torch
@@ -83,9 +84,9 @@ def block_q2n(fused: Tensor, reference: Tensor, block: int = BLOCK) -> Tensor:
     # spread = c·mean|g'|² + c·mean|f'|² - c·(|mean g'|² + |mean f'|²) with c = n / (n - 1). Where both blocks
     # are flat, the reference implementation's result hangs on whether rounding leaves exactly 0: same order here.
     c = n / (n - 1)
-    size_g = torch.full_like(spread, g.shape[-2]).sqrt_()
-    size_f = mean_f.square().sum(-1).sqrt_()
-    power_g, power_f = size_g.square(), size_f.square()
+    size_g = math.sqrt(g.shape[-2])  # correctly rounded, as vector_norm is; Tensor.sqrt with MKL is not
+    size_f = torch.linalg.vector_norm(mean_f, dim=-1)
+    power_g, power_f = size_g * size_g, size_f.square()
     spread = torch.where(spread == 0, c * power_g + c * power_f - c * (power_g + power_f), spread)
 
     bias = 2 * size_g * size_f / (power_g + power_f)

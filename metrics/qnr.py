@@ -51,7 +51,7 @@ def qnr(
 
     Returns:
         Named tuple ``qnr, d_lambda, d_s``, each (N,) float64. Dλ and QNR are NaN where two bands are flat in
-        one block.
+        one block, D_s and QNR where a band and PAN are.
 
     Raises:
         ImageError: shapes that do not belong together, or sides that are no multiples of ``block``.

@@ -81,6 +81,11 @@ class FunctionMethod:
         }
         return call_by_name(self.function, offered, f"method {self.card.name!r}")
 
+    def asks_for(self, name: str) -> bool:
+        """Whether the function has an argument of that name which it cannot do without."""
+        asked = inspect.signature(self.function).parameters.get(name)
+        return asked is not None and asked.default is asked.empty
+
 
 def checked_image(fused: Any, scene: Scene, who: str, where: str = "") -> Tensor:
     """What ``fuse`` gave for these scenes. Raises BenchError, which says ``who`` gave what, and ``where``, for
@@ -367,7 +372,9 @@ class Loaded:
         dtype = torch.promote_types(pan.dtype, ms.dtype)
         pan, ms = pan.to(dtype), ms.to(dtype)
         scene = Scene(self.sensor, pan=pan, ms=ms)
-        scene = replace(scene, lms=interp23(ms, self.sensor))
+        # a function that can do without expands for itself, and need not round to the type of the images
+        if isinstance(self.method, TrainedMethod) or self.method.asks_for("lms"):
+            scene = replace(scene, lms=interp23(ms, self.sensor))
         if isinstance(self.method, TrainedMethod):
             self.method.to(pan.device)
             scene = scene.to(pan.device, torch.float32)  # as its weights are

@@ -175,11 +175,14 @@ def test_image_of_zeros() -> None:
     assert metrics.ergas(zeros, reference).isfinite() and metrics.psnr(zeros, reference).isfinite()
     assert metrics.q_avg(zeros, zeros) == 1 and metrics.q2n(zeros, zeros) == 1
     assert metrics.q2n(zeros + 3, zeros) == 8 / 17  # 0 is moved to 1 and 3 to 4: 2 · 4 / (4² + 1)
+    five = torch.zeros(1, 5, 32, 32)  # and three more that stay at 1: 2 √8 √83 / (8 + 83)
+    assert metrics.q2n(five + 3, five).item() == pytest.approx(2 * math.sqrt(8 * 83) / 91, rel=1e-12)
     named = images()
     full = metrics.hqnr(zeros, named["ms"], named["pan"], "qb")
     plain = metrics.qnr(zeros, named["ms"], named["pan"])
     assert full.d_lambda == pytest.approx(1, abs=1e-9) and full.d_s.isfinite()
     assert plain.qnr.isnan() and plain.d_lambda.isnan() and torch.equal(plain.d_s, full.d_s)
+    assert metrics.hqnr(zeros, named["ms"], 0 * named["pan"], "qb").d_s.isnan()
 
 
 def test_sam_leaves_out_pixels_without_a_spectrum() -> None:

@@ -50,7 +50,7 @@ def without_reference(fused: Tensor, scene: Scene) -> dict[str, Tensor]:
     assert scene.ms is not None
     height, width = (side // BLOCK * BLOCK for side in fused.shape[-2:])
     ratio = scene.sensor.ratio
-    whole = {"fused": fused, "pan": scene.pan, "lms": interp23(scene.ms, scene.sensor)}
+    whole = {"fused": fused, "pan": scene.pan, "lms": interp23(scene.ms.double(), scene.sensor)}
     cut = {k: x[..., :height, :width] for k, x in whole.items()}
     return {**cut, "ms": scene.ms[..., : height // ratio, : width // ratio]}
 
