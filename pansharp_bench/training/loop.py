@@ -158,6 +158,7 @@ class Trainer:
         """What carries out steps on the device, in the precision; loaded only where steps are taken."""
         from lightning_fabric import Fabric
         from lightning_fabric.plugins import MixedPrecision
+        from lightning_fabric.plugins.environments import LightningEnvironment
 
         class Autocast(MixedPrecision):
             """Autocast that leaves a network's inputs as they are: rounded to bf16, images would band, and with
@@ -171,7 +172,8 @@ class Trainer:
             accelerator=kind,
             devices=[self.device.index] if kind == "cuda" else 1,
             precision=None if mixed else self.precision,  # type: ignore[arg-type]
-            plugins=Autocast(self.precision, kind) if mixed else None,  # type: ignore[arg-type]
+            # a Fabric is one process's: left to look for Slurm or MPI itself, it would hold their tasks for its own
+            plugins=[LightningEnvironment(), *([Autocast(self.precision, kind)] if mixed else [])],  # type: ignore
         )
 
     def run(
