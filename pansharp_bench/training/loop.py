@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 Backward = Callable[[Tensor], None]
 _UNSAVED = 300.0  # seconds of training that a kill may cost, however few steps they are
+ONE_WISH = 1.0  # seconds in which a signal that comes again is the same: Slurm and torchrun both send it
 stop_asked = threading.Event()
 """While set, trainings stop after their step as on Ctrl-C: for those in threads, where no signal arrives."""
 
@@ -370,7 +371,7 @@ class _StopAsked:
     ``heeded``, nothing is changed: a process that assists ends when the first, which saves, has left it alone."""
 
     def __init__(self, heeded: bool = True) -> None:
-        self._signalled, self._heeded = False, heeded
+        self._signalled, self._heeded = 0.0, heeded
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _StopAsked:
@@ -385,12 +386,13 @@ class _StopAsked:
 
     @property
     def asked(self) -> bool:
-        return self._heeded and (self._signalled or stop_asked.is_set())
+        return self._heeded and (self._signalled > 0 or stop_asked.is_set())
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._signalled:
+        now = time.monotonic()
+        if self._signalled and now > self._signalled + ONE_WISH:
             raise KeyboardInterrupt
-        self._signalled = True
+        self._signalled = self._signalled or now
 
 
 @dataclass
