@@ -62,8 +62,9 @@ class Lines:
                     stop_asked.set()
         except OSError as error:
             why = f"its machine or the network is down ({error.strerror or error})"
-        except ValueError:
-            return  # no process of this training
+        except (ValueError, TypeError, KeyError):  # no process of this training
+            end.shutdown(socket.SHUT_RDWR)
+            return
         if rank:
             self.lost[rank] = f"{who} is gone: {why}"
 
