@@ -221,6 +221,12 @@ def test_losses_that_are_none_are_named(losses: Any, said: str) -> None:
         run.run(Odd(run), 2)
 
 
+def test_a_batch_job_of_several_tasks_is_no_matter_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SLURM_JOB_NAME": "job", "SLURM_NTASKS": "4", "SLURM_NNODES": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert Trainer(device="cpu", precision="32-true").fabric.world_size == 1
+
+
 def test_losses_and_scores_may_have_a_graph_and_be_tensors(tmp_path: Path) -> None:
     class Attached(Tiny):
         def step(self, backward: Backward) -> dict[str, Tensor]:

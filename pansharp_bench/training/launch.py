@@ -2,7 +2,8 @@
 
 The first process is the one that carries out the run; the others wait for orders (a function each, which they carry
 out with their place in the team), so everything but training happens once. Orders go through a store of
-``torch.distributed``; each has a process group of its own.
+``torch.distributed``; each has a process group of its own. Who is gone, failed or was asked to stop is heard
+through :mod:`lines <pansharp_bench.training.lines>`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,13 +25,14 @@ from typing import Any
 import torch
 
 from pansharp_bench.errors import BenchError
+from pansharp_bench.training.lines import Line, Lines
 from pansharp_bench.training.team import ALONE, Lost, Team
 
 Order = Callable[[Team], Any]
 _PATIENCE = 1800.0  # seconds, of those that wait for another
 _LONGEST = timedelta(days=30)  # between two orders
 _GONE = 75  # exit code of a helper that another one left alone
-_DEADLOCK = 20.0  # seconds for the first to notice by itself that another failed; on a GPU it may never do so
+_DEADLOCK = 20.0  # seconds for one to notice by itself that another is gone; on a GPU it may never do so
 
 
 @dataclass(frozen=True)
@@ -110,16 +111,17 @@ def team(launch: Launch, device: torch.device, order: Order) -> Iterator[Team]:
 def assist(launch: Launch) -> None:
     """What all processes but the first do: carry out orders until there are no more.
 
-    Signals are for the first, which saves the state; who is left alone by it ends.
+    Signals are passed on to the first, which saves the state; who is left alone by it ends.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     local = int(os.environ.get("LOCAL_RANK", 0)) if launch.external else 0
     with _local(launch) as (store, _):
-        _obey(store, Team(launch.rank, launch.size, local))
+        _obey(store, os.environ["MASTER_ADDR"], Team(launch.rank, launch.size, local), heeds_signals=True)
 
 
-def _obey(store: Any, place: Team) -> None:
+def _obey(store: Any, first: str, place: Team, heeds_signals: bool = False) -> None:
+    line = Line(first, int(store.get("line")), place.rank, _DEADLOCK, _GONE)
+    if heeds_signals:
+        line.pass_signals_on()
     store.set_timeout(_LONGEST)
     number = 0
     while True:
@@ -135,7 +137,11 @@ def _obey(store: Any, place: Team) -> None:
             try:
                 function(place)
             except Lost:
+                sys.stderr.write(f"this training has ended; its first process, on {first}, says why\n")
                 raise SystemExit(_GONE) from None
+            except Exception as error:
+                line.failed(error)
+                raise
             number += 1
             with contextlib.suppress(RuntimeError):
                 store.wait([f"order {number}"])  # till then others may still have to hear from this one
@@ -162,6 +168,8 @@ class _Post:
 
     def __init__(self, store: Any, size: int, helpers: list[_Helper]) -> None:
         self.store, self.size, self.helpers, self.number = store, size, helpers, 0
+        self.lines = Lines(size)
+        store.set("line", str(self.lines.port))
 
     @contextlib.contextmanager
     def carried_out(self, order: Order, kind: str) -> Iterator[Team]:
@@ -170,10 +178,10 @@ class _Post:
         self.number += 1
         try:
             self._assemble(number)
-            with _watched(self.helpers), _group(self.store, number, first, kind):
+            with self._watched(), _group(self.store, number, first, kind):
                 yield first
         except Lost as error:
-            raise BenchError(_cause(self.helpers) or str(error)) from error
+            raise BenchError(self._cause() or str(error)) from error
 
     def _assemble(self, number: int) -> None:
         """Wait until all have the order: who fails before that is noticed here."""
@@ -182,13 +190,51 @@ class _Post:
             time.monotonic() + _PATIENCE,
         )
         while not self.store.check(expected):
-            if any(h.failed for h in self.helpers) or time.monotonic() > until:
+            if self._broken or time.monotonic() > until:
                 raise Lost(f"the {self.size} processes of this training did not come together")
             time.sleep(0.05)
+
+    @property
+    def _broken(self) -> bool:
+        """Whether not all others are there any more."""
+        return any(h.failed for h in self.helpers) or bool(self.lines.lost)
+
+    def _cause(self, patience: float = 5.0) -> str:
+        """What made one fail, which may need a moment to do so; else who is gone."""
+        until = time.monotonic() + patience
+        while True:
+            for cause in (*(helper.cause() for helper in self.helpers), self.lines.cause()):
+                if cause:
+                    return cause
+            if time.monotonic() > until:
+                return next(iter(self.lines.lost.values()), "")
+            time.sleep(0.05)
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Ends this process where it waits for one that is gone, and cannot be told: what waits on a GPU, or for a
+        machine that is silent."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.5):
+                if self._broken and not over.wait(_DEADLOCK):
+                    sys.stderr.write(f"Error: {self._cause()}; --resume goes on from the last checkpoint\n")
+                    sys.stderr.flush()
+                    os._exit(1)
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def close(self) -> None:
         with contextlib.suppress(RuntimeError):
             self.store.set(f"order {self.number}", b"")
+        self.lines.close()
 
 
 @contextlib.contextmanager
@@ -309,46 +355,12 @@ def _serve(host: str, port: int, rank: int, size: int, local: int) -> None:
     try:
         _obey(
             dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=_PATIENCE)),
+            host,
             Team(rank, size, local),
         )
-    except Lost:
-        raise SystemExit(_GONE) from None
     except BenchError as error:
         sys.stderr.write(str(error))
         raise SystemExit(2) from None
-
-
-def _cause(helpers: list[_Helper], patience: float = 5.0) -> str:
-    """What made a helper fail, which may need a moment to do so."""
-    until = time.monotonic() + patience
-    while True:
-        for helper in helpers:
-            if cause := helper.cause():
-                return cause
-        if time.monotonic() > until or not helpers:
-            return ""
-        time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def _watched(helpers: list[_Helper]) -> Iterator[None]:
-    """Ends this process where it waits for a helper that failed, and cannot be told: what waits on a GPU."""
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.5):
-            if any(h.failed for h in helpers) and not over.wait(_DEADLOCK):
-                sys.stderr.write(f"Error: {_cause(helpers)}\n")
-                sys.stderr.flush()
-                os._exit(1)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 __all__ = ["Launch", "Order", "assist", "launched", "stand_by", "team"]

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 Backward = Callable[[Tensor], None]
 _UNSAVED = 300.0  # seconds of training that a kill may cost, however few steps they are
+ONE_WISH = (
+    1.0  # seconds in which a signal that comes again is the same: torchrun may pass on what all were sent
+)
 stop_asked = threading.Event()
 """While set, trainings stop after their step as on Ctrl-C: for those in threads, where no signal arrives."""
 
@@ -158,6 +161,7 @@ class Trainer:
         """What carries out steps on the device, in the precision; loaded only where steps are taken."""
         from lightning_fabric import Fabric
         from lightning_fabric.plugins import MixedPrecision
+        from lightning_fabric.plugins.environments import LightningEnvironment
 
         class Autocast(MixedPrecision):
             """Autocast that leaves a network's inputs as they are: rounded to bf16, images would band, and with
@@ -171,7 +175,8 @@ class Trainer:
             accelerator=kind,
             devices=[self.device.index] if kind == "cuda" else 1,
             precision=None if mixed else self.precision,  # type: ignore[arg-type]
-            plugins=Autocast(self.precision, kind) if mixed else None,  # type: ignore[arg-type]
+            # a Fabric is one process's: left to look for Slurm or MPI itself, it would hold their tasks for its own
+            plugins=[LightningEnvironment(), *([Autocast(self.precision, kind)] if mixed else [])],  # type: ignore
         )
 
     def run(
@@ -368,7 +373,7 @@ class _StopAsked:
     ``heeded``, nothing is changed: a process that assists ends when the first, which saves, has left it alone."""
 
     def __init__(self, heeded: bool = True) -> None:
-        self._signalled, self._heeded = False, heeded
+        self._signalled, self._heeded = 0.0, heeded
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _StopAsked:
@@ -383,12 +388,13 @@ class _StopAsked:
 
     @property
     def asked(self) -> bool:
-        return self._heeded and (self._signalled or stop_asked.is_set())
+        return self._heeded and (self._signalled > 0 or stop_asked.is_set())
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._signalled:
+        now = time.monotonic()
+        if self._signalled and now > self._signalled + ONE_WISH:
             raise KeyboardInterrupt
-        self._signalled = True
+        self._signalled = self._signalled or now
 
 
 @dataclass
