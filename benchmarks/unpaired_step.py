@@ -92,7 +92,7 @@ def captured(learner: Any, draws: list[Any]) -> list[Callable[[], None]]:
     """The step on each draw as a CUDA graph: replaying one runs the step on the tensors of its draw."""
 
     def learn(draw: Any) -> None:
-        learner.learn(draw, lambda loss: loss.backward())
+        learner.learn(draw, learner.trainer.fabric.backward)
 
     side_stream = torch.cuda.Stream()
     side_stream.wait_stream(torch.cuda.current_stream())
