@@ -85,8 +85,8 @@ class Pretend(TorchDispatchMode):
 
     @contextmanager
     def no_waiting(self, forbidden: bool = True, sealed: bool = False) -> Iterator[None]:
-        """Within, the host must not wait for the device (or, not ``forbidden``, may); where it is ``sealed``, neither
-        for what is copied to it, unless that is told not to block."""
+        """Within, the host must not wait for the device (or, not ``forbidden``, may); where it is ``sealed``,
+        neither for what is copied to it, unless that is told not to block."""
         before = self.watched, self.sealed
         self.watched, self.sealed = forbidden, forbidden and sealed
         try:
