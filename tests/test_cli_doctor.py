@@ -20,11 +20,12 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def look(tmp_path, monkeypatch):
     """Findings as (level, about, text, mend), and the exit code, in an empty folder with an empty cache."""
+    for table in registry.TABLES:
+        table.discover()  # what is found first is kept in the cache
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("PANSHARP_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("PANSHARP_DATA", raising=False)
-    registry.DATASETS.discover()
     shipped = {k: e for k, e in registry.DATASETS._entries.items() if e.origin.startswith("pansharp_bench.")}
     monkeypatch.setattr(registry.DATASETS, "_entries", shipped)  # not what other tests have plugged in
 
