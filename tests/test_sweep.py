@@ -14,8 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from click.testing import CliRunner
-from distributed import LocalCluster, Scheduler, get_worker
-from distributed.core import Status
+from workers import LocalCluster, Scheduler, Status, get_worker
 
 from pansharp_bench import sweep as sweeps
 from pansharp_bench.cli import main
