@@ -6,8 +6,9 @@
 # OUT gets results/ (records, small), logs/ and bench/ (timings), and evidence.tar.gz of these three; DATA is a folder
 # of PanCollection-format files shown as <sensor>-mini (leave it out for the simulated sensors alone). Nothing need be
 # installed: the package is found in the checkout, wheels in WHEELS (default wheels/) are unpacked. A call ends after
-# CALL_SECONDS (default 560): finished pieces are marked in logs/, finished runs have their record, trainings their
-# checkpoint under OUT/runs. REHEARSE=1 goes the whole way on the CPU, with tiny sets and a handful of steps.
+# CALL_SECONDS (default 560): pieces that ended, be it in failure, are marked in logs/ and not begun again (remove the
+# mark for that), finished runs have their record, trainings their checkpoint under OUT/runs. REHEARSE=1 goes the
+# whole way on the CPU, with tiny sets and a handful of steps.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p "${1:?folder for the results}"/{results,logs,bench}
@@ -22,15 +23,17 @@ failed=0
 trap 'kill $(jobs -p) 2>/dev/null' EXIT
 
 piece() { # piece NAME SECONDS COMMAND...: run it within these and what is left of the call, keep its log
-    local name=$1 most=$2 left=$((deadline - SECONDS)) status=0; shift 2
-    [ -e "$out/logs/$name.done" ] && return
+    local name=$1 most=$2 left=$((deadline - SECONDS)) status=0 mark=$out/logs/$1.done; shift 2
+    [ -e "$mark" ] && { [ "$(<"$mark")" = 0 ] || failed=1; return; }
     [ "$left" -gt 10 ] || { echo "== $name: no time left, the next call begins here"; return; }
     echo "== $name"
     timeout --signal=INT --kill-after=20 $((left < most ? left : most)) "$@" >>"$out/logs/$name.log" 2>&1 || status=$?
-    # what was cut off at its own limit wrote what it had: enough of it
-    if [ $status = 0 ] || { [ $status = 124 ] && [ "$most" -lt "$left" ]; }; then touch "$out/logs/$name.done"; fi
+    case $status in
+        124) [ "$most" -ge "$left" ] || echo 0 >"$mark" ;; # cut off at its own limit it wrote what it had: enough
+        130 | 137) failed=1 ;; # interrupted, or it did not heed the limit
+        *) echo $status >"$mark"; [ $status = 0 ] || failed=1 ;;
+    esac
     [ $status = 0 ] || echo "   ended with $status: $out/logs/$name.log"
-    [ $status = 0 ] || [ $status = 124 ] || failed=1
     tail -n 3 "$out/logs/$name.log"
 }
 
@@ -82,8 +85,8 @@ if [ -n "${REHEARSE:-}" ]; then # one of each kind
 fi
 
 "$python" benchmarks/_trainings.py make "${sets[@]}" "${sizes[@]}" >"$out/logs/sets.log" 2>&1 & # before anything is timed
-piece tests 300 "$python" -m pytest $(grep -l cuda tests/test_*.py) -q -k cuda -p no:cacheprovider \
-    --continue-on-collection-errors "${tests[@]}"
+piece tests 300 "$python" -m pytest $(grep -lE 'def test_cuda|"device", DEVICES' tests/test_*.py) -q -k cuda \
+    -p no:cacheprovider --continue-on-collection-errors "${tests[@]}"
 wait $! || { failed=1; tail -n 3 "$out/logs/sets.log"; }
 piece speed 300 "$python" -m pansharp_bench speed --results "$out/results" --quiet "${speeds[@]}"
 piece steps 200 "$python" benchmarks/unpaired_step.py --out "$out/bench/unpaired_step.json" "${steps[@]}"

@@ -4,8 +4,9 @@
 
 Plain and fast steps alternate on the same draws, for every time index of the bridge equally often, so that the
 machine's other load meets both alike. A variant's time is the mean over time indices of its median; its speed-up
-the ratio to the plain step's. On CUDA the fast step is also timed under bf16 autocast, channels-last, compiled,
-and as CUDA graphs (one per time index). Tests hold both formulations to equal losses and gradients.
+the ratio to the plain step's. On CUDA the fast step is also timed under bf16 autocast, channels-last, as CUDA
+graphs (one per time index) and, with ``--compile``, compiled, which first takes each case minutes: up to fourteen
+graphs. Tests hold both formulations to equal losses and gradients.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,7 +41,6 @@ CUDA_VARIANTS = (
     "fast",
     "bf16",
     "bf16+channels-last",
-    "bf16+compile",
     "bf16+graph",
     "bf16+channels-last+graph",
 )
@@ -92,7 +92,7 @@ def captured(learner: Any, draws: list[Any]) -> list[Callable[[], None]]:
     """The step on each draw as a CUDA graph: replaying one runs the step on the tensors of its draw."""
 
     def learn(draw: Any) -> None:
-        learner.learn(draw, lambda loss: loss.backward())
+        learner.learn(draw, learner.trainer.fabric.backward)
 
     side_stream = torch.cuda.Stream()
     side_stream.wait_stream(torch.cuda.current_stream())
@@ -135,10 +135,10 @@ def per_step(samples: list[list[float]]) -> float:
 
 
 def measure(
-    name: str, side: int, batch: int, device: str, repeats: int, options: dict[str, Any]
-) -> dict[str, Any]:
+    name: str, side: int, batch: int, device: str, repeats: int, options: dict[str, Any],
+    variants: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
     """Seconds per step of the plain formulation and of each variant."""
-    variants = CUDA_VARIANTS if device == "cuda" else CPU_VARIANTS
     first = make_learner(name, side, batch, "fast", device, options)
     draws = make_draws(first, side, batch)
     c = first.config
@@ -203,10 +203,12 @@ def main() -> None:
     parser.add_argument("--cases", default=",".join(f"{s}x{b}" for s, b in CASES), help="side x batch")
     parser.add_argument("--ngf", type=int, default=64)
     parser.add_argument("--blocks", type=int, default=9)
+    parser.add_argument("--compile", action="store_true", help="time the compiled step too, on CUDA")
     args = parser.parse_args()
     if args.device == "cpu":
         torch.set_num_threads(args.threads)
     repeats = args.repeats or (20 if args.device == "cuda" else 3)
+    variants = (*CUDA_VARIANTS, *["bf16+compile"] * args.compile) if args.device == "cuda" else CPU_VARIANTS
     options = {"ngf": args.ngf, "ndf": args.ngf, "blocks": args.blocks}
     report: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or "CPU",
@@ -216,7 +218,7 @@ def main() -> None:
     for case in args.cases.split(","):
         side, batch = map(int, case.split("x"))
         for name in args.methods.split(","):
-            result = measure(name, side, batch, args.device, repeats, options)
+            result = measure(name, side, batch, args.device, repeats, options, variants)
             report["cases"].append(result)
             times = "  ".join(f"{k} {v * 1e3:.0f} ms" for k, v in result["seconds_per_step"].items())
             ratios = "  ".join(f"{k} {v:.2f}x" for k, v in result["speed_up"].items())

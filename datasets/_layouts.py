@@ -164,7 +164,7 @@ def _scene(root: Path, key: tuple[str, ...], roles: Mapping[str, list[Path]]) ->
         names = {"pan": "pan.tif", "ms": "ms.tif (or MS_LR.tif, or RGB_256/ and NIR_256/)", "gt": "gt.tif"}
         raise DataError(
             f"scene {name} under {root} has no {' and no '.join(m.upper() for m in missing)}: found {here}; looked "
-            f"for {', '.join(names[m] for m in missing)} or the like (docs/data.md tells the layouts)"
+            f"for {', '.join(names[m] for m in missing)} or the like"
         )
     kept: dict[str, tuple[Path, ...]] = {
         role: own[role] for role in ("pan", "ms", "lms", "gt") if role in own

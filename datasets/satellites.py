@@ -19,7 +19,7 @@ _NBU = (
     "the NBU collection (Meng et al. 2021, https://ieeexplore.ieee.org/document/9082183; links: "
     "https://github.com/Lihui-Chen/Awesome-Pansharpening)"
 )
-_OWN = "no collection of its scenes is known here: take your own (docs/data.md)"
+_OWN = "no collection of its scenes is known here: take your own"
 
 
 def _register(sensor: str, title: str, where: str, summary: str, **card: str) -> None:

@@ -261,7 +261,8 @@ class PairedLearner(Learner):
         if position == 0 or not hasattr(self, "order"):
             generator = torch.Generator().manual_seed(hash((self.trainer.seed, epoch)) % 2**63)
             order = torch.randperm(len(self.data), generator=generator)
-            self.order = torch.cat([order, order[: self.batch]]).to(self.data.device)
+            order = torch.cat([order, order[: self.batch]])
+            self.order = order.to(self.data.device, non_blocking=True)
         samples = self.order[position * self.batch : (position + 1) * self.batch]
         scene = self.data.batch(samples, self.trainer.generator, self.method.config.augment)
         assert scene.ms is not None and scene.lms is not None and scene.gt is not None

@@ -165,7 +165,7 @@ def relative_positions(device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # it is kept, and may next serve a training step
         at = torch.stack(torch.meshgrid(*2 * [torch.arange(WINDOW)], indexing="ij")).flatten(1)
         dy, dx = at[:, :, None] - at[:, None, :] + WINDOW - 1
-        return (dy * (2 * WINDOW - 1) + dx).to(device)
+        return (dy * (2 * WINDOW - 1) + dx).to(device, non_blocking=True)
 
 
 @lru_cache(maxsize=16)
@@ -179,7 +179,7 @@ def shift_mask(h: int, w: int, shift: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         regions = 3 * region(h)[:, None] + region(w)
         regions = rearrange(regions, "(y i) (x j) -> (y x) (i j)", i=WINDOW, j=WINDOW)
-        return -100.0 * (regions[:, :, None] != regions[:, None, :]).to(device)
+        return -100.0 * (regions[:, :, None] != regions[:, None, :]).to(device, non_blocking=True)
 
 
 class SwinBlock(nn.Module):

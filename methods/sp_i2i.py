@@ -89,7 +89,9 @@ class Gate(nn.Module):
         free = torch.sigmoid(self.last(F.leaky_relu(self.hidden(h), SLOPE)).float())
         bands = free[:, : self.bands]
         if self.monotone:
-            bands = bands.flip(1).cumprod(1).flip(1)
+            # cumprod's derivative asks the device whether there are zeros, and waits
+            products = itertools.accumulate(bands.flip(1).split(1, 1), torch.mul)
+            bands = torch.cat(list(products), 1).flip(1)
         residual = (
             free[:, self.bands :] if self.residual else torch.ones_like(free[:, :1].new_empty(len(x), 1))
         )
@@ -106,7 +108,8 @@ def grey_of(x: Tensor, weights: tuple[float, ...] = ()) -> Tensor:
         weights = PHOTOGRAPHIC if channels == 3 else (1 / channels,) * channels
     if len(weights) != channels:
         raise BenchError(f"option grey has {len(weights)} weights for {channels} bands")
-    scale = x.new_tensor(weights) / sum(weights)
+    # filled in there: a GPU would be waited for while a list is copied, and no CUDA graph may hold that
+    scale = torch.stack([x.new_full((), w) for w in weights]) / sum(weights)
     return torch.einsum("nchw,c->nhw", x, scale)[:, None]
 
 

@@ -142,12 +142,12 @@ def probe(device: torch.device, side: int = 1024, seconds: float = 0.5) -> Rates
     a, b = torch.rand(2, side, side, device=device)
     source = torch.rand(16 * side * side, device=device)
     into = torch.empty_like(source)
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = True
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if device.type == "cuda" else before)
     try:
         product, copy = (_best(w, device, seconds) for w in (lambda: a @ b, lambda: into.copy_(source)))
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        torch.set_float32_matmul_precision(before)
     return Rates(2 * side**3 / product, 2 * source.nbytes / copy)
 
 

@@ -7,8 +7,8 @@ import signal
 import pytest
 import torch
 from click.testing import CliRunner
-from distributed import LocalCluster
 from scenes import write_pair
+from workers import LocalCluster
 
 from pansharp_bench import cluster, tiles
 from pansharp_bench.cli import main

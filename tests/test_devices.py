@@ -202,6 +202,8 @@ class OneWeightLearner(Learner):
         pytest.param(lambda x, learner: x * learner.weights, "on the CPU", id="constant of the learner"),
         pytest.param(lambda x, learner: nn.Linear(4, 1)(x), "on the CPU", id="layer"),
         pytest.param(lambda x, learner: x.cpu(), "waits", id="copy"),
+        pytest.param(lambda x, learner: x * x.new_tensor([1.0, 2.0, 3.0, 4.0]), "waits", id="list"),
+        pytest.param(lambda x, learner: x.cumprod(0), "waits", id="running product"),
         pytest.param(lambda x, learner: x / x.max().item(), "waits", id="number"),
         pytest.param(lambda x, learner: x if x.max() > 0 else -x, "waits", id="question"),
         pytest.param(lambda x, learner: x[x > 0], "waits", id="mask"),

@@ -3,19 +3,21 @@
 import doctest
 import importlib
 import pkgutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("pansharp_bench", *(f"pansharp_bench.{room}" for room in ("methods", "metrics", "datasets")))
+LACKING = set() if find_spec("distributed") else {"pansharp_bench.cluster", "pansharp_bench.sweep"}
 
 
 def modules() -> list[str]:
     found = set(ROOMS)
     for room in ROOMS:
         found |= {m.name for m in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}.")}
-    return sorted(name for name in found if not name.endswith("__main__"))
+    return sorted(name for name in found - LACKING if not name.endswith("__main__"))
 
 
 def examples(name: str) -> list[doctest.DocTest]:
@@ -25,6 +27,7 @@ def examples(name: str) -> list[doctest.DocTest]:
 WITH_EXAMPLES = [name for name in modules() if examples(name)]
 
 
+@pytest.mark.skipif(bool(LACKING), reason="Dask is not installed")
 def test_no_module_is_passed_over():
     files = {p.resolve() for room in ROOMS for p in (ROOT / room.rpartition(".")[2]).rglob("*.py")}
     assert {Path(importlib.import_module(name).__file__).resolve() for name in modules()} == {

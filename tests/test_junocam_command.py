@@ -222,6 +222,7 @@ def test_a_map_is_written_and_a_bad_image_loses_nothing(tmp_path):
 
 @real
 def test_what_was_projected_is_used_again(tmp_path, monkeypatch):
+    pytest.importorskip("spiceypy")
     from pansharp_bench.datasets.jupiter.junocam import command as module
 
     def fails(*_):
@@ -241,6 +242,7 @@ def test_what_was_projected_is_used_again(tmp_path, monkeypatch):
 
 @real
 def test_kernels_of_another_time_are_refused(tmp_path):
+    pytest.importorskip("spiceypy")
     keys = json.loads(find_label(IMAGES[0]).read_text())
     label = tmp_path / "label.json"
     for start, message in (("2018-02-07T13:16:09", "do not say where Juno is"), ("soon", "is no time")):

@@ -16,9 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from click.testing import CliRunner
-from distributed import LocalCluster, Scheduler, SpecCluster, Worker, get_worker
-from distributed.comm import get_address_host
-from distributed.core import Status
+from workers import LocalCluster, Scheduler, SpecCluster, Status, Worker, get_address_host, get_worker
 
 from pansharp_bench import sweep as sweeps
 from pansharp_bench.cli import main

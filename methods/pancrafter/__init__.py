@@ -95,7 +95,7 @@ class PANCrafterMethod(PairedMethod):
         """Each sample in both modes; mean absolute error of either half, on the [-1, 1] scale."""
         pan, ms, gt = (2 * x - 1 for x in (batch.pan, batch.ms, batch.gt))
         n = len(pan)
-        mode = torch.tensor([PAN, MS], device=pan.device).repeat_interleave(n)
+        mode = torch.cat([torch.full((n,), m, device=pan.device) for m in (PAN, MS)])
         back, fused = net(pan.repeat(2, 1, 1, 1), ms.repeat(2, 1, 1, 1), mode).chunk(2)
         in_pan, in_ms = self.distance(back, pan.expand_as(back)), self.distance(fused, gt)
         return {"loss": in_ms + self.config.pan_weight * in_pan, "ms": in_ms, "pan": in_pan}

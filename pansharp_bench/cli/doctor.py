@@ -286,7 +286,7 @@ def _data(root: Path | None) -> Iterator[Symptom]:
     if root is None:
         yield Symptom(
             "data", "note", "no folder of real imagery: simulated sensors stand in, and everything says so",
-            "where you have files: --data DIR or PANSHARP_DATA (docs/data.md)",
+            "where you have files: --data DIR or PANSHARP_DATA (`bench data list`)",
         )  # fmt: skip
     elif not expanded(root).is_dir():
         yield Symptom(

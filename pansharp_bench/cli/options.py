@@ -198,7 +198,7 @@ _RUN_OPTIONS: dict[str, Callable] = {
         type=click.IntRange(1),
         default=1,
         show_default=True,
-        help="Number of machines, with --devices on each (docs/devices.md).",
+        help="Number of machines, with --devices on each.",
     ),
     "precision": click.option(
         "--precision", default="auto", show_default=True, help="auto: bf16-mixed on CUDA, 32-true on CPU."

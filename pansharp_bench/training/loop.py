@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 
 Backward = Callable[[Tensor], None]
 _UNSAVED = 300.0  # seconds of training that a kill may cost, however few steps they are
-ONE_WISH = (
-    1.0  # seconds in which a signal that comes again is the same: torchrun may pass on what all were sent
-)
+ONE_WISH = 1.0  # seconds in which a signal that comes again is the same one: torchrun may pass it on
 stop_asked = threading.Event()
 """While set, trainings stop after their step as on Ctrl-C: for those in threads, where no signal arrives."""
 

@@ -43,6 +43,7 @@ _WAITS = {  # whose result, or the size of it, the host must know
     _aten._local_scalar_dense.default, _aten.nonzero.default, _aten.masked_select.default, _aten.equal.default,
     _aten._unique2.default, _aten.unique_consecutive.default, _aten.unique_dim.default, _aten.is_nonzero.default,
     _aten.repeat_interleave.Tensor, _aten._linalg_check_errors.default,
+    _aten.cumprod.default,  # by its derivative, which looks for zeros
 }  # fmt: skip
 
 
@@ -78,18 +79,20 @@ class Pretend(TorchDispatchMode):
         super().__init__()
         self.generator = torch.Generator()
         """What stands for the device's generator."""
-        self.watched = False
+        self.watched = self.sealed = False
         self.seen = 0
         """Operations on the device so far."""
 
     @contextmanager
-    def no_waiting(self, forbidden: bool = True) -> Iterator[None]:
-        """Within, the host must not wait for the device (or, not ``forbidden``, may)."""
-        before, self.watched = self.watched, forbidden
+    def no_waiting(self, forbidden: bool = True, sealed: bool = False) -> Iterator[None]:
+        """Within, the host must not wait for the device (or, not ``forbidden``, may); where it is ``sealed``,
+        neither for what is copied to it, unless that is told not to block."""
+        before = self.watched, self.sealed
+        self.watched, self.sealed = forbidden, forbidden and sealed
         try:
             yield
         finally:
-            self.watched = before
+            self.watched, self.sealed = before
 
     def __enter__(self) -> Pretend:
         self._functions = _Functions(self.generator)
@@ -115,6 +118,8 @@ class Pretend(TorchDispatchMode):
             goes_there = isinstance(args[0], _There)
         if self.watched and there and (func in _WAITS or not goes_there or _masks(func, args)):
             raise Stray(f"{func}: the host waits for the device")
+        if self.sealed and goes_there and not there and func in _MOVES and not kwargs.get("non_blocking"):
+            raise Stray(f"{func}: the host waits for what it copies to the device")
         if device:
             kwargs = {**kwargs, "device": torch.device("cpu") if goes_there else device}
         out = func(*_here(args), **_here(kwargs))
@@ -180,7 +185,7 @@ class PretendTrainer(Trainer):
         step = learner.step
 
         def watched(backward: Any) -> dict[str, Tensor]:
-            with self.pretend.no_waiting():
+            with self.pretend.no_waiting(sealed=True):
                 return step(backward)
 
         learner.step = watched
