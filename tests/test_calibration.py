@@ -65,9 +65,8 @@ class Planet(Dataset):
 @pytest.fixture(autouse=True, scope="module")
 def planet():
     if "no-planet" not in pb.list_datasets():
-        pb.register_dataset("no-planet", sensor="junocam2hst", tracks=("calibration",), simulated=True)(
-            Planet
-        )
+        card = {"tracks": ("calibration",), "published": "JunoCam2HST", "simulated": True}
+        pb.register_dataset("no-planet", sensor="junocam2hst", **card)(Planet)
 
         @pb.register_method("hole", kind="baseline", sees="pan", tracks=("calibration",))
         def hole(pan, *, sensor):
