@@ -290,28 +290,30 @@ def _draw(plan: Plan, folder: RunFolder, outputs: dict[SplitName, list[Tensor]])
     return drawn
 
 
-def ready(
-    plan: Plan,
-    results: Path = Path("results"),
-    runs: Path = Path("runs"),
-    *,
-    progress: bool = True,
-    say: Say = lambda text: None,
-) -> Method:
-    """The method of a plan, on its device, to fuse with. A trained one takes the weights it was given, or those of
-    its finished run, which is made where there is none."""
+def ready(plan: Plan, runs: Path = Path("runs"), *, progress: bool = True) -> Method:
+    """The method of a plan, on its device, to fuse with; nothing is written. A trained one takes the weights it was
+    given, or those of its finished run, or is fitted here, where that takes no steps.
+
+    Raises BenchError where it does and has no finished run.
+    """
     method = build(plan.entry, plan.dataset.sensor, plan.config)
     if isinstance(method, TrainedMethod):
-        trained = plan.folder(runs).weights
-        if not plan.spec.weights and not trained.exists():
-            begun = plan.folder(runs).checkpoint.exists()
-            run(plan, results, runs, force=True, resume=begun, progress=progress, say=say)
-        method.load_weights(plan.spec.weights or trained)
+        finished = plan.folder(runs).weights
+        if plan.spec.weights or finished.exists():
+            method.load_weights(plan.spec.weights or finished)
+        elif takes_steps(plan.entry):
+            raise BenchError(
+                f"{plan.entry.name} has no finished run of these settings in {runs}: `{plan.command}` makes one"
+            )
+        else:
+            method, _ = _train(plan, None, False, progress)
         method.to(plan.device).eval()
     return method
 
 
-def _train(plan: Plan, folder: Path, resume: bool, progress: bool) -> tuple[TrainedMethod, dict[str, Any]]:
+def _train(
+    plan: Plan, folder: Path | None, resume: bool, progress: bool
+) -> tuple[TrainedMethod, dict[str, Any]]:
     """The method, trained together with others where the spec says so, and what the record tells of that."""
     spec = replace(plan.spec, preset=plan.identity["preset"], precision=plan.identity["precision"])
     order = partial(_assist, loaded_plugins(), spec, plan.sha256, resume)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral
@@ -87,6 +88,24 @@ class Plan:
     def folder(self, runs: Path) -> RunFolder:
         """Where its checkpoint, log, weights and pictures lie."""
         return RunFolder(self.path(runs).with_suffix(""))
+
+    @property
+    def command(self) -> str:
+        """What carries it out in the shell."""
+        spec = self.spec
+        given = {
+            "--method": [spec.method],
+            "--dataset": [spec.dataset],
+            "--preset": [self.identity["preset"]] if self.config is not None else [],
+            "--seed": [spec.seed],
+            "--set": [f"{k}={v}" for k, v in spec.options.items()],
+            "--label": [spec.label] if spec.label else [],
+            "--data": [spec.data] if spec.data else [],
+            "--precision": [spec.precision] if spec.precision != "auto" else [],
+            "--device": [spec.device] if spec.device != "auto" else [],
+        }
+        words = [word for flag, values in given.items() for value in values for word in (flag, str(value))]
+        return shlex.join(["bench", "run", *words, *(["--accept-faults"] if spec.accept_faults else [])])
 
     @property
     def train_files(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import warnings
 from dataclasses import make_dataclass, replace
 from pathlib import Path
@@ -383,16 +384,21 @@ def test_a_training_that_was_interrupted_is_not_begun_anew_unasked(go, tmp_path)
         go("gain", options={"steps": "30"}, resume=True)
 
 
-def test_a_method_that_is_wanted_ready_goes_on_with_its_training(tmp_path):
-    settled = plan(RunSpec("gain", "tiny", options={"explode_at": "25"}))
-    steps = []
-    for _ in range(2):
-        with pytest.raises(BenchError, match="diverged"):
-            ready(settled, tmp_path / "results", tmp_path / "runs", progress=False)
-        (log,) = tmp_path.rglob("losses.jsonl")
-        steps.append([json.loads(line) for line in log.read_text().splitlines()])
-    kept = [line for line in steps[0] if line["step"] <= 15]
-    assert kept and steps[1][: len(kept)] == kept  # seconds and all: these steps were not done again
+def test_a_method_that_is_wanted_ready_writes_nothing(go, tmp_path):
+    stepwise, closed = (plan(RunSpec(name, "tiny")) for name in ("gain", "pan-ot"))
+    with pytest.raises(
+        BenchError, match=r"no finished run .*`bench run --method gain --dataset tiny --preset quick"
+    ):
+        ready(stepwise, tmp_path / "runs", progress=False)
+    assert not list(tmp_path.iterdir())
+
+    go("gain")
+    go("pan-ot")
+    shutil.rmtree(closed.folder(tmp_path / "runs").path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    for settled in (stepwise, closed):
+        ready(settled, tmp_path / "runs", progress=False)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_files_that_no_other_record_knows_are_told(go, monkeypatch):

@@ -98,7 +98,7 @@ def test_methods_share_one_stretch_and_their_errors_one_scale(scene, tmp_path, m
 def test_bench_figure_compare_draws_what_is_trained_and_refuses_the_rest(tmp_path, monkeypatch):
     monkeypatch.delenv("PANSHARP_DATA", raising=False)
     tiny = Path(__file__).parent / "plugins" / "tiny.py"
-    shared = ("--plugin", tiny, "--dataset", "tiny", "--runs", tmp_path / "runs", "--results", tmp_path / "r")
+    shared = ("--plugin", tiny, "--dataset", "tiny", "--runs", tmp_path / "runs")
 
     def bench(*words):
         return CliRunner().invoke(main, [str(w) for w in ("figure", "compare", *words, *shared)])
@@ -107,7 +107,7 @@ def test_bench_figure_compare_draws_what_is_trained_and_refuses_the_rest(tmp_pat
     assert done.exit_code == 0 and Image.open(tmp_path / "a.png").width > 1000, done.output
     assert bench("--methods", "exp", "--split", "full", "--out", tmp_path / "b.svg").exit_code == 0
     for words, said in (
-        (("--methods", "gain"), "gain has no finished run of preset quick and seed 0 on tiny"),
+        (("--methods", "gain"), f"gain has no finished run of these settings in {tmp_path / 'runs'}"),
         (
             ("--methods", "gain", "--set", "steps=3", "--seed", "2"),
             "`bench run --method gain --dataset tiny --preset quick --seed 2 --set steps=3` makes one",

@@ -231,7 +231,7 @@ def test_outputs_get_the_second_stage_and_go_on_the_map(folder, tmp_path):
     assert stage.record.dataset["name"] == "junocam2hst-uvm-five" and stage.record.spec["track"] == "bands"
     assert stage.record.protocols["truth"]["mean"]["RMSE"] < 0.02
     words = ["figure", "mosaic", "--method", "colour-ot", "--dataset", "junocam2hst", "--data", folder,
-             "--results", tmp_path / "results", "--runs", tmp_path / "runs", "--out", tmp_path / "maps",
+             "--runs", tmp_path / "runs", "--out", tmp_path / "maps",
              "--quiet", "--second-stage", stage.checkpoint]  # fmt: skip
     result = CliRunner().invoke(main, [str(w) for w in words])
     assert result.exit_code == 0, result.output

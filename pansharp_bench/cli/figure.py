@@ -18,7 +18,6 @@ from pansharp_bench.cli.options import (
     results_option,
     run_options,
     running,
-    say,
     set_option,
 )
 from pansharp_bench.cli.records import read_records
@@ -137,7 +136,7 @@ def _read_crop(ctx: click.Context, param: click.Parameter, text: str | None) -> 
 
 
 @figure.command()
-@comma_separated("--methods", "methods", "Registered names, in the order they are shown.")
+@comma_separated("--methods", "names", "Registered names, in the order they are shown.")
 @click.option("--dataset", required=True, help="Registered name, e.g. qb.")
 @click.option("--split", default="reduced", show_default=True, help="reduced, full, test.")
 @click.option("--scene", type=click.IntRange(0), default=0, show_default=True, help="Index in the split.")
@@ -147,9 +146,9 @@ def _read_crop(ctx: click.Context, param: click.Parameter, text: str | None) -> 
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of methods that learn.")
 @set_option("Of the runs of methods that are trained step by step; may be repeated.")
 @_out
-@run_options("devices", "nodes", "pictures")
+@run_options("devices", "nodes", "pictures", "results")
 def compare(
-    methods: list[str] | None,
+    names: list[str] | None,
     dataset: str,
     split: str,
     scene: int,
@@ -170,24 +169,13 @@ def compare(
     import torch
 
     from pansharp_bench import experiment, figures, plan
-    from pansharp_bench.presets import takes_steps
     from pansharp_bench.registry import TRACKS
 
-    if not methods:
+    if not names:
         raise BenchError("--methods names none, e.g. --methods exp,gsa")
-    check_settable(methods, options)
+    check_settable(names, options)
     with running():
-        plans = [plan.plan(shared.row(name, dataset, {}, options, seed)) for name in methods]
-        settings = "".join(f" --set {k}={v}" for k, v in options.items())
-        for it in plans:
-            preset = it.identity["preset"]
-            if takes_steps(it.entry) and not it.folder(shared.runs).weights.exists():
-                raise BenchError(
-                    f"{it.entry.name} has no finished run of preset {preset} and seed {seed}"
-                    f"{f' with{settings}' if settings else ''} on {it.dataset.name} in {shared.runs}: "
-                    f"`bench run --method {it.entry.name} --dataset {dataset} --preset {preset} --seed {seed}"
-                    f"{settings}` makes one"
-                )
+        plans = [plan.plan(shared.row(name, dataset, {}, options, seed)) for name in names]
         data = plans[0].dataset
         if split not in data.available():
             raise BenchError(f"{data.name} has no split {split!r}; there are: {', '.join(data.available())}")
@@ -200,11 +188,11 @@ def compare(
             raise BenchError(
                 f"--crop {','.join(map(str, crop))} does not lie in an image of {width} x {height}"
             )
+        methods = [experiment.ready(it, shared.runs, progress=shared.progress) for it in plans]
         fused = {}
-        for it in plans:
-            ready = experiment.ready(it, shared.results, shared.runs, progress=shared.progress, say=say)
+        for it, method in zip(plans, methods, strict=True):
             with torch.inference_mode():
-                fused[it.entry.card.label] = ready.fuse(shown.to(it.device).seen_by(ready.card, seed=scene))
+                fused[it.entry.card.label] = method.fuse(shown.to(it.device).seen_by(method.card, seed=scene))
         track = TRACKS.get(plans[0].identity["track"]).obj
         unit = "DN" if data.sensor.peak > 1 else ""
         title = f"{data.name}, {split} scene {scene}"
@@ -231,7 +219,7 @@ def compare(
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the mosaics."
 )
-@run_options("pictures")
+@run_options("devices", "nodes", "pictures", "results")
 def mosaic(
     method: str,
     dataset: str,
@@ -248,7 +236,8 @@ def mosaic(
     A GeoTIFF has the bands and a standard deviation of each; NAME-spread.tif says how much of that is between
     segments that overlap, and how much between the samples of a stochastic method (--draws).
 
-    Without --weights the method is trained first (or its finished run's weights are taken).
+    A method that is trained step by step takes --weights, or those of its finished run (in --runs, of this --preset
+    and --set); none is trained for a map.
     """
     from pansharp_bench import experiment, plan
     from pansharp_bench.protocols import mosaic as mosaics
@@ -256,7 +245,7 @@ def mosaic(
     with running():
         it = plan.plan(shared.spec(method, dataset, options, weights=weights))
         further = mosaics.second_stage(second_stage, it.dataset.sensor, it.device) if second_stage else None
-        ready = experiment.ready(it, shared.results, shared.runs, progress=shared.progress, say=say)
+        ready = experiment.ready(it, shared.runs, progress=shared.progress)
         for path in mosaics.mosaic(
             ready, it.dataset, out, it.device, further=further, draws=draws, progress=shared.progress
         ):

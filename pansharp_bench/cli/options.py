@@ -111,9 +111,9 @@ class RunOptions:
     precision: str
     runs: Path
     quiet: bool
-    results: Path
     accept_faults: bool
     plugins: list[Path]
+    results: Path = Path("results")
     pictures: int = 2
     devices: int = 1
     nodes: int = 1
