@@ -22,6 +22,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -379,7 +380,8 @@ broken: dict[str, str] = {}
 
 def _guarded(origin: str, load: Callable[[], Any]) -> None:
     try:
-        load()
+        with redirect_stdout(sys.stderr):  # what a command prints may be JSON for a program
+            load()
     except BaseException as error:  # a plug-in may even call sys.exit; nothing it does may stop the others
         if stop := interruption(error):
             raise stop from None
@@ -537,7 +539,7 @@ def load_plugin(path: str | Path) -> None:
     before = [dict(table._entries) for table in TABLES]
     sys.modules[name] = module
     try:
-        with blaming(f"plug-in {path} failed", (Exception, SystemExit)):
+        with blaming(f"plug-in {path} failed", (Exception, SystemExit)), redirect_stdout(sys.stderr):
             _loaded[name] = _digest(path)
             spec.loader.exec_module(module)
     except BaseException as error:

@@ -48,6 +48,12 @@ def test_seeds_of_one_closed_form_take_its_own_options(bench):
     assert [r["options"]["pairing"] for r in json.loads(made.stdout)] == ["independent"] * 2, made.output
 
 
+def test_what_a_plug_in_prints_is_no_part_of_the_json(bench, tmp_path):
+    (tmp_path / "chatty.py").write_text("print('hello')\n")
+    said = bench("list", "--plugin", "chatty.py", "--json")
+    assert json.loads(said.stdout)["methods"] and "hello" in said.stderr
+
+
 def test_one_run_and_lists_come_as_json(bench):
     words = ("run", "--plugin", TINY, "--method", "half", "--dataset", "tiny", "--quiet", "--json")
     (run,) = json.loads(bench(*words).stdout)

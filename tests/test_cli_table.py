@@ -1,5 +1,6 @@
 """``bench table`` and ``bench ablate``: records are reused or made, and printed as the paper prints them."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,10 @@ def test_a_papers_table_from_records(bench, tmp_path, monkeypatch):
     more = bench("table", "7", "--plugin", TINY, "--dry-run", "--seeds", "0,1,2")
     assert more.output.count("have ") == 4
     assert "missing  gain · tiny · quick · seed 2: under a minute" in more.output
+    words = ("table", "7", "--plugin", TINY, "--dry-run", "--seeds", "2", "--json")
+    half, gain, exp = json.loads(bench(*words).stdout)
+    assert Path(half["record"]).exists() and Path(exp["record"]).exists() and half["expected_seconds"] is None
+    assert gain["record"] is None and 0 < gain["expected_seconds"] < 60 and gain["seed"] == 2
 
 
 def test_a_table_says_what_it_will_run_and_how_long_about(bench, papers):

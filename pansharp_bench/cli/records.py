@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -114,13 +115,37 @@ def there(specs: Sequence[RunSpec], results: Path) -> list[Record]:
     return [record.read(path) for path in dict.fromkeys(filter(None, paths))]
 
 
-def tell(specs: Sequence[RunSpec], results: Path) -> None:
+def tell(specs: Sequence[RunSpec], results: Path, as_json: bool = False) -> None:
     """Print which records are there, and which runs are missing, with the time that they will take."""
+    from pansharp_bench.plan import outline
+
     paths = survey(specs, results)
+    if as_json:
+        print_json(
+            {
+                **in_brief(outline(spec)),
+                "record": path and str(path),
+                "expected_seconds": None if path else expected_seconds(spec, results),
+            }
+            for spec, path in zip(specs, paths, strict=True)
+        )
+        return
     for path in dict.fromkeys(filter(None, paths)):
         click.echo(f"have     {path}")
     for line in costs([s for s, path in zip(specs, paths, strict=True) if not path], results):
         click.echo(f"missing  {line}")
+
+
+def in_brief(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a run from others, for programs."""
+    return {k: identity[k] for k in ("track", "dataset", "method", "preset", "seed", "options")}
+
+
+def print_json(runs: Iterable[Mapping[str, Any]]) -> None:
+    """Print them as a list."""
+    from pansharp_bench.record import jsonable
+
+    click.echo(json.dumps(jsonable(list(runs)), indent=1, ensure_ascii=False))
 
 
 def described(spec: RunSpec) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -24,7 +23,7 @@ from pansharp_bench.cli.options import (
     say,
     set_option,
 )
-from pansharp_bench.cli.records import ensure
+from pansharp_bench.cli.records import ensure, in_brief, print_json
 from pansharp_bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -240,15 +239,12 @@ def _folds(dataset: str, shared: RunOptions) -> tuple[str, ...]:
 
 
 def _print_json(records: Sequence[Record], results: Path) -> None:
-    from pansharp_bench.record import jsonable
-
     kept = ("images", "mean", "std", "missing")
-    runs = [
+    print_json(
         {
             "record": str(r.path(results)),
-            **{k: r.spec[k] for k in ("track", "dataset", "method", "preset", "seed", "options")},
+            **in_brief(r.spec),
             "protocols": {name: {k: scored[k] for k in kept} for name, scored in r.protocols.items()},
         }
         for r in records
-    ]
-    click.echo(json.dumps(jsonable(runs), indent=1, ensure_ascii=False))
+    )

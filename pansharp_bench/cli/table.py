@@ -119,7 +119,7 @@ def table(
         for (method, own), seed in product(rows, seeds)
     ]
     if dry_run:
-        tell(specs, shared.results)
+        tell(specs, shared.results, as_json)
         return
     if out:
         check_writable(out)
