@@ -35,9 +35,11 @@ def both(tmp_path_factory):
         order = partial(teams.work, folder)
         with post.carried_out(order, "cpu") as first:
             done = order(first)
+        with post.carried_out(teams.mistaken, "cpu") as first:
+            mistakes = teams.mistaken(first)
         with pytest.raises(BenchError) as error, post.carried_out(teams.fail, "cpu") as first:
             teams.fail(first)
-    return *done, folder, str(error.value)
+    return *done, folder, mistakes, str(error.value)
 
 
 @pytest.mark.parametrize("name", teams.STEPPED)
@@ -51,7 +53,7 @@ def test_what_two_learn_is_what_one_learns(name, both):
 
 
 def test_a_training_is_resumed_by_another_number_of_devices(both, tmp_path):
-    _, line, folder, _ = both
+    _, line, folder, *_ = both
     assert line == pytest.approx(teams.line(tmp_path, 4, resume=False), rel=1e-9)
     assert log(folder) == pytest.approx(log(tmp_path), rel=1e-6)  # losses are of float32
     assert teams.line(folder, 6, resume=True) == pytest.approx(teams.line(tmp_path, 6, resume=True), rel=1e-9)
@@ -59,7 +61,12 @@ def test_a_training_is_resumed_by_another_number_of_devices(both, tmp_path):
 
 
 def test_what_one_fails_of_is_said_once(both):
-    assert both[3] == "process 1 of 2 failed: no such luck"
+    assert both[4] == "process 1 of 2 failed: no such luck"
+
+
+def test_what_cannot_be_shared_out_is_told(both):
+    aside, thawed = both[3]
+    assert "reached only some weights" in aside and "frozen when training began" in thawed
 
 
 def test_a_record_says_how_many_trained_and_is_of_the_same_run(tmp_path):

@@ -6,7 +6,6 @@ randomness, progress, the log, checkpoints and selection on validation.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import math
@@ -14,7 +13,7 @@ import signal
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +29,7 @@ from tqdm import tqdm
 from pansharp_bench.environment import choose_precision
 from pansharp_bench.errors import BenchError
 from pansharp_bench.files import RunFolder, atomically, write_text, written
-from pansharp_bench.training.team import ALONE, Team
+from pansharp_bench.training.team import ALONE, Team, put_plainly
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -157,25 +156,9 @@ class Trainer:
     @cached_property
     def fabric(self) -> Fabric:
         """What carries out steps on the device, in the precision; loaded only where steps are taken."""
-        from lightning_fabric import Fabric
-        from lightning_fabric.plugins import MixedPrecision
-        from lightning_fabric.plugins.environments import LightningEnvironment
+        from pansharp_bench.training.fabric import fabric
 
-        class Autocast(MixedPrecision):
-            """Autocast that leaves a network's inputs as they are: rounded to bf16, images would band, and with
-            them every path that hands them on. Each operation takes what precision it needs."""
-
-            def convert_input(self, data: Any) -> Any:
-                return data
-
-        kind, mixed = self.device.type, self.precision in ("bf16-mixed", "16-mixed")
-        return Fabric(
-            accelerator=kind,
-            devices=[self.device.index] if kind == "cuda" else 1,
-            precision=None if mixed else self.precision,  # type: ignore[arg-type]
-            # a Fabric is one process's: left to look for Slurm or MPI itself, it would hold their tasks for its own
-            plugins=[LightningEnvironment(), *([Autocast(self.precision, kind)] if mixed else [])],  # type: ignore
-        )
+        return fabric(self.device, self.precision, self.team)
 
     def run(
         self,
@@ -196,7 +179,8 @@ class Trainer:
         """
         if steps < 0:
             raise BenchError(f"a training of {steps} steps cannot be: give 0 or more")
-        learner.networks = {k: self.fabric.setup_module(n) for k, n in learner.networks.items()}
+        with put_plainly():
+            learner.networks = {k: self.fabric.setup_module(n) for k, n in learner.networks.items()}
         learner.optimizers = {
             k: cast(Optimizer, self.fabric.setup_optimizers(o)) for k, o in learner.optimizers.items()
         }
@@ -215,9 +199,10 @@ class Trainer:
             dynamic_ncols=True,
             desc="training",
         )
-        with _StopAsked(heeded=self.team.rank == 0) as stop, self._averaging(learner) as backward, bar:
+        with _StopAsked(heeded=self.team.rank == 0) as stop, bar:
             while at.step < steps:
-                losses = _scalars(learner.step(backward), learner)
+                with put_plainly():
+                    losses = _scalars(learner.step(self.fabric.backward), learner)
                 if self.team.size > 1:
                     losses = {k: v.clone() for k, v in losses.items()}
                     self.team.average(list(losses.values()))
@@ -251,29 +236,6 @@ class Trainer:
             steps, at.seconds, steps / max(at.seconds, 1e-9), at.best_step or steps, score, at.losses
         )
         return self.summary
-
-    @contextlib.contextmanager
-    def _averaging(self, learner: Learner) -> Iterator[Backward]:
-        """What differentiates: gradients are the mean over the team when it returns, those that it reached."""
-        if self.team.size == 1:
-            yield self.fabric.backward
-            return
-        parameters = [p for network in learner.networks.values() for p in network.parameters()]
-        place: dict[Tensor, int] = {p: number for number, p in enumerate(parameters)}
-        reached: list[Tensor] = []
-        hooks = [p.register_post_accumulate_grad_hook(reached.append) for p in parameters if p.requires_grad]
-
-        def backward(loss: Tensor) -> None:
-            self.fabric.backward(loss)
-            in_order = sorted(dict.fromkeys(reached), key=place.__getitem__)  # the same for every process
-            reached.clear()
-            self.team.average([p.grad for p in in_order if p.grad is not None])
-
-        try:
-            yield backward
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def _log(self, at: _Progress) -> None:
         at.losses = {k: float(v) / at.counted for k, v in at.sums.items()}

@@ -8,7 +8,8 @@ for rounding, and any of them holds the whole state.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,11 +73,7 @@ class Team:
         return torch.cat(parts)
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Put the mean over processes in the place of each tensor: one message for all of a type.
-
-        All at once and after the backward pass, not beside it: what networks of this size have to say (57 MB at
-        most) takes far less time than they do, and no wrapper need know how often a step calls which network.
-        """
+        """Put the mean over processes in the place of each tensor: one message for all of a type."""
         if self.size == 1:
             return
         of_type = defaultdict(list)
@@ -104,6 +101,23 @@ class Team:
 ALONE = Team()
 
 
+@contextmanager
+def put_plainly() -> Iterator[None]:
+    """What torch.distributed raises within, beside other work, as what it means: Lost, or a BenchError."""
+    try:
+        yield
+    except RuntimeError as error:
+        # of NCCL it has a type of its own, of gloo only the place in its source
+        if "gloo" in str(error) or type(error).__module__.startswith("torch.distributed"):
+            raise _lost(error) from error
+        if "finished reduction in the prior iteration" in str(error):
+            raise BenchError(
+                "a loss reached only some weights of a network: on several devices it must reach all of them, or "
+                "none (requires_grad_(False) freezes what is not to learn)"
+            ) from error
+        raise
+
+
 def _together(operation: str, *args: Any) -> None:
     """An operation of torch.distributed. Raises Lost."""
     import torch.distributed as dist
@@ -112,4 +126,8 @@ def _together(operation: str, *args: Any) -> None:
     try:
         carry_out(*args)
     except RuntimeError as error:
-        raise Lost(f"a process of this training is gone: {error}") from error
+        raise _lost(error) from error
+
+
+def _lost(error: RuntimeError) -> Lost:
+    return Lost(f"a process of this training is gone: {error}")

@@ -99,7 +99,48 @@ def work(folder: Path, team: Team = ALONE) -> tuple[dict[str, Any], list[float]]
     return {name: trained(name, team) for name in STEPPED}, line(folder, 4, True, team)
 
 
+class Unlucky(Line):
+    """Fails in the second step, where others already wait for its gradients."""
+
+    def step(self, backward: Backward) -> dict[str, Tensor]:
+        if self.trainer.team.rank and self.optimizers["line"].state:
+            raise BenchError("no such luck")
+        return super().step(backward)
+
+
+class Aside(Line):
+    """Has a weight that no loss reaches."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__(trainer)
+        self.networks["line"].register_parameter("aside", nn.Parameter(torch.ones(1)))
+
+
+class Thawed(Line):
+    """Begins to learn in its second step."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__(trainer)
+        self.networks["late"] = nn.Conv2d(1, 1, 1).requires_grad_(False)
+
+    def step(self, backward: Backward) -> dict[str, Tensor]:
+        self.networks["late"](torch.ones(1, 1, 1, 1))
+        self.networks["late"].requires_grad_(True)
+        return super().step(backward)
+
+
+def mistaken(team: Team) -> list[str]:
+    """What is said of trainings that cannot be shared out."""
+    said = []
+    for kind in (Aside, Thawed):
+        trainer = Trainer(None, "cpu", progress=False, team=team)
+        try:
+            trainer.run(kind(trainer), 3)
+        except BenchError as error:
+            said.append(str(error))
+    return said
+
+
 def fail(team: Team) -> None:
-    if team.rank:
-        raise BenchError("no such luck")
-    team.gather(torch.ones(1))
+    trainer = Trainer(None, "cpu", progress=False, team=team)
+    trainer.run(Unlucky(trainer), 3)
