@@ -8,6 +8,8 @@ import pytest
 import teams
 import torch
 from click.testing import CliRunner
+from lightning_fabric import Fabric
+from torch.nn.parallel import DistributedDataParallel
 
 from pansharp_bench.cli import main
 from pansharp_bench.errors import BenchError, RecordExists
@@ -16,6 +18,7 @@ from pansharp_bench.files import RunFolder
 from pansharp_bench.plan import RunSpec, plan
 from pansharp_bench.registry import load_plugin
 from pansharp_bench.training import ALONE, Team, launch
+from pansharp_bench.training.fabric import Place, Together
 from pansharp_bench.training.launch import Launch, launched
 
 CPU = torch.device("cpu")
@@ -78,6 +81,24 @@ def test_a_record_says_how_many_trained_and_is_of_the_same_run(tmp_path):
     assert (record.training["devices"], record.training["nodes"]) == (2, 1)
     with pytest.raises(RecordExists):
         go(1)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_a_wrapped_network_learns_what_it_would_learn_alone(kind):
+    """In a group of one, so that a single GPU shows that its way of meeting others works."""
+    if kind == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    network, x = torch.nn.Conv2d(4, 4, 3).to(kind), torch.rand(2, 4, 8, 8, device=kind)
+    expected = torch.autograd.grad(network(x).square().mean(), list(network.parameters()))
+    alone = Team()
+    with launch._group(torch.distributed.HashStore(), 0, alone, kind):
+        together = Fabric(accelerator=kind, devices=1, strategy=Together(), plugins=[Place(alone)])
+        together.launch()
+        wrapped = together.setup_module(network)
+        together.backward(wrapped(x).square().mean())
+        assert isinstance(wrapped._forward_module, DistributedDataParallel)
+    for parameter, gradient in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
 
 
 # -- shares --
