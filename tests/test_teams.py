@@ -8,6 +8,7 @@ import pytest
 import teams
 import torch
 from click.testing import CliRunner
+from goldens import DEVICES
 from lightning_fabric import Fabric
 from torch.nn.parallel import DistributedDataParallel
 
@@ -83,16 +84,14 @@ def test_a_record_says_how_many_trained_and_is_of_the_same_run(tmp_path):
         go(1)
 
 
-@pytest.mark.parametrize("kind", ["cpu", "cuda"])
-def test_a_wrapped_network_learns_what_it_would_learn_alone(kind):
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_wrapped_network_learns_what_it_would_learn_alone(device):
     """In a group of one, so that a single GPU shows that its way of meeting others works."""
-    if kind == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no GPU")
-    network, x = torch.nn.Conv2d(4, 4, 3).to(kind), torch.rand(2, 4, 8, 8, device=kind)
+    network, x = torch.nn.Conv2d(4, 4, 3).to(device), torch.rand(2, 4, 8, 8, device=device)
     expected = torch.autograd.grad(network(x).square().mean(), list(network.parameters()))
     alone = Team()
-    with launch._group(torch.distributed.HashStore(), 0, alone, kind):
-        together = Fabric(accelerator=kind, devices=1, strategy=Together(), plugins=[Place(alone)])
+    with launch._group(torch.distributed.HashStore(), 0, alone, device):
+        together = Fabric(accelerator=device, devices=1, strategy=Together(), plugins=[Place(alone)])
         together.launch()
         wrapped = together.setup_module(network)
         together.backward(wrapped(x).square().mean())
