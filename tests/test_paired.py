@@ -573,7 +573,7 @@ def test_each_mode_starts_from_its_own_image(network):
     assert torch.allclose(out[1], F.interpolate(ms, scale_factor=4, mode="bicubic")[1], atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"key_fix": True}, {"shift_kernels": True}])
+@pytest.mark.parametrize("options", [{}, {"key_fix": True}, {"shift_kernels": True}])
 def test_the_releases_slips_can_be_mended(options):
     torch.manual_seed(0)
     net = ReleasePANCrafter(4, 32, 4, **options)
@@ -585,6 +585,9 @@ def test_the_releases_slips_can_be_mended(options):
     net(torch.rand(2, 1, 16, 16), torch.rand(2, 4, 4, 4), torch.tensor([0, 1])).square().sum().backward()
     used = net.cond4.attn.k_pan.weight.grad is not None
     assert used == bool(options.get("key_fix"))
+    assert all(
+        (p.grad is not None) == p.requires_grad for p in net.parameters()
+    )  # several devices wait for all
 
 
 def test_magnified_windows_agree_between_the_images():

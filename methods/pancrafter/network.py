@@ -103,8 +103,8 @@ class ReleaseAttention(LocalAttention):
     """The attention the public code computes.
 
     Two of its traits look like slips but are part of the function: the keys of PAN come from MS (and those of
-    MS from a reordered copy), so ``k_pan`` has no effect; and the neighbours are gathered by a trained
-    convolution. ``key_fix`` and ``shift_kernels`` mend them.
+    MS from a reordered copy), so ``k_pan`` has no effect and is not learnt; and the neighbours are gathered by a
+    trained convolution. ``key_fix`` and ``shift_kernels`` mend them.
     """
 
     def __init__(self, width: int, bands: int, heads: int, size: int, key_fix: bool, shift: bool) -> None:
@@ -114,7 +114,7 @@ class ReleaseAttention(LocalAttention):
             return nn.Conv2d(width + extra, out, size, padding=size // 2)
 
         self.q = conv(bands, width)
-        self.k_pan, self.v_pan = conv(1, width), conv(3, width)
+        self.k_pan, self.v_pan = conv(1, width).requires_grad_(key_fix), conv(3, width)
         self.kv_ms = conv(bands, 2 * width)
         self.key_fix = key_fix
         if not shift:
