@@ -227,7 +227,9 @@ class PairedLearner(Learner):
         self.batch = min(c.batch, len(data))
         self.per_epoch = math.ceil(len(data) / self.batch)
         self.at = 0
-        self.valid = load_resident(data.valid, ("pan", "ms", "lms", "gt"), data.device)
+        self.valid = load_resident(
+            data.valid, ("pan", "ms", "lms", "gt"), data.device, progress=trainer.progress
+        )
         parameters = [p for p in method.net.parameters() if p.requires_grad]
         rate, schedule = method.rate()
         optimizer = AdamW(

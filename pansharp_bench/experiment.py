@@ -372,15 +372,16 @@ def _training_data(
     """What a method is served, on the device."""
     dataset, sensor, device = plan.dataset, plan.dataset.sensor, trainer.device
     train, second = dataset.split("train"), dataset.split(second_split(dataset))
-    half = "16" in trainer.precision  # half a DN is lost to such autocast anyway
     wanted = method.training_data()
+    half = "16" in trainer.precision  # half a DN is lost to such autocast anyway
+    served: dict[str, Any] = {"half": half, "team": team, "progress": trainer.progress}
     if second.name == "target":
-        return UnpairedData.between(sensor, train, second, device, half, team, wanted.pairing)
+        return UnpairedData.between(sensor, train, second, device, pairing=wanted.pairing, **served)
     if method.card.training == "unpaired":
         return UnpairedData.halves(
-            sensor, train, second, device, trainer.seed, wanted.pairing, wanted.target, half, team
+            sensor, train, second, device, trainer.seed, wanted.pairing, wanted.target, **served
         )
-    return PairedData(sensor, train, second, device, half, team)
+    return PairedData(sensor, train, second, device, **served)
 
 
 def _timing(result: Evaluation) -> dict[str, Any]:

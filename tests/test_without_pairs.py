@@ -109,7 +109,7 @@ def test_every_training_image_gets_a_pan_of_its_own() -> None:
 
     def drawn(**options: float) -> Tensor:
         made = MadePairs(data, MSNetConfig(**options))
-        made.images = Resident(scene.gt[:1], torch.device("cpu"))
+        made.images = Resident([scene.gt[:1]], 1, torch.device("cpu"))
         return made.batch(same, torch.Generator().manual_seed(0)).pan
 
     assert (drawn() == drawn()[:1]).all()

@@ -6,11 +6,13 @@ unpaired by construction. A method gets the one its card declares, so it cannot 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from pansharp_bench.errors import BenchError
 from pansharp_bench.method import Pairing, Target
@@ -19,22 +21,32 @@ from pansharp_bench.training.team import ALONE, Team
 
 Augment = Literal["none", "mirror", "flips", "dihedral"]
 _SYMMETRIES = {"mirror": 2, "flips": 4, "dihedral": 8}
-_SLICE = 512  # samples read at a time
+_SLICE = 128  # samples read at a time
 _SELECTION = 64  # images of each domain that selection looks at, where no split is kept for it
 
 
 class Resident:
-    """One array of a split on the device: uint16 where that is lossless, else float32 (or float16 on request, where
-    it reaches so far: a sensor of 16 bits goes beyond 65504).
+    """One array of n images on the device: uint16 where that is lossless, else float32 (or float16 on request,
+    where it reaches so far: a sensor of 16 bits goes beyond 65504).
 
-    ``index`` is (N,) on the device; ``take`` gives float32 DN.
+    ``slices`` give the images one after another, (., C, H, W) float32 DN, so that never all of them are held as
+    float32 where uint16 will do. ``index`` is (N,) on the device; ``take`` gives float32 DN.
     """
 
-    def __init__(self, images: Tensor, device: torch.device, half: bool = False) -> None:
-        lossless = bool((images >= 0).all() and (images <= 65535).all() and (images == images.round()).all())
-        half = half and not lossless and bool(images.abs().max() <= torch.finfo(torch.float16).max)
-        dtype = torch.uint16 if lossless else torch.float16 if half else torch.float32
-        self.images = images.to(dtype).to(device)
+    def __init__(self, slices: Iterable[Tensor], n: int, device: torch.device, half: bool = False) -> None:
+        images, at = torch.empty(0, dtype=torch.uint16), 0
+        for part in slices:
+            if not at:
+                images = torch.empty((n, *part.shape[1:]), dtype=torch.uint16)
+            if images.dtype == torch.uint16 and not torch.equal(part.clamp(0, 65535).round_(), part):
+                exact = torch.empty(images.shape)
+                exact[:at] = images[:at]
+                images = exact
+            images[at : at + len(part)] = part
+            at += len(part)
+        if half and images.dtype == torch.float32 and images.abs().max() <= torch.finfo(torch.float16).max:
+            images = images.half()
+        self.images = images.to(device)
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -46,23 +58,27 @@ class Resident:
             return (self.images.view(torch.int16)[index].to(torch.int32) & 0xFFFF).float()
         return self.images[index].float()
 
+    def all(self) -> Tensor:
+        """Every image, (N, C, H, W) float32 DN."""
+        return self.take(torch.arange(len(self), device=self.images.device))
 
-def gather(split: Split, key: str, index: Tensor | None = None) -> Tensor:
-    """One array of a split, or of the samples of an ascending index: read in slices, (n, C, H, W) float32 DN."""
-    parts = []
-    for start in range(0, len(split), _SLICE):
+
+def slices_of(
+    split: Split, key: str, index: Tensor | None = None, progress: bool = False
+) -> Iterator[Tensor]:
+    """One array of a split, or of the samples of an ascending index, slice by slice, (., C, H, W) float32 DN."""
+    starts = range(0, len(split), _SLICE)
+    # a bar only where it takes its time
+    for start in tqdm(starts, f"loading {split.name} {key}", disable=not progress, leave=False, delay=2):
         chunk = split.read(key, slice(start, start + _SLICE))
-        if index is not None:
-            chunk = chunk[index[(index >= start) & (index < start + _SLICE)] - start]
-        parts.append(chunk)
-    return torch.cat(parts)
+        yield chunk if index is None else chunk[index[(index >= start) & (index < start + _SLICE)] - start]
 
 
 def load_resident(
-    split: Split, keys: tuple[str, ...], device: torch.device, half: bool = False
+    split: Split, keys: tuple[str, ...], device: torch.device, half: bool = False, progress: bool = False
 ) -> dict[str, Resident]:
     """These arrays of a whole split, on the device."""
-    return {key: Resident(gather(split, key), device, half) for key in keys}
+    return {k: Resident(slices_of(split, k, progress=progress), len(split), device, half) for k in keys}
 
 
 def _draw(n: int, high: int, generator: torch.Generator, device: torch.device) -> Tensor:
@@ -110,9 +126,10 @@ class PairedData:
     device: torch.device
     half: bool = False
     team: Team = ALONE
+    progress: bool = False
 
     def __post_init__(self) -> None:
-        self._arrays = load_resident(self.train, self.train.keys, self.device, self.half)
+        self._arrays = load_resident(self.train, self.train.keys, self.device, self.half, self.progress)
 
     def __len__(self) -> int:
         return len(self.train)
@@ -171,6 +188,7 @@ class UnpairedData:
         target: Target = "lms",
         half: bool = False,
         team: Team = ALONE,
+        progress: bool = False,
     ) -> UnpairedData:
         """PAN of some registered samples and MS of others, by :func:`cut_in_halves`; ``half``: see Resident.
 
@@ -180,13 +198,17 @@ class UnpairedData:
         pan, ms = cut_in_halves(len(train), seed, pairing)
         valid_source, valid_target = cut_in_halves(len(valid), seed, pairing)
         shared = len(set(pan.tolist()) & set(ms.tolist()))
+
+        def gather(split: Split, key: str, index: Tensor, half: bool = half) -> Resident:
+            return Resident(slices_of(split, key, index, progress), len(index), device, half)
+
         return cls(
             sensor,
             device,
-            Resident(gather(train, "pan", pan), device, half),
-            Resident(gather(train, target, ms), device, half),
-            gather(valid, "pan", valid_source).to(device),
-            gather(valid, target, valid_target).to(device),
+            gather(train, "pan", pan),
+            gather(train, target, ms),
+            gather(valid, "pan", valid_source, half=False).all(),
+            gather(valid, target, valid_target, half=False).all(),
             {"pairing": pairing, "target": target, "seed": seed, "shared_samples": shared},
             team=team,
         )
@@ -201,6 +223,7 @@ class UnpairedData:
         half: bool = False,
         team: Team = ALONE,
         pairing: Pairing = "disjoint",
+        progress: bool = False,
     ) -> UnpairedData:
         """Two splits of the same image size, each with its images under ``pan``.
 
@@ -213,7 +236,9 @@ class UnpairedData:
         groups = None
         if pairing != "independent" and source.groups is not None and target.groups is not None:
             groups = _Groups(source.groups, target.groups, device)
-        pan, ms = (Resident(gather(split, "pan"), device, half) for split in (source, target))
+        pan, ms = (
+            load_resident(split, ("pan",), device, half, progress)["pan"] for split in (source, target)
+        )
         valid_source, valid_target = (
             x.take(torch.linspace(0, len(x) - 1, min(len(x), _SELECTION), device=device).round().long())
             for x in (pan, ms)
@@ -255,11 +280,11 @@ class UnpairedData:
 
     def all_source(self) -> Tensor:
         """Every source image: (N, 1, H, W) float32 DN. For statistics in closed form."""
-        return self.source.take(torch.arange(len(self.source), device=self.device))
+        return self.source.all()
 
     def all_target(self) -> Tensor:
         """Every target image: (N, C, H, W) float32 DN. For statistics in closed form."""
-        return self.target.take(torch.arange(len(self.target), device=self.device))
+        return self.target.all()
 
     def describe(self) -> dict[str, Any]:
         """What a record says of it."""
