@@ -46,7 +46,7 @@ def test_rows_say_which_image_and_which_seed(tmp_path):
         record.write(make(seed, SAM=[1.5, math.nan, 2.0], PSNR=[math.inf, 30.0, 31.0], chi2=[0.25]), tmp_path)
     frame = pb.load_results(tmp_path)
     assert len(frame) == 14
-    words = re.findall(r"^    ``(\w+)``", pb.load_results.__doc__, re.MULTILINE)
+    words = re.findall(r"^ *``(\w+)``", pb.load_results.__doc__, re.MULTILINE)
     assert set(words) | {"title", "kind", "sees", "training", "protocol"} == set(frame.columns)
     one = frame[frame["seed"] == 4].set_index("metric")
     assert one.loc["SAM", "image"].tolist() == [0, 1, 2]

@@ -96,7 +96,7 @@ def test_a_killed_worker_loses_its_own_run_alone_which_is_resumed(go, tmp_path):
 
 def test_what_fails_says_why_and_where_and_keeps_nobody(go):
     exploding = job("gain", explode_at=6)
-    ended = go(job("hungry"), exploding, job("half"), memory="1 GB", retries=0)
+    ended = go(job("hungry"), exploding, job("half"), memory="2 GB", retries=0)
     assert [one.state for one in ended] == ["failed", "failed", "finished"]
     hungry, exploded, _ = ended
     assert "out of memory" in hungry.reason and "--memory" in hungry.reason and hungry.log.exists()
