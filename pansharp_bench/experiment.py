@@ -374,7 +374,7 @@ def _training_data(
     train, second = dataset.split("train"), dataset.split(second_split(dataset))
     wanted = method.training_data()
     half = "16" in trainer.precision  # half a DN is lost to such autocast anyway
-    served: dict[str, Any] = {"half": half, "team": team, "progress": trainer.progress}
+    served: dict[str, Any] = dict(half=half, team=team, progress=trainer.progress)
     if second.name == "target":
         return UnpairedData.between(sensor, train, second, device, pairing=wanted.pairing, **served)
     if method.card.training == "unpaired":
