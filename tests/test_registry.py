@@ -175,7 +175,9 @@ def test_everything_shipped_imports():
 def test_a_summary_out_of_a_docstring_is_a_whole_sentence():
     every = [e for kind in (registry.METHODS, registry.METRICS) for e in kind.entries()]
     taken = [e for e in every if e.origin.startswith("pansharp_bench.")]
-    cut = [e.name for e in taken if e.card.summary in (e.obj.__doc__ or "") and not e.card.summary.endswith(".")]
+    cut = [
+        e.name for e in taken if e.card.summary in (e.obj.__doc__ or "") and not e.card.summary.endswith(".")
+    ]
     assert len(taken) > 40 and not cut
 
 
