@@ -23,8 +23,10 @@ from pansharp_bench.scene import Sensor
 )
 @fusion
 def bdsd(pan: Tensor, ms: Tensor, lms: Tensor, sensor: Sensor) -> Tensor:
-    """M_b + γ_b P + Σ_k β_bk M_k, the coefficients from least squares at reduced resolution, as in BDSD-PC but free
-    in sign; one set for the whole image, as the toolbox's comparisons have it."""
+    """M_b + γ_b P + Σ_k β_bk M_k, the coefficients from least squares at reduced resolution, of any sign.
+
+    As in BDSD-PC but for the sign; one set for the whole image, as the toolbox's comparisons have it.
+    """
     return bdsd_by_blocks(pan, lms, sensor, (pan.shape[-2], pan.shape[-1]))
 
 

@@ -62,8 +62,7 @@ class GreyNetLearner(TranslationLearner):
     paper="none: a method of this suite (docs/sp-i2i.md)", year=2026, licence="MIT", smallest=12,
 )  # fmt: skip
 class GreyNet(TranslationMethod):
-    """The grey of MS is a source whose translation is known: regression on it colours low-passed PAN, and PAN's
-    detail is added.
+    """Regression on the grey of MS, whose translation is known, colours low-passed PAN; PAN's detail is added.
 
     Trained on MS images alone, whose grey (the bands' mean) is carried to the mean and deviation of low-passed PAN
     of other scenes. At inference MS_b = G(low)_b + κ_b (PAN - low), all in units of the bands' deviations.

@@ -54,7 +54,8 @@ def details(entry: Entry[Any]) -> Iterator[tuple[list[str], list[list[str]]]]:
 
 def _bands(sensor: Sensor) -> tuple[list[str], list[list[str]]]:
     about = f"{sensor.title}: 0 to {sensor.peak:g}, ratio {sensor.ratio}"
-    gains = [*zip(sensor.bands, sensor.mtf, strict=True), *((b, sensor.mtf_pan) for b in sensor.source)]
+    source = ((f"{b}, of the source", sensor.mtf_pan) for b in sensor.source)
+    gains = [*zip(sensor.bands, sensor.mtf, strict=True), *source]
     return [about, "MTF gain"], [[band, f"{gain:g}"] for band, gain in gains]
 
 

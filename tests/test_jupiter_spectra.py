@@ -12,6 +12,7 @@ from jupiter import planet
 from pansharp_bench.cli import main
 from pansharp_bench.datasets.jupiter.ellipsoid import EQUATORIAL_KM, POLAR_KM, share_of_surface
 from pansharp_bench.datasets.jupiter.mosaic import write_map
+from pansharp_bench.datasets.jupiter.spectra import Box, JupiterMap, Polygon, means
 from pansharp_bench.imaging.spectra import Spectrum, read_spectrum, through_response
 
 BANDS = ("red", "green", "blue")
@@ -72,6 +73,8 @@ def maps(tmp_path):
     write_map(tmp_path / "map.tif", [(0, whole)], 720, names, shown=BANDS)
     (tmp_path / "flat.txt").write_text("# nm I/F\n200 0.5\n1000 0.5\n")
     (tmp_path / "filter.txt").write_text("600 0\n640 1\n680 0\n")
+    (tmp_path / "point.json").write_text('{"type": "Point", "coordinates": [1, 2]}')
+    (tmp_path / "ring.json").write_text('{"type": "Polygon", "coordinates": []}')
     return tmp_path
 
 
@@ -120,6 +123,28 @@ def test_a_known_planets_zones_and_features_have_their_means(maps):
         assert float(a["mean"]) == pytest.approx(float(found["square", a["band"]]["mean"]), abs=2e-3)
 
 
+@pytest.mark.parametrize("left", [180.0, 360.0, 17.0, -60.0])
+def test_a_polygon_may_cross_the_maps_edge_and_count_its_longitudes_from_anywhere(tmp_path, left):
+    """As a box of the same place, where there are no edges: twenty degrees about 0 and about 180."""
+    values = torch.rand(3, 180, 360, generator=torch.Generator().manual_seed(0))
+    write_map(tmp_path / "map.tif", [(0, values)], 180, BANDS, "planetographic", left)
+
+    def ring(west, east):
+        return {
+            "type": "Polygon",
+            "coordinates": [[[west, -27], [east, -27], [east, -17], [west, -17], [west, -27]]],
+        }
+
+    for middle in (0, 180):
+        box = {"box": Box(-27, -17, (middle - 10) % 360, middle + 10)}
+        rings = {turn: Polygon(ring(middle + turn - 10, middle + turn + 10)) for turn in (-360, 0, 360)}
+        with JupiterMap(tmp_path / "map.tif") as source:
+            found = means(source, box | rings)
+        for turn in rings:
+            assert found[turn].area == pytest.approx(found["box"].area, rel=1e-12)
+            torch.testing.assert_close(found[turn].value, found["box"].value)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -129,6 +154,8 @@ def test_a_known_planets_zones_and_features_have_their_means(maps):
         (["--spectrum", "none.txt"], "none.txt: No such file"),
         (["--box", "x=50,60"], "shows nothing of x"),
         (["--features", "filter.txt"], "found no GeoJSON"),
+        (["--features", "point.json"], "Error: point.json: feature 1 is a Point"),
+        (["--features", "ring.json"], "Error: ring.json: feature 1 has a ring that is no four points"),
     ],
 )
 def test_mistakes_are_named(maps, words, said, monkeypatch):

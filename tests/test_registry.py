@@ -172,6 +172,15 @@ def test_everything_shipped_imports():
     assert not shipped
 
 
+def test_a_summary_out_of_a_docstring_is_a_whole_sentence():
+    every = [e for kind in (registry.METHODS, registry.METRICS) for e in kind.entries()]
+    taken = [e for e in every if e.origin.startswith("pansharp_bench.")]
+    cut = [
+        e.name for e in taken if e.card.summary in (e.obj.__doc__ or "") and not e.card.summary.endswith(".")
+    ]
+    assert len(taken) > 40 and not cut
+
+
 @pytest.fixture
 def shop(monkeypatch, tmp_path, broken):
     """A folder of plug-ins of its own: a function that finds what is in it, as a new process would."""

@@ -237,6 +237,7 @@ def test_a_dataset_says_what_it_is_where_it_comes_from_and_what_is_wrong_with_it
     assert (
         "bench data check qb-sim" in simulated and "not comparable with results on real imagery" in simulated
     )
+    assert "red, of the source" in parsed["datasets/junocam2hst-sim.html"].text
 
 
 def test_pictures_are_those_of_simulated_sets_alone_and_written_once(built):
@@ -267,7 +268,7 @@ def test_a_row_of_pictures_can_be_taken_apart_again(tmp_path, built):
 def test_spectra_and_histograms_of_the_calibration_track_are_drawn(built):
     _, parsed, _ = built
     text = parsed["boards/junocam2hst-sim-calibration.html"].text
-    assert "Power spectra" in text and "Histogram, channel 3 of 3" in text
+    assert "Power spectra" in text and "Histogram, blue" in text
     paths = [
         p
         for p in parsed["boards/junocam2hst-sim-calibration.html"].all("path")
@@ -348,6 +349,7 @@ def test_a_score_that_is_missing_or_infinite_is_shown_as_such(tmp_path, built):
     cells, _ = next(board_rows(pages.parse(next(site.glob("boards/*.html")))))
     assert cells["ERGAS ↓"].own_text("small") == MISSING and cells["PSNR ↑"].own_text("small") == "∞"
     assert "1 missing" in pages.parse(next(site.glob("runs/*.html"))).text
+    assert 'data-v="inf">∞' in (site / "methods/gsa.html").read_text()  # which sorts it
 
 
 def test_the_command_says_where_the_page_is(tmp_path):

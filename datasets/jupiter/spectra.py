@@ -51,7 +51,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Polygon:
-    """A feature of a GeoJSON file, in the map's own longitudes east and latitudes."""
+    """A feature of a GeoJSON file, in the map's own latitudes and longitudes east, of any turn."""
 
     geometry: Mapping[str, Any]
 
@@ -128,14 +128,18 @@ class JupiterMap:
         """(h, W) which pixels of rows have their centre in a region."""
         if isinstance(region, Box):
             return region.holds(self.rows[part], self.west)
-        from rasterio.features import geometry_mask
+        from rasterio.features import bounds, geometry_mask
         from rasterio.transform import Affine
 
-        shift = Affine.translation(0, part.start)
         shape = part.stop - part.start, self.file.width
-        return torch.from_numpy(
-            geometry_mask([region.geometry], shape, self.file.transform * shift, invert=True)
-        )
+        own = self.file.transform * Affine.translation(0, part.start)
+        west, _, east, _ = bounds(region.geometry)
+        left, _, right, _ = self.file.bounds
+        found = torch.zeros(shape, dtype=torch.bool)
+        for turn in range(math.ceil((left - east) / 360), math.floor((right - west) / 360) + 1):
+            seen = Affine.translation(-360 * turn, 0) * own  # the map from where the polygon is
+            found |= torch.from_numpy(geometry_mask([region.geometry], shape, seen, invert=True))
+        return found
 
 
 def means(source: JupiterMap, regions: Mapping[str, Region]) -> dict[str, Mean]:
@@ -183,10 +187,18 @@ def read_features(path: Path) -> dict[str, Polygon]:
             geometry = feature["geometry"] if feature["type"] == "Feature" else feature
             if geometry["type"] not in ("Polygon", "MultiPolygon"):
                 raise DataError(f"{path}: feature {number} is a {geometry['type']}; polygons are expected")
+            polygons = (
+                geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
+            )
+            rings = [np.array(ring, dtype=float) for polygon in polygons for ring in polygon]
+            if not rings or any(r.ndim != 2 or len(r) < 4 or not np.isfinite(r).all() for r in rings):
+                raise DataError(f"{path}: feature {number} has a ring that is no four points or more")
             name = str((feature.get("properties") or {}).get("name") or f"feature {number}")
             found[name] = Polygon(geometry)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except DataError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: found no GeoJSON of features ({type(error).__name__} {error})") from error
     return found
@@ -228,7 +240,7 @@ def _spectrum(text: str) -> tuple[str, Spectrum]:
 @click.option("--box", "boxes", multiple=True, metavar="NAME=S,N[,W1,W2]",
               help="A feature: planetographic latitudes, and west longitudes from W1 on to W2.")  # fmt: skip
 @click.option("--features", type=click.Path(path_type=Path), metavar="GEOJSON",
-              help="Polygons, in the map's own latitudes and longitudes east.")  # fmt: skip
+              help="Polygons, in the map's own latitudes and longitudes east (-10 is 350).")  # fmt: skip
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="CSV to write; a PNG goes beside it."
 )

@@ -18,7 +18,7 @@ from pansharp_bench.errors import BenchError
 from pansharp_bench.figures import panels_of, read_losses
 from pansharp_bench.files import RunFolder, written
 from pansharp_bench.record import Record, short_hash
-from pansharp_bench.registry import DATASETS, METHODS, TRACKS, Entry
+from pansharp_bench.registry import DATASETS, METHODS, SENSORS, TRACKS, Entry
 from pansharp_bench.report import svg
 from pansharp_bench.report.pictures import Drawn, Pictures
 from pansharp_bench.tables import Cell, Column, Row, Table, columns_of, named_apart, read_remarks, tables
@@ -95,7 +95,7 @@ class Site:
             "index.html": page("index.html", "", lambda: {"overview": self._overview()}),
             **{board_page(b): page("board.html", "../", partial(self._board, b)) for b in self.boards},
             **{method_page(n): page("method.html", "../", partial(self._method, n, r)) for n, r in methods.items()},
-            "methods/index.html": page("methods.html", "../", lambda: {"methods": methods}),
+            "methods/index.html": page("methods.html", "../", lambda: {"methods": methods, "known": METHODS}),
             **{dataset_page(n): page("dataset.html", "../", partial(self._dataset, n, r)) for n, r in sets.items()},
             **{run_page(r): page("run.html", "../", partial(self._run, r)) for r in self.records},
             **{name: partial(self._asset, name) for name in _ASSETS},
@@ -219,7 +219,7 @@ class Site:
             "drawn": len(drawn) if len(drawn) < len(own) else 0,
             "cost_chart": svg.scatter(points, "milliseconds per megapixel", heading(lead)),
             "device": usual,
-            "curves": _curves(shown),
+            "curves": _curves(shown, _bands(measured[0].records[0])),
             "dataset": measured[0].records[0].dataset["name"],
         }
 
@@ -308,7 +308,7 @@ class Site:
             "protocols": shown,
             "rows": {name: [_row(scored, c) for c in columns] for name, _, scored, columns in shown},
             "per_image": {name: _per_image(scored, columns) for name, _, scored, columns in shown},
-            "curves": _curves(curves),
+            "curves": _curves(curves, _bands(record)),
             "losses": _losses(RunFolder(record.path(self.runs).with_suffix(""))),
             "scenes": self._compared([record]),
             "boards": self._boards_of_run[id(record)],
@@ -423,7 +423,14 @@ def _scores(row: Row, column: Column) -> list[float]:
     return [sum(values) / len(values) for values in zip(*runs, strict=False)]
 
 
-def _curves(shown: Mapping[str, dict[str, Any]]) -> list[tuple[str, Any]]:
+def _bands(record: Record) -> Sequence[str]:
+    """Of its images; numbers where its sensor is not known here."""
+    sensor, count = record.dataset["sensor"], record.dataset["channels"]
+    bands = SENSORS.get(sensor).obj.bands if sensor in SENSORS else ()
+    return bands if len(bands) == count else [f"channel {i + 1} of {count}" for i in range(count)]
+
+
+def _curves(shown: Mapping[str, dict[str, Any]], bands: Sequence[str]) -> list[tuple[str, Any]]:
     """Charts of spectra and histograms, of several rows or of one: (title, SVG)."""
     charts = []
     spectra = {k: c["psd"] for k, c in shown.items() if "psd" in c}
@@ -433,11 +440,10 @@ def _curves(shown: Mapping[str, dict[str, Any]]) -> list[tuple[str, Any]]:
             ("Power spectra", svg.lines(curves, "cycles per pixel", "normalised power", True, _ROLES))
         )
     histograms = {k: c["histogram"] for k, c in shown.items() if "histogram" in c}
-    channels = len(next(iter(histograms.values()))["target"]) if histograms else 0
-    for channel in range(channels):
+    for channel, band in enumerate(bands if histograms else ()):
         curves = _held_against(histograms, "value", lambda values, at=channel: values[at])
         chart = svg.lines(curves, "value", "share of pixels", False, _ROLES)
-        charts.append((f"Histogram, channel {channel + 1} of {channels}", chart))
+        charts.append((f"Histogram, {band}", chart))
     return charts
 
 
